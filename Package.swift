@@ -1,0 +1,118 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The core (everything below the server) needs no network library. `TOMOS_CORE=1 swift test` leaves the
+// server, the executable and their twenty dependencies out, which makes work on the core quick.
+let coreOnly = Context.environment["TOMOS_CORE"] == "1"
+
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// Rendering, decoding and assembly without optimisation are two orders of magnitude too slow to be tested,
+/// so these targets are optimised in debug builds as well (assertions stay on).
+let hot: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+let hotC: [CSetting] = [.unsafeFlags(["-O2"], .when(configuration: .debug))]
+let hotCXX: [CXXSetting] = [.unsafeFlags(["-O2"], .when(configuration: .debug)), .disableWarning("deprecated-declarations")]
+
+let dcmtk: [LinkerSetting] = ["dcmtls", "dcmnet", "dcmjpeg", "dcmjpls", "ijg8", "ijg12", "ijg16", "dcmdata", "oflog", "ofstd", "z"]
+    .map { .linkedLibrary($0) }
+
+func product(_ name: String, _ package: String) -> Target.Dependency { .product(name: name, package: package) }
+
+var products: [Product] = [
+    .library(name: "TomosCore", targets: ["Geometry", "Imaging", "Caching", "Phantoms", "FrameCoding", "DICOM", "Compute", "ComputeCPU", "Rendering", "Archive", "Streaming"]),
+]
+
+var dependencies: [Package.Dependency] = [
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+]
+
+var targets: [Target] = [
+    // C libraries from Debian
+    .systemLibrary(name: "CWebP", pkgConfig: "libwebpmux", providers: [.apt(["libwebp-dev"])]),
+    .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
+    .systemLibrary(name: "COpenJPEG", pkgConfig: "libopenjp2", providers: [.apt(["libopenjp2-7-dev"])]),
+    .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+
+    // The core
+    .target(name: "KernelInterface", path: "Shaders", exclude: [], publicHeadersPath: "include"),
+    .target(name: "CKernels", dependencies: ["KernelInterface"], cSettings: hotC),
+    .target(name: "Geometry", swiftSettings: hot),
+    .target(name: "Imaging", dependencies: ["Geometry"], swiftSettings: hot),
+    .target(name: "Caching", swiftSettings: hot),
+    .target(name: "CDICOM", dependencies: ["COpenJPEG"], cxxSettings: hotCXX, linkerSettings: dcmtk),
+    .target(name: "DICOM", dependencies: ["CDICOM"], swiftSettings: hot),
+    .target(name: "Phantoms", dependencies: ["Imaging", "Geometry"], swiftSettings: hot),
+    .target(name: "FrameCoding", dependencies: ["Imaging", "CTurboJPEG", "CWebP", "CPNG"], swiftSettings: hot),
+    .target(name: "Compute", dependencies: ["KernelInterface", "Imaging", "Geometry"], swiftSettings: hot),
+    .target(name: "ComputeCPU", dependencies: ["Compute", "KernelInterface", "CKernels", "Imaging", "Geometry"], swiftSettings: hot),
+    .target(name: "Rendering", dependencies: ["Compute", "KernelInterface", "Imaging", "Geometry", "Caching"], swiftSettings: hot),
+    .target(name: "Archive", dependencies: ["DICOM", "Imaging", "Geometry", "Caching", product("GRDB", "GRDB.swift"), product("Logging", "swift-log")], swiftSettings: hot),
+    .target(name: "Streaming", dependencies: ["Rendering", "FrameCoding", "Imaging", "Geometry"], swiftSettings: hot),
+
+    // Tests of the core
+    .target(name: "TestSupport", dependencies: ["Geometry", "Imaging", "DICOM"], path: "Tests/TestSupport", swiftSettings: hot),
+    .testTarget(name: "GeometryTests", dependencies: ["Geometry", "TestSupport"], swiftSettings: strict),
+    .testTarget(name: "ImagingTests", dependencies: ["Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
+    .testTarget(name: "CachingTests", dependencies: ["Caching", "TestSupport"], swiftSettings: strict),
+    .testTarget(name: "DICOMTests", dependencies: ["DICOM", "TestSupport"], swiftSettings: strict),
+    .testTarget(name: "PhantomsTests", dependencies: ["Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
+    .testTarget(name: "FrameCodingTests", dependencies: ["FrameCoding", "Imaging", "TestSupport"], swiftSettings: strict),
+    .testTarget(name: "RenderingTests", dependencies: ["Rendering", "Compute", "ComputeCPU", "CKernels", "KernelInterface", "Imaging", "Geometry", "Phantoms", "FrameCoding", "TestSupport"], swiftSettings: hot),
+    .testTarget(name: "ArchiveTests", dependencies: ["Archive", "DICOM", "Imaging", "Geometry", "Caching", "TestSupport"], swiftSettings: strict),
+    .testTarget(name: "StreamingTests", dependencies: ["Streaming", "Rendering", "FrameCoding", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
+]
+
+if !coreOnly {
+    products += [.executable(name: "tomos", targets: ["tomos"])]
+    dependencies += [
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    ]
+    targets += [
+        .target(
+            name: "Server",
+            dependencies: [
+                "Streaming", "Rendering", "Compute", "ComputeCPU", "Archive", "DICOM", "Phantoms", "FrameCoding", "Imaging", "Geometry", "Caching",
+                product("Hummingbird", "hummingbird"), product("HummingbirdCore", "hummingbird"), product("HummingbirdHTTP2", "hummingbird"),
+                product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("NIOWebSocket", "swift-nio"),
+                product("NIOTLS", "swift-nio"), product("NIOConcurrencyHelpers", "swift-nio"), product("NIOFoundationCompat", "swift-nio"),
+                product("NIOSSL", "swift-nio-ssl"), product("NIOHTTP2", "swift-nio-http2"),
+                product("NIOHTTPTypes", "swift-nio-extras"), product("NIOHTTPTypesHTTP1", "swift-nio-extras"), product("HTTPTypes", "swift-http-types"),
+                product("Logging", "swift-log"), product("Metrics", "swift-metrics"), product("CoreMetrics", "swift-metrics"),
+                product("ServiceLifecycle", "swift-service-lifecycle"), product("UnixSignals", "swift-service-lifecycle"),
+                product("Crypto", "swift-crypto"),
+            ],
+            resources: [.embedInCode("Client")],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "tomos",
+            dependencies: [
+                "Server", "Streaming", "Rendering", "Compute", "ComputeCPU", "Archive", "DICOM", "Phantoms", "FrameCoding", "Imaging", "Geometry", "Caching",
+                product("ArgumentParser", "swift-argument-parser"), product("Logging", "swift-log"),
+            ],
+            swiftSettings: strict),
+        .testTarget(name: "ServerTests", dependencies: ["Server", "tomos", "TestSupport", product("HummingbirdTesting", "hummingbird")], swiftSettings: strict),
+    ]
+}
+
+let package = Package(
+    name: "tomos",
+    products: products,
+    dependencies: dependencies,
+    targets: targets,
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .gnu11,
+    cxxLanguageStandard: .cxx17
+)
