@@ -1,0 +1,43 @@
+# Two commands matter: `make serve` and `make test`. Both install what is missing, say what they do, and are quick the second time.
+
+DATA ?= data
+HOST ?= 127.0.0.1
+PORT ?= 8080
+# A folder of DICOM files to import before serving: make serve IMPORT=/path/to/folder
+IMPORT ?=
+
+.PHONY: serve build test packages test-packages bench clean help
+
+help:
+	@echo "make serve [IMPORT=folder] [DATA=data] [PORT=8080]   build and serve on http://$(HOST):$(PORT)"
+	@echo "make test                                            build and run all tests"
+	@echo "make build                                           build the release binary .build/release/tomos"
+
+packages:
+	@scripts/install-packages.sh build
+
+test-packages:
+	@scripts/install-packages.sh build test
+
+build: packages
+	@echo "==> Building Tomos (release; the first time takes several minutes, most of it for the network libraries)"
+	swift build -c release --product tomos
+
+serve: build
+	@echo "==> Serving"
+	exec .build/release/tomos serve --data "$(DATA)" --host "$(HOST)" --port "$(PORT)" $(if $(IMPORT),--import "$(IMPORT)")
+
+.venv/installed: Tests/requirements.txt | test-packages
+	@echo "==> Installing the Python packages of the tests into .venv"
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -r Tests/requirements.txt
+	touch $@
+
+test: test-packages .venv/installed
+	@echo "==> Building Tomos and its tests (debug; the first time takes several minutes)"
+	swift build --build-tests
+	@echo "==> Running the tests"
+	swift test --skip-build --disable-xctest
+
+clean:
+	rm -rf .build .venv artefacts
