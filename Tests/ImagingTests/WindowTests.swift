@@ -6,7 +6,7 @@ import Testing
     @Test func linearWindowW400C40FollowsTheStandard() {
         let half: Double = 0.5 / 399
         let vectors: [(Double, Double)] = [
-            (-160, 0), (-159.5, 0), (-159, half), (39.5, 0.5), (40, 0.5 + half), (239, 1 - half), (239.5, 1), (240, 1)]
+            (-161, 0), (-160, 0), (-159.5, half), (-159, 2 * half), (39.5, 0.5), (40, 0.5 + half), (238.5, 1 - half), (239, 1), (240, 1)]
         for (x, expected) in vectors {
             let y = Window(center: 40, width: 400)(x)
             #expect(abs(y - expected) < 1e-12, "W400/C40 of \(x)")
