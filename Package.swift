@@ -37,6 +37,7 @@ var targets: [Target] = [
     .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
     .systemLibrary(name: "COpenJPEG", pkgConfig: "libopenjp2", providers: [.apt(["libopenjp2-7-dev"])]),
     .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
     // The core
     .target(name: "KernelInterface", path: "Shaders", exclude: [], publicHeadersPath: "include"),
@@ -47,7 +48,7 @@ var targets: [Target] = [
     .target(name: "CDICOM", dependencies: ["COpenJPEG"], cxxSettings: hotCXX, linkerSettings: dcmtk),
     .target(name: "DICOM", dependencies: ["CDICOM"], swiftSettings: hot),
     .target(name: "Phantoms", dependencies: ["Imaging", "Geometry"], swiftSettings: hot),
-    .target(name: "FrameCoding", dependencies: ["Imaging", "CTurboJPEG", "CWebP", "CPNG"], swiftSettings: hot),
+    .target(name: "FrameCoding", dependencies: ["Imaging", "CTurboJPEG", "CWebP", "CPNG", "CZlib"], swiftSettings: hot),
     .target(name: "Compute", dependencies: ["KernelInterface", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "ComputeCPU", dependencies: ["Compute", "KernelInterface", "CKernels", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "Rendering", dependencies: ["Compute", "KernelInterface", "Imaging", "Geometry", "Caching"], swiftSettings: hot),
@@ -61,7 +62,7 @@ var targets: [Target] = [
     .testTarget(name: "CachingTests", dependencies: ["Caching", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "DICOMTests", dependencies: ["DICOM", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "PhantomsTests", dependencies: ["Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
-    .testTarget(name: "FrameCodingTests", dependencies: ["FrameCoding", "Imaging", "TestSupport"], swiftSettings: strict),
+    .testTarget(name: "FrameCodingTests", dependencies: ["FrameCoding", "Imaging", "TestSupport", "CZlib"], swiftSettings: strict),
     .testTarget(name: "RenderingTests", dependencies: ["Rendering", "Compute", "ComputeCPU", "CKernels", "KernelInterface", "Imaging", "Geometry", "Phantoms", "FrameCoding", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "ArchiveTests", dependencies: ["Archive", "DICOM", "Imaging", "Geometry", "Caching", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "StreamingTests", dependencies: ["Streaming", "Rendering", "FrameCoding", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
