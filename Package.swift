@@ -22,7 +22,7 @@ let dcmtk: [LinkerSetting] = ["dcmtls", "dcmnet", "dcmjpeg", "dcmjpls", "ijg8", 
 func product(_ name: String, _ package: String) -> Target.Dependency { .product(name: name, package: package) }
 
 var products: [Product] = [
-    .library(name: "TomosCore", targets: ["Geometry", "Imaging", "Caching", "Phantoms", "FrameCoding", "DICOM", "Compute", "ComputeCPU", "Rendering", "Archive", "Streaming"]),
+    .library(name: "TomosCore", targets: ["Geometry", "Imaging", "Caching", "Phantoms", "FrameCoding", "DICOM", "Compute", "ComputeCPU", "Rendering", "Archive", "Streaming", "Tomography"]),
 ]
 
 var dependencies: [Package.Dependency] = [
@@ -36,6 +36,7 @@ var targets: [Target] = [
     .systemLibrary(name: "CWebP", pkgConfig: "libwebpmux", providers: [.apt(["libwebp-dev"])]),
     .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
     .systemLibrary(name: "COpenJPEG", pkgConfig: "libopenjp2", providers: [.apt(["libopenjp2-7-dev"])]),
+    .systemLibrary(name: "CKissFFT", pkgConfig: "kissfft-float", providers: [.apt(["libkissfft-dev"])]),
     .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
@@ -52,6 +53,8 @@ var targets: [Target] = [
     .target(name: "Compute", dependencies: ["KernelInterface", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "ComputeCPU", dependencies: ["Compute", "KernelInterface", "CKernels", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "Rendering", dependencies: ["Compute", "KernelInterface", "Imaging", "Geometry", "Caching"], swiftSettings: hot),
+    .target(name: "CTomography", cSettings: hotC),
+    .target(name: "Tomography", dependencies: ["CTomography", "CKissFFT", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "Archive", dependencies: ["DICOM", "Imaging", "Geometry", "Caching", product("GRDB", "GRDB.swift"), product("Logging", "swift-log")], swiftSettings: hot),
     .target(name: "Streaming", dependencies: ["Rendering", "FrameCoding", "Imaging", "Geometry"], swiftSettings: hot),
 
@@ -64,6 +67,7 @@ var targets: [Target] = [
     .testTarget(name: "PhantomsTests", dependencies: ["Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "FrameCodingTests", dependencies: ["FrameCoding", "Imaging", "TestSupport", "CZlib"], swiftSettings: strict),
     .testTarget(name: "RenderingTests", dependencies: ["Rendering", "Compute", "ComputeCPU", "CKernels", "KernelInterface", "Imaging", "Geometry", "Phantoms", "FrameCoding", "TestSupport"], swiftSettings: hot),
+    .testTarget(name: "TomographyTests", dependencies: ["Tomography", "CTomography", "Imaging", "Geometry", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "ArchiveTests", dependencies: ["Archive", "DICOM", "Imaging", "Geometry", "Caching", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "StreamingTests", dependencies: ["Streaming", "Rendering", "FrameCoding", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
 ]

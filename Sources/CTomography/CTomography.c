@@ -1,0 +1,102 @@
+#include "CTomography.h"
+#include <immintrin.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+#pragma clang diagnostic ignored "-Wpsabi"
+#define AI static inline __attribute__((always_inline))
+
+#define LANES 8
+#define TARGET
+#define NAME(x) x##_portable
+typedef float F8 __attribute__((ext_vector_type(8)));
+typedef int32_t I8 __attribute__((ext_vector_type(8)));
+#define F F8
+#define I I8
+AI F8 perm2_portable(F8 lo, F8 hi, I8 k) {
+    float table[16];
+    memcpy(table, &lo, 32); memcpy(table + 8, &hi, 32);
+    F8 r;
+    for (int l = 0; l < 8; l++) r[l] = table[k[l] & 15];
+    return r;
+}
+#define PERM2 perm2_portable
+#include "kernels.inc"
+#undef TARGET
+#undef NAME
+#undef PERM2
+
+#define TARGET __attribute__((target("avx2,fma")))
+#define NAME(x) x##_avx2
+TARGET AI F8 perm2_avx2(F8 lo, F8 hi, I8 k) {
+    const __m256i i = (__m256i)k;
+    const __m256 a = _mm256_permutevar8x32_ps((__m256)lo, i), b = _mm256_permutevar8x32_ps((__m256)hi, i);
+    return (F8)_mm256_blendv_ps(a, b, (__m256)_mm256_slli_epi32(i, 28));
+}
+#define PERM2 perm2_avx2
+#include "kernels.inc"
+#undef TARGET
+#undef NAME
+#undef PERM2
+#undef LANES
+#undef F
+#undef I
+
+#define LANES 16
+#define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
+#define NAME(x) x##_avx512
+typedef float F16 __attribute__((ext_vector_type(16)));
+typedef int32_t I16 __attribute__((ext_vector_type(16)));
+#define F F16
+#define I I16
+TARGET AI F16 perm2_avx512(F16 lo, F16 hi, I16 k) { return (F16)_mm512_permutex2var_ps((__m512)lo, (__m512i)k, (__m512)hi); }
+#define PERM2 perm2_avx512
+#include "kernels.inc"
+
+static _Atomic int forced = -1;
+void tg_force_path(int path) { atomic_store(&forced, path); }
+int tg_path(void) {
+    const int best = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") ? 2
+                   : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? 1 : 0;
+    const int f = atomic_load(&forced);
+    return f >= 0 && f < best ? f : best;
+}
+#define DISPATCH(kernel, ...) switch (tg_path()) { \
+    case 2: kernel##_avx512(__VA_ARGS__); break; \
+    case 1: kernel##_avx2(__VA_ARGS__); break; \
+    default: kernel##_portable(__VA_ARGS__); }
+
+void tg_backproject_parallel(float *image, int32_t width, int32_t rowBegin, int32_t rowEnd, const float *sino, int32_t views, int32_t detectors,
+                             int64_t stride, const double *a, const double *du, const double *dv) {
+    DISPATCH(backproject_parallel, image, width, rowBegin, rowEnd, sino, views, detectors, stride, a, du, dv)
+}
+void tg_backproject_fan(float *image, int32_t width, int32_t rowBegin, int32_t rowEnd, const float *sino, int32_t views, int32_t detectors,
+                        int64_t stride, const double *six, double center, double scale, int32_t curved) {
+    DISPATCH(backproject_fan, image, width, rowBegin, rowEnd, sino, views, detectors, stride, six, center, scale, curved)
+}
+void tg_backproject_cone(float *const *column, int32_t count, int32_t slices, const float *projection, int32_t columns, int32_t rows, int64_t stride,
+                         const float *u, const float *weight, const float *v0, const float *dv, float *scratch) {
+    DISPATCH(backproject_cone, column, count, slices, projection, columns, rows, stride, u, weight, v0, dv, scratch)
+}
+void tg_joseph_forward(float *out, const float *image, int32_t width, int32_t height, int64_t stride, int32_t rays, const float *x0, const float *dx, const float *length) {
+    DISPATCH(joseph_forward, out, image, width, height, stride, rays, x0, dx, length)
+}
+void tg_joseph_adjoint_parallel(float *image, int32_t width, int32_t rowBegin, int32_t rowEnd, int64_t stride, int32_t rays,
+                                double start, double step, double dx, float length, const float *value) {
+    DISPATCH(joseph_adjoint_parallel, image, width, rowBegin, rowEnd, stride, rays, start, step, dx, length, value)
+}
+
+void tg_joseph_adjoint(float *image, int32_t width, int32_t rowBegin, int32_t rowEnd, int64_t stride, int32_t rays,
+                       const float *x0, const float *dx, const float *length, const float *value) {
+    for (int32_t y = rowBegin; y < rowEnd; y++) {
+        float *row = image + y * stride;
+        for (int32_t j = 0; j < rays; j++) {
+            const float x = x0[j] + (float)y * dx[j];
+            if (!(x > -1.f && x < (float)width)) continue;
+            const int32_t k = (int32_t)(x + 1.f) - 1;
+            const float f = x - (float)k, v = value[j] * length[j];
+            row[k] += (1.f - f) * v;     // k = −1 and k + 1 = width fall into the padding, which the caller ignores
+            row[k + 1] += f * v;
+        }
+    }
+}

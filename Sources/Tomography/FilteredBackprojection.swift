@@ -1,0 +1,152 @@
+import CTomography
+import Glibc
+
+/// An image in the plane of rotation, in the unit of the projector: attenuation per mm when line integrals are dimensionless.
+public struct PlaneImage: Sendable {
+    public let grid: ImageGrid
+    /// Rows from the top.
+    public var values: [Float]
+    public init(grid: ImageGrid, values: [Float]? = nil) {
+        self.grid = grid
+        self.values = values ?? Array(repeating: 0, count: grid.columns * grid.rows)
+        precondition(self.values.count == grid.columns * grid.rows)
+    }
+}
+
+/// Filtered back-projection of parallel views (Kak and Slaney 1988, 3.3). Views may cover 180 degrees or any multiple of it.
+public func filteredBackprojection(_ sinogram: Sinogram, _ scan: ParallelBeam, onto grid: ImageGrid,
+                                   filter: ReconstructionFilter = ReconstructionFilter()) throws(TomographyError) -> PlaneImage {
+    try scan.check(sinogram)
+    try grid.check()
+    var filtered = sinogram
+    filterViews(&filtered, response: filter.response(length: transformLength(scan.detectors), spacing: scan.detectorSpacing))
+    let range = scan.angles.count > 1 ? abs(scan.angles.last! - scan.angles.first!) * Double(scan.angles.count) / Double(scan.angles.count - 1) : .pi
+    // Over any multiple of π each line is measured equally often, and ∫₀^π dθ becomes π / views.
+    guard abs(range / .pi - (range / .pi).rounded()) * Double(scan.angles.count) < 1.5, range > 3 else {
+        throw .invalidGeometry("Parallel views must cover a multiple of 180 degrees; found \(Int(range * 180 / .pi)). Use an iterative method for limited angles.")
+    }
+    let weight = Float(.pi / Double(scan.angles.count))
+    var image = PlaneImage(grid: grid)
+    let inverse = 1 / scan.detectorSpacing
+    let o = grid.origin
+    let a = scan.angles.map { (o.x * cos($0) + o.y * sin($0)) * inverse + scan.center }
+    let du = scan.angles.map { cos($0) * grid.spacing * inverse }
+    let dv = scan.angles.map { sin($0) * grid.spacing * inverse }
+    backproject(into: &image) { [filtered] pointer, begin, end in
+        filtered.storage.withUnsafeBufferPointer { s in
+            tg_backproject_parallel(pointer, Int32(grid.columns), Int32(begin), Int32(end), s.baseAddress! + Sinogram.margin,
+                                    Int32(filtered.views), Int32(filtered.detectors), Int64(filtered.stride), a, du, dv)
+        }
+    }
+    for i in image.values.indices { image.values[i] *= weight }
+    return image
+}
+
+/// Filtered back-projection of fan-beam views over 360 degrees or a short scan (at least 180 degrees plus the fan), which
+/// gets Parker's weights (Parker 1982) generalised to any range in between (Silver 2000).
+public func filteredBackprojection(_ sinogram: Sinogram, _ scan: FanBeam, onto grid: ImageGrid,
+                                   filter: ReconstructionFilter = ReconstructionFilter()) throws(TomographyError) -> PlaneImage {
+    try scan.check(sinogram)
+    try grid.check()
+    var filtered = sinogram
+    try filterFan(&filtered, scan, filter: filter) { _ in 1 }
+    var image = PlaneImage(grid: grid)
+    let six = scan.sixPerView(grid)
+    let scale = scan.sourceToDetector / scan.detectorSpacing
+    backproject(into: &image) { [filtered] pointer, begin, end in
+        filtered.storage.withUnsafeBufferPointer { s in
+            tg_backproject_fan(pointer, Int32(grid.columns), Int32(begin), Int32(end), s.baseAddress! + Sinogram.margin,
+                               Int32(filtered.views), Int32(filtered.detectors), Int64(filtered.stride), six, scan.center, scale, scan.shape == .curved ? 1 : 0)
+        }
+    }
+    return image
+}
+
+/// Weights and filters one fan of every view. `rowFactor` is the extra cosine of a cone's row.
+func filterFan(_ sinogram: inout Sinogram, _ scan: FanBeam, filter: ReconstructionFilter, rowFactor: (Int) -> Double) throws(TomographyError) {
+    let gammas = (0..<scan.detectors).map { scan.fanAngle(Double($0)) }
+    let step = scan.scanRange / Double(scan.angles.count)
+    let full = scan.scanRange > 2 * .pi - 1.5 * step
+    if !full && scan.scanRange < .pi + 2 * scan.halfFan - 1.5 * step {
+        let needed = Int(((.pi + 2 * scan.halfFan) * 180 / .pi).rounded(.up)), found = Int((scan.scanRange * 180 / .pi).rounded())
+        throw .invalidGeometry("Filtered back-projection of a fan needs views over \(needed) degrees (180 plus the fan); found \(found). Use an iterative method for limited angles.")
+    }
+    let excess = (scan.scanRange - .pi) / 2      // plays the part of the largest fan angle in Parker's weights
+    let direction: Double = scan.angles.count > 1 && scan.angles[1] < scan.angles[0] ? -1 : 1
+    let R = scan.sourceToAxis
+    // d = distance along the central ray; the kernels weight with 1/d², so R² · step belongs here.
+    // Flat: samples lie R/D closer on the virtual detector through the axis.
+    let spacing = scan.shape == .flat ? scan.detectorSpacing * R / scan.sourceToDetector : scan.detectorSpacing / scan.sourceToDetector
+    sinogram.map { v, d, value in
+        let gamma = gammas[d]
+        let redundancy = full ? 0.5 : parkerWeight(beta: abs(scan.angles[v] - scan.angles[0]), gamma: gamma * direction, excess: excess)
+        let geometry = scan.shape == .flat ? cos(gamma) * R * R : cos(gamma) * R
+        return value * Float(redundancy * geometry * step * rowFactor(d))
+    }
+    filterViews(&sinogram, response: filter.response(length: transformLength(scan.detectors), spacing: spacing,
+                                                     curvature: scan.shape == .curved ? spacing : nil))
+}
+
+/// Weight of the ray at `gamma` in the view `beta` after the first, for a scan over π + 2·excess: the ray and its conjugate
+/// add up to 1.
+func parkerWeight(beta: Double, gamma: Double, excess: Double) -> Double {
+    func smooth(_ x: Double) -> Double { let s = sin(.pi / 4 * max(0, min(2, x))); return s * s }
+    let up = 2 * (excess - gamma), down = 2 * (excess + gamma)
+    if up > 0, beta < up { return smooth(2 * beta / up) }
+    if beta <= .pi - 2 * gamma { return 1 }
+    return down > 0 ? smooth(2 * (.pi + 2 * excess - beta) / down) : 0
+}
+
+/// Splits the image into bands of whole tiles and runs `body(image, firstRow, endRow)` on all cores.
+private func backproject(into image: inout PlaneImage, _ body: @Sendable (UnsafeMutablePointer<Float>, Int, Int) -> Void) {
+    let rows = image.grid.rows, band = 16
+    image.values.withUnsafeMutableBufferPointer { buffer in
+        let base = Shared(buffer.baseAddress!)
+        parallelFor((rows + band - 1) / band) { b in body(base.pointer, b * band, min(rows, (b + 1) * band)) }
+    }
+}
+
+extension ParallelBeam {
+    func check(_ sinogram: Sinogram) throws(TomographyError) {
+        guard detectorSpacing > 0, detectorSpacing.isFinite, center.isFinite, angles.allSatisfy(\.isFinite) else {
+            throw .invalidGeometry("Detector spacing must be above 0, center and angles finite.")
+        }
+        guard sinogram.views == angles.count, sinogram.detectors == detectors else {
+            throw .wrongSize("The geometry has \(angles.count) views × \(detectors) detectors, the sinogram \(sinogram.views) × \(sinogram.detectors).")
+        }
+    }
+}
+
+extension FanBeam {
+    func check(_ sinogram: Sinogram) throws(TomographyError) {
+        guard detectorSpacing > 0, detectorSpacing.isFinite, center.isFinite, angles.allSatisfy(\.isFinite),
+              sourceToAxis > 0, sourceToDetector > sourceToAxis, sourceToDetector.isFinite else {
+            throw .invalidGeometry("A fan needs 0 < source-to-axis < source-to-detector distance, spacing above 0, finite angles.")
+        }
+        guard halfFan < 35 * .pi / 180 else { throw .invalidGeometry("Fan half-angles above 35 degrees are not supported; found \(Int(halfFan * 180 / .pi)).") }
+        guard sinogram.views == angles.count, sinogram.detectors == detectors else {
+            throw .wrongSize("The geometry has \(angles.count) views × \(detectors) detectors, the sinogram \(sinogram.views) × \(sinogram.detectors).")
+        }
+    }
+
+    /// n0, nx, ny, d0, dx, dy of the back-projection kernel: lateral offset n and depth d of pixel (x, y) seen from the focal spot.
+    func sixPerView(_ grid: ImageGrid) -> [Double] {
+        let o = grid.origin
+        var six: [Double] = []
+        six.reserveCapacity(angles.count * 6)
+        for phi in angles {
+            let c = cos(phi), s = sin(phi)
+            six += [o.x * c + o.y * s, grid.spacing * c, grid.spacing * s,
+                    sourceToAxis + o.x * s - o.y * c, grid.spacing * s, -grid.spacing * c]
+        }
+        return six
+    }
+}
+
+extension ImageGrid {
+    func check() throws(TomographyError) {
+        guard columns > 0, rows > 0, columns <= 1 << 14, rows <= 1 << 14, spacing > 0, spacing.isFinite, center.x.isFinite, center.y.isFinite else {
+            throw .invalidGeometry("The image grid needs 1…16384 columns and rows and a spacing above 0.")
+        }
+    }
+}

@@ -1,0 +1,162 @@
+import CTomography
+import Glibc
+
+/// A matched pair of Joseph projectors (Joseph 1982) for one slice: `adjoint` is the exact transpose of `forward` up to rounding.
+public struct Projector: Sendable {
+    public let grid: ImageGrid
+    public let views, detectors: Int
+    private let fans: [ViewRays]
+
+    /// Rays of one view that advance mainly along the same image axis.
+    private struct Group: Sendable {
+        var first, count: Int
+        /// Along y through the image's rows, otherwise along x through its columns.
+        var alongRows: Bool
+        var x0, dx, length: [Float]
+        /// start, step for parallel rays: the adjoint can gather.
+        var regular: (start: Double, step: Double, dx: Double)?
+    }
+    private struct ViewRays: Sendable { var groups: [Group] }
+
+    public init(_ scan: ParallelBeam, grid: ImageGrid) throws(TomographyError) {
+        try grid.check()
+        self.grid = grid; views = scan.angles.count; detectors = scan.detectors
+        fans = scan.angles.map { theta in
+            let c = cos(theta), s = sin(theta)
+            // The ray is x·c + y·s = t; its direction is (−s, c).
+            let ts = (0..<scan.detectors).map { (Double($0) - scan.center) * scan.detectorSpacing }
+            let rays = ts.map { t in (point: SIMD2(t * c, t * s), direction: SIMD2(-s, c)) }
+            var group = Self.group(rays, first: 0, grid: grid)
+            let step = Double(scan.detectorSpacing) / (grid.spacing * (group.alongRows ? c : s))
+            let o = grid.origin
+            // x index at row 0: (t − y·s)/c, in pixels
+            let t0 = -scan.center * scan.detectorSpacing
+            let start = group.alongRows ? ((t0 - o.y * s) / c - o.x) / grid.spacing : ((t0 - o.x * c) / s - o.y) / grid.spacing
+            group.regular = (start, step, group.alongRows ? -s / c : -c / s)
+            return ViewRays(groups: [group])
+        }
+    }
+
+    public init(_ scan: FanBeam, grid: ImageGrid) throws(TomographyError) {
+        try grid.check()
+        self.grid = grid; views = scan.angles.count; detectors = scan.detectors
+        fans = scan.angles.map { phi in
+            let source = SIMD2(-scan.sourceToAxis * sin(phi), scan.sourceToAxis * cos(phi))
+            let rays = (0..<scan.detectors).map { i in
+                let angle = phi + scan.fanAngle(Double(i))
+                return (point: source, direction: SIMD2(sin(angle), -cos(angle)))
+            }
+            // Runs of rays with the same main axis, so that a group keeps its order along it.
+            var groups: [Group] = [], first = 0
+            while first < rays.count {
+                var end = first + 1
+                let alongRows = Self.isAlongRows(rays[first].direction)
+                while end < rays.count, Self.isAlongRows(rays[end].direction) == alongRows { end += 1 }
+                groups.append(Self.group(Array(rays[first..<end]), first: first, grid: grid))
+                first = end
+            }
+            return ViewRays(groups: groups)
+        }
+    }
+
+    private static func isAlongRows(_ direction: SIMD2<Double>) -> Bool { abs(direction.y) >= abs(direction.x) }
+
+    private static func group(_ rays: [(point: SIMD2<Double>, direction: SIMD2<Double>)], first: Int, grid: ImageGrid) -> Group {
+        let alongRows = isAlongRows(rays[rays.count / 2].direction), o = grid.origin
+        var g = Group(first: first, count: rays.count, alongRows: alongRows, x0: [], dx: [], length: [])
+        for ray in rays {
+            // main axis m, cross axis x: x = point.x + (m − point.m)·slope
+            let (pm, px, slope, om, ox) = alongRows
+                ? (ray.point.y, ray.point.x, ray.direction.x / ray.direction.y, o.y, o.x)
+                : (ray.point.x, ray.point.y, ray.direction.y / ray.direction.x, o.x, o.y)
+            g.x0.append(Float((px + (om - pm) * slope - ox) / grid.spacing))
+            g.dx.append(Float(slope))
+            g.length.append(Float(grid.spacing * (1 + slope * slope).squareRoot()))
+        }
+        return g
+    }
+
+    /// Line integrals of `image` (values × mm).
+    public func forward(_ image: [Float]) -> Sinogram {
+        precondition(image.count == grid.columns * grid.rows)
+        let upright = Padded(image, width: grid.columns, height: grid.rows)
+        let turned = Padded(transposed: image, width: grid.columns, height: grid.rows)
+        var result = Sinogram(views: views, detectors: detectors)
+        let stride = result.stride
+        result.storage.withUnsafeMutableBufferPointer { buffer in
+            let out = Shared(buffer.baseAddress! + Sinogram.margin)
+            parallelFor(views) { v in
+                for g in fans[v].groups {
+                    let source = g.alongRows ? upright : turned
+                    source.storage.withUnsafeBufferPointer { s in
+                        tg_joseph_forward(out.pointer + v * stride + g.first, s.baseAddress! + Sinogram.margin, Int32(source.width), Int32(source.height),
+                                          Int64(source.stride), Int32(g.count), g.x0, g.dx, g.length)
+                    }
+                }
+            }
+        }
+        return result
+    }
+
+    /// The transpose of `forward`.
+    public func adjoint(_ sinogram: Sinogram) -> [Float] {
+        precondition(sinogram.views == views && sinogram.detectors == detectors)
+        var upright = Padded(width: grid.columns, height: grid.rows), turned = Padded(width: grid.rows, height: grid.columns)
+        scatter(sinogram, into: &upright, alongRows: true)
+        scatter(sinogram, into: &turned, alongRows: false)
+        var image = Array(repeating: Float(0), count: grid.columns * grid.rows)
+        for y in 0..<grid.rows {
+            for x in 0..<grid.columns { image[y * grid.columns + x] = upright[x, y] + turned[y, x] }
+        }
+        return image
+    }
+
+    private func scatter(_ sinogram: Sinogram, into target: inout Padded, alongRows: Bool) {
+        let width = target.width, height = target.height, targetStride = target.stride
+        let bands = 8, band = (height + bands - 1) / bands
+        sinogram.storage.withUnsafeBufferPointer { s in
+            let values = SharedConst(s.baseAddress! + Sinogram.margin)
+            target.storage.withUnsafeMutableBufferPointer { t in
+                let image = Shared(t.baseAddress! + Sinogram.margin)
+                parallelFor(bands) { b in
+                    let begin = Int32(b * band), end = Int32(min(height, (b + 1) * band))
+                    guard begin < end else { return }
+                    for v in 0..<views {
+                        for g in fans[v].groups where g.alongRows == alongRows {
+                            let row = values.pointer + v * sinogram.stride + g.first
+                            if let r = g.regular {
+                                tg_joseph_adjoint_parallel(image.pointer, Int32(width), begin, end, Int64(targetStride), Int32(g.count),
+                                                           r.start, r.step, r.dx, g.length[0], row)
+                            } else {
+                                tg_joseph_adjoint(image.pointer, Int32(width), begin, end, Int64(targetStride), Int32(g.count), g.x0, g.dx, g.length, row)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// An image with the zero margin that the kernels read beside each row.
+    private struct Padded: Sendable {
+        let width, height, stride: Int
+        var storage: [Float]
+        init(width: Int, height: Int) {
+            self.width = width; self.height = height
+            stride = width + 2 * Sinogram.margin
+            storage = Array(repeating: 0, count: stride * height)
+        }
+        init(_ image: [Float], width: Int, height: Int) {
+            self.init(width: width, height: height)
+            for y in 0..<height {
+                let start = y * stride + Sinogram.margin
+                storage.replaceSubrange(start..<start + width, with: image[y * width..<(y + 1) * width])
+            }
+        }
+        init(transposed image: [Float], width: Int, height: Int) {
+            self.init(width: height, height: width)
+            for y in 0..<height { for x in 0..<width { storage[x * stride + Sinogram.margin + y] = image[y * width + x] } }
+        }
+        subscript(x: Int, y: Int) -> Float { storage[y * stride + Sinogram.margin + x] }
+    }
+}
