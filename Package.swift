@@ -16,7 +16,7 @@ let hot: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .d
 let hotC: [CSetting] = [.unsafeFlags(["-O2"], .when(configuration: .debug))]
 let hotCXX: [CXXSetting] = [.unsafeFlags(["-O2"], .when(configuration: .debug)), .disableWarning("deprecated-declarations")]
 
-let dcmtk: [LinkerSetting] = ["dcmtls", "dcmnet", "dcmjpeg", "dcmjpls", "ijg8", "ijg12", "ijg16", "dcmdata", "oflog", "ofstd", "z"]
+let dcmtk: [LinkerSetting] = ["dcmtls", "dcmnet", "dcmjpeg", "dcmjpls", "ijg8", "ijg12", "ijg16", "dcmdata", "oflog", "ofstd", "charls", "z"]
     .map { .linkedLibrary($0) }
 
 func product(_ name: String, _ package: String) -> Target.Dependency { .product(name: name, package: package) }
