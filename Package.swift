@@ -108,7 +108,8 @@ if !coreOnly {
                 product("ArgumentParser", "swift-argument-parser"), product("Logging", "swift-log"),
             ],
             swiftSettings: strict),
-        .testTarget(name: "ServerTests", dependencies: ["Server", "tomos", "TestSupport", product("HummingbirdTesting", "hummingbird")], swiftSettings: strict),
+        .testTarget(name: "ServerTests", dependencies: ["Server", "tomos", "TestSupport", product("HummingbirdTesting", "hummingbird")],
+                    exclude: ["Browser", "Python"], swiftSettings: strict),
     ]
 }
 

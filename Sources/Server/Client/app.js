@@ -1,0 +1,802 @@
+// The page: a list of series, four linked pictures, and the hand that moves them. Transport and drawing of frames are in
+// tomos.js, planes and cameras in views.js; this file ties them to pointers, keys and text.
+
+import { Connection } from "./tomos.js";
+import { Grid, PlaneView, CameraView, SliceView, letters, roundLength, along, dot, scale } from "./views.js";
+
+const $ = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+
+function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "text") node.textContent = value;
+    else if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value !== undefined && value !== false) node.setAttribute(key, value === true ? "" : value);
+  }
+  node.append(...children);
+  return node;
+}
+function shape(tag, attributes, parent) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  parent?.append(node);
+  return node;
+}
+
+// ----------------------------------------------------------------------------------------------------------- Choices
+
+const TOOLS = [
+  { id: "scroll", key: "s", name: "Scroll", icon: "M10 2.5v15M10 2.5L6.8 5.7M10 2.5l3.2 3.2M10 17.5l-3.2-3.2M10 17.5l3.2-3.2" },
+  { id: "window", key: "w", name: "Window", icon: "M10 3.2v1.6M10 15.2v1.6M3.2 10h1.6M15.2 10h1.6M5.2 5.2l1.1 1.1M13.7 13.7l1.1 1.1M5.2 14.8l1.1-1.1M13.7 6.3l1.1-1.1M10 7a3 3 0 1 0 0 6 3 3 0 1 0 0-6" },
+  { id: "zoom", key: "z", name: "Zoom", icon: "M8.8 3.5a5.3 5.3 0 1 0 0 10.6 5.3 5.3 0 1 0 0-10.6M12.7 12.7l4 4M8.8 6.6v4.4M6.6 8.8H11" },
+  { id: "pan", key: "p", name: "Pan", icon: "M10 2.8v14.4M2.8 10h14.4M10 2.8L8 4.8M10 2.8l2 2M10 17.2l-2-2M10 17.2l2-2M2.8 10l2-2M2.8 10l2 2M17.2 10l-2-2M17.2 10l-2 2" },
+  { id: "rotate", key: "r", name: "Rotate", icon: "M15.8 7.2A6.5 6.5 0 0 0 4 8M4.2 12.8A6.5 6.5 0 0 0 16 12M16.2 3.6v3.8h-3.8M3.8 16.4v-3.8h3.8" },
+  { id: "cross", key: "c", name: "Cross-hair", icon: "M10 2.5v5M10 12.5v5M2.5 10h5M12.5 10h5" },
+];
+
+const WINDOWS = {
+  CT: [
+    ["Soft tissue", 40, 400], ["Lung", -600, 1500], ["Bone", 400, 1800], ["Brain", 40, 80], ["Abdomen", 60, 400],
+    ["Mediastinum", 50, 350], ["Liver", 80, 150], ["Vessels", 300, 700], ["Wide", 200, 3000],
+  ],
+};
+const SLABS = [0, 2, 5, 10, 20, 40];
+const FOLDS = [["mean", "Mean"], ["maximum", "MIP"], ["minimum", "MinIP"]];
+const VOLUMES = [["bone", "Bone"], ["soft-tissue", "Soft tissue"], ["vessels", "Vessels"], ["lung", "Lung"], ["maximum", "MIP"], ["mean", "Mean"]];
+const SHADING = { ambient: 0.25, diffuse: 0.75, specular: 0.25, shininess: 24 };
+const PASSES = ["moving", "full", "exact"];
+const CINE_RATE = 15;
+
+// ------------------------------------------------------------------------------------------------------------- State
+
+const connection = new Connection("/stream");
+let tool = "scroll";
+let active = null; // the pane that keys act on
+let panes = [];
+let study = null; // { series, volume, grid }
+/** What the planes share. `point` is the cross-hair in patient mm. */
+let shared = null;
+let showCross = true;
+
+const isCT = () => study?.series.modality === "CT";
+
+/** The window to begin with; the server's own, where the list says so. */
+function defaultWindow({ modality }, volume) {
+  if (volume.window) return { ...volume.window };
+  if (modality === "CT") return { center: 40, width: 400 };
+  const [low, high] = volume.range ?? [0, 255];
+  return { center: (low + high + 1) / 2, width: Math.max(high - low + 1, 1) };
+}
+
+function windowChoices() {
+  const own = defaultWindow(study.series, study.volume);
+  if (isCT()) return WINDOWS.CT;
+  const [low, high] = study.volume.range ?? [0, 255], width = Math.max(high - low, 1);
+  return [["Default", own.center, own.width], ["Full range", (low + high) / 2, width],
+    ["Lower half", low + width / 4, width / 2], ["Lower fifth", low + width / 10, width / 5], ["Upper half", low + (3 * width) / 4, width / 2]];
+}
+
+// -------------------------------------------------------------------------------------------------------------- Pane
+
+class PaneController {
+  constructor(name, number, title) {
+    Object.assign(this, { name, title, number, view: null, pointer: null, problem: null });
+    this.canvas = element("canvas", { width: 1, height: 1, "aria-hidden": "true" });
+    this.marks = shape("svg", { class: "marks", "aria-hidden": "true" });
+    this.text = {};
+    const label = (key, classes) => (this.text[key] = element("div", { class: `label ${classes}` }));
+    this.root = element("section", { class: "pane", tabindex: "0", "data-name": name, "aria-label": `${title} picture`, "aria-roledescription": "picture" },
+      this.canvas, this.marks,
+      label("place", "top-left"), label("fidelity", "top-right"), label("value", "bottom-left"), label("state", "bottom-right"),
+      label("top", "letter top"), label("bottom", "letter bottom"), label("left", "letter left"), label("right", "letter right"));
+    this.message = element("div", { class: "message", hidden: true });
+    this.progress = element("div", { class: "bar-progress", hidden: true });
+    this.root.append(this.message, this.progress);
+    this.stream = connection.pane(number, this.canvas);
+    this.stream.addEventListener("resize", ({ detail }) => { if (this.view) { this.view.size = detail; this.push(); this.drawMarks(); } });
+    this.stream.addEventListener("frame", () => { this.problem = null; this.message.hidden = true; this.drawState(); });
+    this.stream.addEventListener("fidelity", () => this.drawState());
+    this.stream.addEventListener("problem", ({ detail }) => { this.problem = detail; this.message.textContent = detail.message; this.message.hidden = false; });
+    listenTo(this);
+  }
+
+  get isPlane() { return this.view instanceof PlaneView; }
+  get isCamera() { return this.view instanceof CameraView; }
+
+  show(view) {
+    this.view = view;
+    if (this.stream.size) view.size = this.stream.size;
+    this.push();
+    this.stream.observe();
+  }
+
+  get presentation() {
+    const { window, invert, slab, fold, preset } = shared;
+    const look = { fold: "mean", window: { ...window } };
+    if (invert) look.invert = true;
+    if (this.isPlane && slab > 0) Object.assign(look, { fold, slab });
+    if (this.isCamera) {
+      if (preset === "maximum" || preset === "mean") look.fold = preset;
+      else return { fold: "composite", preset, shading: SHADING };
+    }
+    return look;
+  }
+
+  get scene() {
+    const { series, volume } = study;
+    const reference = { series: series.seriesInstanceUID };
+    if (volume.index) reference.index = volume.index;
+    if (shared.time) reference.time = shared.time;
+    return { volume: reference, view: this.view.view, presentation: this.presentation };
+  }
+
+  /** Wants the picture of the present state. */
+  push(options = {}) {
+    this.stream.set(this.scene, options);
+    this.drawMarks();
+  }
+
+  // Pointer position in pixels of the picture.
+  pixel({ clientX, clientY }) {
+    const box = this.root.getBoundingClientRect(), [w, h] = this.view.size;
+    return [((clientX - box.left) / box.width) * w - 0.5, ((clientY - box.top) / box.height) * h - 0.5];
+  }
+  get pixelsPerPoint() { return this.view.size[0] / Math.max(this.root.clientWidth, 1); }
+
+  drawMarks() {
+    if (!this.view) return;
+    const { view, text } = this;
+    const down = view.down, right = view.right;
+    if (right) {
+      text.left.textContent = letters(scale(right, -1));
+      text.right.textContent = letters(right);
+      text.top.textContent = letters(scale(down, -1));
+      text.bottom.textContent = letters(down);
+    }
+    const place = view.place ? `  ${view.place.index}/${view.place.count}` : "";
+    const lines = [];
+    const { window, slab, fold, invert, preset, time } = shared;
+    const isComposite = this.isCamera && preset !== "maximum" && preset !== "mean";
+    if (isComposite) lines.push(VOLUMES.find(([id]) => id === preset)[1]);
+    else lines.push(`C ${tidyNumber(window.center)}  W ${tidyNumber(window.width)}${invert ? "  inverted" : ""}`);
+    if (this.isPlane && slab > 0) lines.push(`${FOLDS.find(([id]) => id === fold)[1]} ${slab} mm`);
+    if (this.isCamera && preset === "maximum") lines.push("MIP");
+    if (study.volume.timePoints > 1) lines.push(`Time ${time + 1}/${study.volume.timePoints}`);
+    text.place.replaceChildren(element("span", { class: "dot" }), element("b", { text: this.title }), `${place}\n${lines.join("\n")}`);
+
+    this.marks.replaceChildren();
+    const [w, h] = view.size;
+    this.marks.setAttribute("viewBox", `0 0 ${w} ${h}`);
+    this.drawScale(w, h);
+    if (this.isPlane && showCross) this.drawCross();
+  }
+
+  drawScale(w, h) {
+    const { view } = this;
+    const spacing = view.spacing ?? (study.grid.spacing[0] && !study.volume.isStack ? study.grid.spacing[0] / (view.fit * view.zoom) : 0);
+    if (!(spacing > 0) || !Number.isFinite(spacing)) return;
+    const p = this.pixelsPerPoint;
+    const mm = roundLength(spacing * Math.min(w * 0.3, 160 * p)), pixels = mm / spacing;
+    const x = 12 * p, y = h - 12 * p, tick = 4 * p;
+    shape("path", { class: "scale", "vector-effect": "non-scaling-stroke", d: `M${x} ${y - tick}v${tick}h${pixels}v${-tick}` }, this.marks);
+    const label = shape("text", { class: "length", x: x + pixels + 7 * p, y: y + 1 * p, "font-size": 11 * p }, this.marks);
+    label.textContent = mm >= 10 ? `${mm / 10} cm` : `${mm} mm`;
+  }
+
+  // The other planes' lines, with room around the cross-hair so that nothing is hidden there.
+  drawCross() {
+    this.handles = [];
+    const p = this.pixelsPerPoint, [w, h] = this.view.size, reach = Math.hypot(w, h), gap = 16 * p;
+    const edge = 30 * p; // the letters' margin stays free
+    const field = shape("svg", { x: edge, y: edge, width: Math.max(w - 2 * edge, 1), height: Math.max(h - 2 * edge, 1), viewBox: `${edge} ${edge} ${Math.max(w - 2 * edge, 1)} ${Math.max(h - 2 * edge, 1)}` }, this.marks);
+    for (const other of panes) {
+      if (other === this || !other.isPlane) continue;
+      const cut = this.view.cut(other.view.normal, shared.point);
+      if (!cut) continue;
+      const [x, y] = cut.point, [dx, dy] = cut.direction, color = `var(--${other.name})`;
+      for (const side of [-1, 1]) {
+        shape("line", { class: "cross", "vector-effect": "non-scaling-stroke", stroke: color,
+          x1: x + side * gap * dx, y1: y + side * gap * dy, x2: x + side * reach * dx, y2: y + side * reach * dy }, field);
+        const far = 0.36 * Math.min(w, h), handle = [x + side * far * dx, y + side * far * dy];
+        shape("circle", { class: "handle", "vector-effect": "non-scaling-stroke", stroke: color, cx: handle[0], cy: handle[1], r: 5 * p }, this.marks);
+        this.handles.push({ at: handle, pane: other });
+      }
+    }
+  }
+
+  drawState() {
+    const { stream, text } = this, part = stream.last;
+    const { mark, notes } = stream.fidelity;
+    const lines = [];
+    if (mark) lines.push(element("div", { class: `mark ${mark}`, text: mark === "green" ? "EXACT" : "LOSSY" }));
+    if (notes.includes("source-lossy")) lines.push(element("div", { class: "remark", text: "Source was compressed with loss" }));
+    if (notes.includes("corrected")) for (const remark of remarks()) lines.push(element("div", { class: "remark", text: remark }));
+    text.fidelity.replaceChildren(...lines);
+    if (!part) return;
+    const parts = [PASSES[part.pass] ?? "", stream.isExact ? "lossless" : "lossy", formatBytes(stream.pictureBytes)];
+    parts.push(`${formatTime(part.latency ?? part.rendering + part.encoding)} ms`);
+    if (connection.server.device) parts.push(connection.server.device);
+    text.state.textContent = parts.join(" · ");
+    this.root.dataset.exact = stream.isExact;
+  }
+}
+
+function remarks() {
+  const all = [...(study?.volume.remarks ?? []), ...(study?.series.warnings ?? [])]
+    .map((r) => (typeof r === "string" ? r : r.text ?? r.message ?? r.code)).filter(Boolean);
+  return all.length ? [...new Set(all)].slice(0, 3) : ["Geometry or grey values corrected"];
+}
+
+const tidyNumber = (v) => (Math.abs(v) < 10 && !Number.isInteger(v) ? v.toFixed(2) : Math.round(v).toString());
+const formatBytes = (n) => (n < 1000 ? `${n} B` : n < 1e6 ? `${Math.round(n / 1000)} kB` : `${(n / 1e6).toFixed(1)} MB`);
+const formatTime = (ms) => (ms < 10 ? ms.toFixed(1) : Math.round(ms));
+
+// --------------------------------------------------------------------------------------------------- What hands can do
+
+/** Moves the cross-hair; every plane follows, only those that change are sent. */
+function moveTo(point, options) {
+  shared.point = study.grid.clamp(point);
+  for (const pane of panes) {
+    if (!pane.isPlane) continue;
+    pane.view.through(shared.point);
+    pane.push(options);
+  }
+}
+
+function scroll(pane, steps, options) {
+  if (pane.isPlane) {
+    const n = pane.view.normal, grid = study.grid, step = grid.step(n), [low, high] = grid.extent(n);
+    // On whole steps, so that acquired slices are met exactly.
+    const here = (dot(pane.view.center, n) - low) / step;
+    const there = Math.min(Math.max(Math.round(here) + steps, 0), Math.round((high - low) / step));
+    moveTo(along(shared.point, n, low + there * step - dot(shared.point, n)), options);
+  } else if (!pane.isCamera) {
+    pane.view.scroll(steps);
+    pane.push(options);
+  }
+}
+
+function setWindow(window, options) {
+  shared.window = { center: Number(window.center.toPrecision(7)), width: Math.max(Number(window.width.toPrecision(7)), 1) };
+  changeLook(options);
+}
+
+/** Sends the presentation of all panes, the one under the hand first. */
+function changeLook(options) {
+  for (const pane of [active, ...panes.filter((p) => p !== active)]) if (pane?.view) pane.push(options);
+  showLook();
+}
+
+function rest() { for (const pane of panes) pane.stream.rest(); }
+
+const gestures = {
+  scroll(pane, { by: [dx, dy], start, options }) {
+    if (pane.isCamera) return gestures.rotate(pane, { by: [dx, dy], options });
+    const { count } = pane.view.place;
+    const perStep = Math.max(3, Math.min(12, (0.8 * pane.root.clientHeight) / count));
+    start.rest = (start.rest ?? 0) + dy / perStep;
+    const steps = Math.trunc(start.rest);
+    start.rest -= steps;
+    if (steps) scroll(pane, steps, options);
+  },
+  window(pane, { by: [dx, dy], options }) {
+    const { center, width } = shared.window;
+    const gain = Math.max(width, 20) / 400;
+    setWindow({ center: center + dy * gain, width: width + dx * gain * 1.5 }, options);
+  },
+  zoom(pane, { by: [, dy], start, options }) {
+    pane.view.zoomBy(Math.exp(-dy / 180), start.pixel);
+    pane.push(options);
+  },
+  pan(pane, { by: [dx, dy], options }) {
+    const p = pane.pixelsPerPoint;
+    pane.view.pan([dx * p, dy * p]);
+    pane.push(options);
+  },
+  rotate(pane, { by: [dx, dy], options }) {
+    if (pane.isCamera) {
+      const perPoint = Math.PI / Math.min(pane.root.clientWidth, pane.root.clientHeight);
+      pane.view.rotate(dx * perPoint, dy * perPoint);
+    } else if (pane.isPlane) {
+      const perPoint = Math.PI / 2 / Math.min(pane.root.clientWidth, pane.root.clientHeight);
+      pane.view.turn(pane.view.down, -dx * perPoint, shared.point);
+      pane.view.turn(pane.view.right, dy * perPoint, shared.point);
+    } else return;
+    pane.push(options);
+    for (const other of panes) if (other !== pane) other.drawMarks();
+  },
+  none() {},
+  cross(pane, { by, pixel, options }) {
+    if (pane.isCamera) return gestures.rotate(pane, { by, options });
+    if (pane.isPlane) moveTo(pane.view.position(pixel), options);
+  },
+};
+
+/** Turns the planes behind the lines of `pane` about the cross-hair, together, so that they stay at right angles. */
+function turnLines(pane, from, to, isSingle, target, options) {
+  const [cx, cy] = pane.view.pixel(shared.point);
+  const angle = Math.atan2(to[1] - cy, to[0] - cx) - Math.atan2(from[1] - cy, from[0] - cx);
+  for (const other of panes) {
+    if (other === pane || !other.isPlane || (isSingle && other !== target)) continue;
+    other.view.turn(pane.view.normal, angle, shared.point);
+    other.push(options);
+  }
+  pane.drawMarks();
+}
+
+// --------------------------------------------------------------------------------------------------------- Pointers
+
+function listenTo(pane) {
+  const { root } = pane;
+  const pointers = new Map();
+  let gesture = null;
+
+  const begin = (event) => {
+    const pixel = pane.pixel(event);
+    const name = event.pointerType === "mouse" ? { 0: tool, 1: "pan", 2: "zoom" }[event.button] ?? tool : tool;
+    const near = event.button === 0 && pane.isPlane && showCross
+      ? pane.handles?.find(({ at }) => Math.hypot(at[0] - pixel[0], at[1] - pixel[1]) < 12 * pane.pixelsPerPoint) : null;
+    gesture = { name: near ? "lines" : name, target: near?.pane, start: { pixel, x: event.clientX, y: event.clientY }, last: pixel,
+      x: event.clientX, y: event.clientY, hasMoved: false, isTouch: event.pointerType === "touch" };
+  };
+
+  root.addEventListener("pointerdown", (event) => {
+    if (!pane.view) return;
+    activate(pane);
+    stopCine();
+    root.setPointerCapture(event.pointerId);
+    pointers.set(event.pointerId, [event.clientX, event.clientY]);
+    if (pointers.size === 1) begin(event);
+    else if (pointers.size === 2) gesture = { name: "pinch", hasMoved: false, start: {} };
+    quietValue(pane);
+  });
+
+  root.addEventListener("pointermove", (event) => {
+    if (!pane.view) return;
+    if (!pointers.has(event.pointerId)) return hover(pane, event);
+    const options = { moving: true, time: event.timeStamp };
+    const now = [event.clientX, event.clientY];
+    if (!gesture) return;
+    if (!gesture.hasMoved) {
+      if (gesture.name !== "pinch" && Math.hypot(now[0] - gesture.start.x, now[1] - gesture.start.y) < 3) return;
+      gesture.hasMoved = true;
+      root.classList.add("is-dragging");
+    }
+    if (gesture.name === "pinch") {
+      pinch(event.pointerId, now, options);
+    } else {
+      const pixel = pane.pixel(event);
+      const by = [now[0] - gesture.x, now[1] - gesture.y];
+      [gesture.x, gesture.y] = now;
+      if (gesture.name === "lines") turnLines(pane, gesture.last, pixel, event.shiftKey, gesture.target, options);
+      else gestures[gesture.name](pane, { by, pixel, start: gesture.start, options });
+      gesture.last = pixel;
+    }
+    pointers.set(event.pointerId, now);
+  });
+
+  // Two fingers: the midpoint pans, the distance zooms.
+  function pinch(id, now, options) {
+    const [otherID] = [...pointers.keys()].filter((k) => k !== id);
+    const other = pointers.get(otherID), before = pointers.get(id);
+    const span = (a) => Math.hypot(a[0] - other[0], a[1] - other[1]);
+    const factor = span(now) / Math.max(span(before), 1);
+    const middle = { clientX: (now[0] + other[0]) / 2, clientY: (now[1] + other[1]) / 2 };
+    pane.view.zoomBy(Math.min(Math.max(factor, 0.5), 2), pane.pixel(middle));
+    gestures.pan(pane, { by: [(now[0] - before[0]) / 2, (now[1] - before[1]) / 2], options });
+  }
+
+  const end = (event) => {
+    if (!pointers.delete(event.pointerId)) return;
+    if (gesture && !gesture.hasMoved && pointers.size === 0 && event.type === "pointerup" && event.button === 0 && pane.isPlane && gesture.name !== "lines") {
+      moveTo(pane.view.position(pane.pixel(event)), { time: event.timeStamp });
+    }
+    if (pointers.size === 0) { gesture = null; root.classList.remove("is-dragging"); rest(); }
+    else gesture = { name: "none", hasMoved: true, start: {} }; // a finger that is left does nothing until it lifts
+  };
+  root.addEventListener("pointerup", end);
+  root.addEventListener("pointercancel", end);
+  root.addEventListener("contextmenu", (event) => event.preventDefault());
+  root.addEventListener("dblclick", () => toggleFull(pane));
+  root.addEventListener("focus", () => activate(pane));
+  root.addEventListener("pointerleave", () => quietValue(pane));
+
+  let wheel = 0;
+  root.addEventListener("wheel", (event) => {
+    if (!pane.view) return;
+    event.preventDefault();
+    activate(pane);
+    stopCine();
+    const unitSize = [1, 33, 400][event.deltaMode];
+    const options = { time: event.timeStamp };
+    if (event.ctrlKey || pane.isCamera) {
+      pane.view.zoomBy(Math.exp((-event.deltaY * unitSize) / (event.ctrlKey ? 120 : 500)), pane.pixel(event));
+      pane.push(options);
+    } else {
+      wheel += (event.deltaY * unitSize) / 100;
+      const steps = Math.abs(wheel) < 1 && Math.abs(event.deltaY * unitSize) >= 50 ? Math.sign(wheel) : Math.trunc(wheel);
+      wheel -= steps;
+      if (Math.abs(wheel) > 1 || steps) wheel %= 1;
+      if (steps) scroll(pane, steps, options);
+    }
+    quietValue(pane);
+  }, { passive: false });
+}
+
+// The value under a pointer that rests.
+let hoverTimer = 0;
+function hover(pane, event) {
+  clearTimeout(hoverTimer);
+  quietValue(pane);
+  if (!pane.isPlane || !connection.isOpen) return;
+  const point = pane.view.position(pane.pixel(event));
+  hoverTimer = setTimeout(async () => {
+    try {
+      const answer = await pane.stream.values([point]);
+      const first = (answer.values ?? answer)[0];
+      const value = typeof first === "object" && first !== null ? first.value : first;
+      if (value === null || value === undefined) return;
+      const unit = answer.unit ?? first?.unit ?? study.volume.unit ?? "";
+      pane.text.value.textContent = `${letterCoordinates(point)}\n${tidyNumber(value)} ${unit}`;
+    } catch { /* no value is shown */ }
+  }, 160);
+}
+function quietValue(pane) {
+  clearTimeout(hoverTimer);
+  pane.text.value.textContent = "";
+}
+const letterCoordinates = (point) => point.map((v, i) => `${v >= 0 ? "LPH"[i] : "RAF"[i]} ${Math.abs(v).toFixed(1)}`).join("  ") + " mm";
+
+// --------------------------------------------------------------------------------------------------------------- Keys
+
+function activate(pane) {
+  if (active === pane) return;
+  active?.root.classList.remove("is-active");
+  active = pane;
+  pane.root.classList.add("is-active");
+}
+
+function toggleFull(pane) {
+  const isSingle = $("panes").classList.toggle("is-single");
+  for (const p of panes) p.root.classList.toggle("is-full", isSingle && p === pane);
+}
+
+function resetView() {
+  if (!study) return;
+  stopCine();
+  shared.point = study.grid.center;
+  for (const pane of panes) { pane.view.reset(); }
+  Object.assign(shared, { window: defaultWindow(study.series, study.volume), invert: isInvertedByHabit(study.series), slab: 0 });
+  for (const pane of panes) pane.push();
+  showLook();
+}
+
+const keys = {
+  ArrowUp: (pane, e) => (e.shiftKey ? nudge(pane, 0, -24) : pane.isCamera ? spin(pane, 0, -1) : scroll(pane, -1)),
+  ArrowDown: (pane, e) => (e.shiftKey ? nudge(pane, 0, 24) : pane.isCamera ? spin(pane, 0, 1) : scroll(pane, 1)),
+  ArrowLeft: (pane, e) => (e.shiftKey ? nudge(pane, -24, 0) : pane.isCamera ? spin(pane, -1, 0) : scroll(pane, -1)),
+  ArrowRight: (pane, e) => (e.shiftKey ? nudge(pane, 24, 0) : pane.isCamera ? spin(pane, 1, 0) : scroll(pane, 1)),
+  PageUp: (pane) => scroll(pane, -10),
+  PageDown: (pane) => scroll(pane, 10),
+  Home: (pane) => scroll(pane, -1e6),
+  End: (pane) => scroll(pane, 1e6),
+  "+": (pane) => { pane.view.zoomBy(1.25); pane.push(); },
+  "=": (pane) => keys["+"](pane),
+  "-": (pane) => { pane.view.zoomBy(0.8); pane.push(); },
+  0: () => resetView(),
+  i: () => $("invert").click(),
+  f: (pane) => toggleFull(pane),
+  Enter: (pane) => toggleFull(pane),
+  " ": () => $("cine").click(),
+};
+const pageKeys = {
+  l: () => $("toggle-link").click(),
+  b: () => $("toggle-list").click(),
+  x: () => { showCross = !showCross; for (const pane of panes) pane.drawMarks(); },
+  "?": () => $("toggle-help").click(),
+};
+function nudge(pane, dx, dy) { gestures.pan(pane, { by: [dx, dy], options: {} }); }
+function spin(pane, dx, dy) { pane.view.rotate(dx * 0.12, dy * 0.12); pane.push(); }
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select, dialog")) return;
+  if (event.target.closest("button") && (event.key === " " || event.key === "Enter")) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const chosen = TOOLS.find((t) => t.key === key);
+  if (chosen) return setTool(chosen.id);
+  if (pageKeys[key]) return pageKeys[key]();
+  if (!study || !active?.view) return;
+  if (/^[1-9]$/.test(key)) {
+    const choice = windowChoices()[Number(key) - 1];
+    if (choice) setWindow({ center: choice[1], width: choice[2] });
+    return;
+  }
+  if (keys[key]) { event.preventDefault(); keys[key](active, event); }
+});
+
+// ---------------------------------------------------------------------------------------------------------------- Cine
+
+let cineTimer = 0;
+function stopCine() {
+  if (!cineTimer) return;
+  clearInterval(cineTimer);
+  cineTimer = 0;
+  $("cine").setAttribute("aria-pressed", "false");
+  rest();
+}
+// Steps of state, like every other input: a slow line drops steps' pictures, never falls behind.
+function startCine() {
+  const pane = active?.isCamera ? panes[0] : active ?? panes[0];
+  $("cine").setAttribute("aria-pressed", "true");
+  cineTimer = setInterval(() => {
+    const options = { moving: true };
+    if (study.volume.timePoints > 1) {
+      shared.time = (shared.time + 1) % study.volume.timePoints;
+      for (const p of panes) p.push(options);
+    } else {
+      const { index, count } = pane.view.place;
+      scroll(pane, index >= count ? 1 - count : 1, options);
+    }
+  }, 1000 / CINE_RATE);
+}
+
+// ----------------------------------------------------------------------------------------------------------------- Bar
+
+function setTool(id) {
+  tool = id;
+  for (const button of $("tools").children) {
+    button.setAttribute("aria-checked", String(button.dataset.tool === id));
+    button.tabIndex = button.dataset.tool === id ? 0 : -1;
+  }
+  for (const pane of panes) pane.root.dataset.tool = id;
+}
+
+function fillBar() {
+  $("tools").setAttribute("role", "radiogroup");
+  for (const { id, key, name, icon } of TOOLS) {
+    const svg = shape("svg", { viewBox: "0 0 20 20", "aria-hidden": "true" });
+    shape("path", { d: icon }, svg);
+    const button = element("button", { class: "icon", role: "radio", "data-tool": id, "aria-label": name, title: `${name} (${key.toUpperCase()})`, onclick: () => setTool(id) }, svg);
+    $("tools").append(button);
+  }
+  $("tools").addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const at = TOOLS.findIndex((t) => t.id === tool);
+    setTool(TOOLS[(at + step + TOOLS.length) % TOOLS.length].id);
+    $("tools").querySelector('[aria-checked="true"]').focus();
+  });
+  for (const mm of SLABS) $("slab").append(element("option", { value: mm, text: mm ? `${mm} mm` : "Off" }));
+  for (const [id, name] of FOLDS) $("fold").append(element("option", { value: id, text: name }));
+  for (const [id, name] of VOLUMES) $("preset").append(element("option", { value: id, text: name }));
+  $("fold").setAttribute("aria-label", "Fold of the slab");
+  $("window").addEventListener("change", ({ target }) => {
+    const choice = windowChoices()[target.value];
+    if (choice) setWindow({ center: choice[1], width: choice[2] });
+  });
+  $("slab").addEventListener("change", ({ target }) => { shared.slab = Number(target.value); changeLook(); });
+  $("fold").addEventListener("change", ({ target }) => { shared.fold = target.value; changeLook(); });
+  $("preset").addEventListener("change", ({ target }) => { shared.preset = target.value; changeLook(); });
+  // A choice made hands the keys back to the picture.
+  for (const id of ["window", "slab", "fold", "preset"]) $(id).addEventListener("change", () => active?.root.focus({ preventScroll: true }));
+  $("invert").addEventListener("click", () => { if (!study) return; shared.invert = !shared.invert; changeLook(); });
+  $("reset").addEventListener("click", resetView);
+  $("cine").addEventListener("click", () => { if (!study) return; if (cineTimer) stopCine(); else startCine(); });
+  $("toggle-list").addEventListener("click", () => {
+    const isHidden = document.body.classList.toggle("is-listless");
+    $("toggle-list").setAttribute("aria-expanded", String(!isHidden));
+  });
+  $("toggle-help").addEventListener("click", () => $("help").showModal());
+  $("help").addEventListener("click", (event) => { if (event.target === $("help")) $("help").close(); });
+  $("toggle-link").addEventListener("click", () => toggleLink());
+  $("banner-retry").addEventListener("click", () => connection.reconnect());
+}
+
+function showLook() {
+  const { window, slab, fold, invert, preset } = shared;
+  const choices = windowChoices();
+  const at = choices.findIndex(([, c, w]) => c === window.center && w === window.width);
+  $("window").replaceChildren(...choices.map(([name], i) => element("option", { value: i, text: name, selected: i === at })));
+  if (at < 0) $("window").append(element("option", { value: "own", text: `${tidyNumber(window.center)} / ${tidyNumber(window.width)}`, selected: true }));
+  $("slab").value = slab;
+  $("fold").value = fold;
+  $("fold-field").hidden = slab === 0 || !panes.some((p) => p.isPlane);
+  $("slab-field").hidden = !panes.some((p) => p.isPlane);
+  $("volume-field").hidden = !panes.some((p) => p.isCamera);
+  $("preset").value = preset;
+  $("invert").setAttribute("aria-pressed", String(invert));
+}
+
+function fillHelp() {
+  const row = (keysText, what) => [element("dt", {}, ...keysText.split(" ").map((k) => (k === "/" ? " / " : element("kbd", { text: k })))), element("dd", { text: what })];
+  const plain = (what, does) => [element("dt", { text: what }), element("dd", { text: does })];
+  $("help").append(
+    element("h2", { text: "Keys and gestures" }),
+    element("div", { class: "columns" },
+      element("dl", {},
+        ...TOOLS.flatMap(({ key, name }) => row(key.toUpperCase(), name)),
+        ...row("1 / 9", "Window presets"), ...row("I", "Invert"), ...row("0", "Reset"), ...row("Space", "Play"), ...row("X", "Lines on and off")),
+      element("dl", {},
+        ...plain("Left drag", "Chosen tool; turns the volume"), ...plain("Right drag", "Zoom"), ...plain("Middle drag", "Pan"),
+        ...plain("Wheel", "Scroll; zooms the volume"), ...plain("Click", "Cross-hair"), ...plain("Line ends", "Turn the planes; Shift: one"),
+        ...plain("Double click", "One picture"), ...plain("Two fingers", "Pinch and pan"),
+        ...row("↑ / ↓", "Slices; Shift: pan"), ...row("PgUp / PgDn", "Ten slices"), ...row("+ / -", "Zoom"),
+        ...row("L", "Line figures"), ...row("B", "Series list"))),
+    element("p", { text: "Not a medical device. Amber LOSSY: better follows. Red LOSSY: stays so. Green: lossless." }));
+}
+
+// -------------------------------------------------------------------------------------------------------- Line figures
+
+let linkTimer = 0;
+const seen = { at: 0, parts: 0, bytes: 0 };
+function toggleLink() {
+  const isShown = $("link").hidden;
+  $("link").hidden = !isShown;
+  $("toggle-link").setAttribute("aria-pressed", String(isShown));
+  clearInterval(linkTimer);
+  if (isShown) { showLink(); linkTimer = setInterval(showLink, 1000); }
+}
+
+async function showLink() {
+  const now = performance.now(), { parts, bytes, discarded, reconnections } = connection.totals;
+  const seconds = (now - seen.at) / 1000;
+  const rows = [];
+  const frames = panes.reduce((sum, p) => sum + p.stream.frames, 0);
+  if (seen.at && seconds > 0) {
+    rows.push(["Frames", `${((frames - seen.frames) / seconds).toFixed(0)} /s`], ["Received", `${formatBytes(Math.round((bytes - seen.bytes) / seconds))}/s`]);
+  }
+  Object.assign(seen, { at: now, parts, bytes, frames });
+  rows.push(["Parts", parts], ["In all", formatBytes(bytes)], ["Discarded here", discarded], ["Reconnections", reconnections]);
+  const last = panes.map((p) => p.stream.last).filter(Boolean).sort((a, b) => b.at - a.at)[0];
+  if (last) {
+    if (last.latency) rows.push(["Input to painted", `${formatTime(last.latency)} ms`]);
+    rows.push(["Waited", `${formatTime(last.waiting)} ms`], ["Rendered", `${formatTime(last.rendering)} ms`], ["Encoded", `${formatTime(last.encoding)} ms`], ["Decoded", `${formatTime(last.decoding)} ms`]);
+  }
+  try {
+    const { type, id, ...answer } = await connection.query("link");
+    rows.push(...linkRows(answer));
+  } catch { /* the figures of this side remain */ }
+  $("link").replaceChildren(element("h2", { text: "Line" }), element("dl", {}, ...rows.flatMap(([k, v]) => [element("dt", { text: k }), element("dd", { text: v })])));
+}
+
+/** The server's figures as rows: the names it is known to use in words, others as they are. */
+function linkRows(answer) {
+  const words = { rtt: ["Round trip", (v) => `${formatTime(v)} ms`], rate: ["Rate", (v) => `${((v * 8) / 1e6).toFixed(1)} Mbit/s`], bytes: ["Sent", formatBytes], drops: ["Superseded", String], frames: ["Frames sent", String], parts: ["Parts sent", String] };
+  return Object.entries(answer).filter(([, v]) => typeof v === "number").map(([k, v]) => (words[k] ? [words[k][0], words[k][1](v)] : [k, String(Math.round(v * 10) / 10)]));
+}
+
+// ---------------------------------------------------------------------------------------------------------------- List
+
+async function loadList() {
+  let listed;
+  try {
+    const response = await fetch("/api/series", { headers: { accept: "application/json" } });
+    if (!response.ok) throw new Error(`the server answered ${response.status}`);
+    listed = (await response.json()).series;
+  } catch (error) {
+    $("list").replaceChildren(element("p", { class: "note", text: `The list of series could not be loaded: ${error.message}.` }));
+    return [];
+  }
+  if (!listed.length) {
+    $("list").replaceChildren(element("p", { class: "note" }, "No series yet. Import a folder of DICOM files with ", element("code", { text: "tomos import" }), "."));
+    return [];
+  }
+  const studies = new Map();
+  for (const series of listed) {
+    if (!studies.has(series.studyInstanceUID)) studies.set(series.studyInstanceUID, []);
+    studies.get(series.studyInstanceUID).push(series);
+  }
+  $("list").replaceChildren(...[...studies.values()].map((all) => {
+    const first = all[0];
+    const title = personName(first.patientName) || first.patientID || "Study";
+    const detail = [first.studyDescription, dateText(first.studyDate)].filter(Boolean).join(" · ");
+    return element("section", { class: "study" }, element("h2", { text: title }), ...(detail ? [element("p", { text: detail })] : []), ...all.flatMap(seriesButtons));
+  }));
+  return listed;
+}
+
+function seriesButtons(series) {
+  const volumes = series.volumes ?? [];
+  const button = (volume, isOnly) => {
+    const size = volume ? `${volume.columns} × ${volume.rows} × ${volume.slices}${volume.timePoints > 1 ? ` × ${volume.timePoints}` : ""}` : `${series.instances} instances`;
+    const spacing = volume?.spacing && !volume.isStack ? ` · ${[...new Set(volume.spacing.map((s) => Number(s.toFixed(2))))].join(" × ")} mm` : "";
+    const name = (series.description || `${series.modality} series`) + (isOnly ? "" : ` (${volume.index + 1})`);
+    const warnings = series.warnings ?? [];
+    return element("button", { class: "series", "data-series": series.seriesInstanceUID, "data-volume": volume?.index, disabled: !volume,
+      title: warnings.map((w) => (typeof w === "string" ? w : w.text ?? w.code)).join("\n") || name, onclick: () => volume && open(series, volume) },
+      element("span", { class: "modality", text: series.modality || "–" }), element("span", { class: "name", text: name }),
+      element("span", { class: warnings.length ? "detail warning" : "detail", text: size + spacing }));
+  };
+  return volumes.length ? volumes.map((v) => button(v, volumes.length === 1)) : [button(null, true)];
+}
+
+const personName = (name) => (name ?? "").split("=")[0].split("^").filter(Boolean).join(", ");
+const dateText = (date) => (/^\d{8}$/.test(date ?? "") ? `${date.slice(0, 4)}-${date.slice(4, 6)}-${date.slice(6)}` : date ?? "");
+const isInvertedByHabit = ({ modality }) => modality === "PT" || modality === "NM";
+
+function open(series, volume) {
+  stopCine();
+  study = { series, volume, grid: new Grid(volume) };
+  shared = { point: study.grid.center, window: defaultWindow(series, volume), invert: isInvertedByHabit(series), slab: 0, fold: "maximum",
+    preset: series.modality === "CT" ? "bone" : "maximum", time: 0 };
+  const isFlat = volume.isStack || volume.slices < 2;
+  const names = isFlat ? [["slice", "Slice"]] : [["axial", "Axial"], ["coronal", "Coronal"], ["sagittal", "Sagittal"], ["volume", "Volume"]];
+  if (panes.map((p) => p.name).join() !== names.map(([n]) => n).join()) layOut(names);
+  for (const pane of panes) {
+    pane.show(pane.name === "volume" ? new CameraView(study.grid) : pane.name === "slice" ? new SliceView(study.grid) : new PlaneView(study.grid, pane.name));
+    pane.root.classList.remove("is-full");
+  }
+  $("panes").classList.toggle("is-single", isFlat);
+  if (isFlat) panes[0].root.classList.add("is-full");
+  activate(panes[0]);
+  for (const pane of panes) pane.drawMarks();
+  document.body.classList.remove("is-empty");
+  $("cine").disabled = !(volume.slices > 1 || volume.timePoints > 1);
+  $("subject").textContent = [...new Set([personName(series.patientName), series.patientID, series.description, dateText(series.studyDate)])].filter(Boolean).join("  ·  ");
+  for (const button of $("list").querySelectorAll(".series")) {
+    const isCurrent = button.dataset.series === series.seriesInstanceUID && button.dataset.volume === String(volume.index);
+    button.setAttribute("aria-current", String(isCurrent));
+  }
+  $("spoken").textContent = `${series.description || "Series"} opened`;
+  showLook();
+  setTool(tool);
+  try { sessionStorage.setItem("series", JSON.stringify([series.seriesInstanceUID, volume.index])); } catch { /* private mode */ }
+}
+
+function layOut(names) {
+  for (const pane of panes) pane.stream.set(null);
+  active = null;
+  const made = names.map(([name, title], i) => existing.get(name) ?? new PaneController(name, name === "slice" ? 5 : i + 1, title));
+  for (const pane of made) existing.set(pane.name, pane);
+  panes = made;
+  $("panes").replaceChildren(...panes.map((p) => p.root));
+}
+const existing = new Map();
+
+// -------------------------------------------------------------------------------------------------------- Connection
+
+connection.addEventListener("state", ({ detail: state }) => {
+  const words = { waiting: "The connection was lost. Trying again …", refused: "This session was taken over or refused by the server." };
+  // The first attempts of a new connection are quick: do not flash.
+  clearTimeout(bannerTimer);
+  if (state === "open" || state === "closed") $("banner").hidden = true;
+  else if (words[state]) {
+    $("banner-text").textContent = words[state];
+    bannerTimer = setTimeout(() => { $("banner").hidden = false; }, state === "waiting" ? 400 : 0);
+  }
+});
+let bannerTimer = 0;
+
+connection.addEventListener("progress", ({ detail: { series, loaded, total, state } }) => {
+  if (series !== study?.series.seriesInstanceUID) return;
+  for (const pane of panes) {
+    pane.progress.style.width = `${(100 * loaded) / Math.max(total, 1)}%`;
+    pane.progress.hidden = state === "complete" || loaded >= total;
+  }
+});
+
+// --------------------------------------------------------------------------------------------------------------- Begin
+
+/** For tests and scripts: what is shown, and the library's panes. */
+window.tomos = { connection, get panes() { return panes; }, get study() { return study; }, get shared() { return shared; }, open: (uid, index = 0) => {
+  const series = listed.find((s) => s.seriesInstanceUID === uid);
+  if (series) open(series, series.volumes.find((v) => v.index === index) ?? series.volumes[0]);
+} };
+
+document.body.classList.add("is-empty");
+fillBar();
+fillHelp();
+setTool(tool);
+let listed = await loadList();
+let before = null;
+try { before = JSON.parse(sessionStorage.getItem("series")); } catch { /* none */ }
+const known = listed.find((s) => s.seriesInstanceUID === before?.[0] && s.volumes?.length);
+if (known) open(known, known.volumes.find((v) => v.index === before[1]) ?? known.volumes[0]);
+else {
+  const usable = listed.filter((s) => s.volumes?.length);
+  if (usable.length === 1) open(usable[0], usable[0].volumes[0]);
+  else if (usable.length) $("panes").replaceChildren(element("p", { class: "note", text: "Choose a series." }));
+}

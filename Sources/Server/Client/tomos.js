@@ -1,0 +1,581 @@
+// Tomos stream client: the transport and view library of the page, usable without it.
+//
+//   const connection = new Connection("wss://host/stream", { token });
+//   const pane = connection.pane(1, canvas);
+//   pane.set({ volume: { series }, view: { plane: … }, presentation: { window: { center: 40, width: 400 } } });
+//   pane.change({ view: { plane: { origin } } }, { moving: true });   // while the hand moves
+//   pane.rest();                                                      // when it lets go
+//
+// The client owns the state and the server owns the pixels: a pane holds the scene that is wanted; what the server has
+// not seen of it is sent as one merge patch per display frame. See Documentation/StreamProtocol.md.
+
+export const SUBPROTOCOL = "tomos.stream.v1";
+
+/** Fidelity bits of a frame part. */
+export const Fidelity = Object.freeze({
+  lossyCoding: 1, fewerPixels: 2, coarserSampling: 4, volumeIncomplete: 8,
+  sourceLossy: 16, correctedOrInDoubt: 32, betterFollows: 128, lossy: 15,
+});
+
+const Pass = Object.freeze({ moving: 0, full: 1, exact: 2 });
+const Format = Object.freeze({ unchanged: 0, jpeg: 1, webp: 2, png: 3 });
+const MIME = { 1: "image/jpeg", 2: "image/webp", 3: "image/png" };
+
+/** Nothing is sent while more than this waits in the socket: what waits is merged instead. */
+const MAXIMUM_BUFFERED = 4096;
+/** A change without a gesture (wheel, key) counts as moving until nothing has changed for this long, in ms. */
+const SETTLE = 140;
+
+// ---------------------------------------------------------------------------------------------------------------- JSON
+
+const isObject = (v) => v !== null && typeof v === "object" && !Array.isArray(v);
+
+export function equal(a, b) {
+  if (a === b) return true;
+  if (Array.isArray(a)) return Array.isArray(b) && a.length === b.length && a.every((v, i) => equal(v, b[i]));
+  if (!isObject(a) || !isObject(b)) return false;
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((k) => k in b && equal(a[k], b[k]));
+}
+
+/** RFC 7396: `target` with `patch` applied, as a new value. */
+export function merge(target, patch) {
+  if (!isObject(patch)) return patch;
+  const result = isObject(target) ? { ...target } : {};
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null || value === undefined) delete result[key];
+    else result[key] = merge(result[key], value);
+  }
+  return result;
+}
+
+/** The merge patch that turns `from` into `to`, or undefined when they are equal. */
+export function difference(from, to) {
+  if (!isObject(from) || !isObject(to)) return equal(from, to) ? undefined : to;
+  const patch = {};
+  for (const key of Object.keys(from)) if (!(key in to)) patch[key] = null;
+  for (const [key, value] of Object.entries(to)) {
+    const part = key in from ? difference(from[key], value) : value;
+    if (part !== undefined) patch[key] = part;
+  }
+  return Object.keys(patch).length ? patch : undefined;
+}
+
+// --------------------------------------------------------------------------------------------------------- Frame parts
+
+/**
+ * Reads the header of one binary message. Returns null for a kind this version does not know; throws a RangeError when
+ * the message is too short to be what it says.
+ */
+export function parseFramePart(buffer) {
+  if (buffer.byteLength < 2) throw new RangeError("a frame part has at least 32 bytes");
+  const view = new DataView(buffer);
+  if (view.getUint8(0) !== 1) return null;
+  const header = view.getUint8(1);
+  if (header < 32 || buffer.byteLength < header) throw new RangeError("the header of a frame part is cut short");
+  const u16 = (at) => view.getUint16(at, true);
+  return {
+    pane: u16(2), frame: view.getUint32(4, true), revision: view.getUint32(8, true),
+    pass: view.getUint8(12), format: view.getUint8(13), fidelity: view.getUint8(14), isLast: (view.getUint8(15) & 1) === 1,
+    x: u16(16), y: u16(18), width: u16(20), height: u16(22),
+    waiting: u16(24) / 10, rendering: u16(26) / 10, encoding: u16(28) / 10, cine: u16(30),
+    bytes: buffer.byteLength, payload: buffer.byteLength > header ? new Uint8Array(buffer, header) : null,
+  };
+}
+
+// ---------------------------------------------------------------------------------------------------------- Connection
+
+/**
+ * One stream to a server. Reconnects by itself and restores every pane.
+ *
+ * Events: `state` (detail: "connecting" | "open" | "waiting" | "closed" | "refused"), `progress` (detail: the message),
+ * `problem` (detail: the server's error message), `sent` (a batch of scenes left).
+ */
+export class Connection extends EventTarget {
+  #url; #token; #socket = null; #panes = new Map(); #queries = new Map(); #nextQuery = 1;
+  #resume = null; #attempt = 0; #timer = 0; #scheduled = false; #isReady = false; #heard = 0; #watch = 0;
+
+  /** @param {string|URL} url of `/stream`; http and https become ws and wss. */
+  constructor(url, { token = null, connect = true } = {}) {
+    super();
+    this.#url = new URL(url, globalThis.location?.href);
+    this.#url.protocol = this.#url.protocol.replace("http", "ws");
+    this.#token = token;
+    /** "connecting", "open", "waiting" (for the next attempt), "closed" (by us) or "refused" (not tried again). */
+    this.state = "connecting";
+    /** `ready.limits` of the server. */
+    this.limits = {};
+    /** The server's `ready`: versions, device and what a minor version adds. */
+    this.server = {};
+    /** Totals of this page: parts and bytes received, parts discarded, reconnections. */
+    this.totals = { parts: 0, bytes: 0, discarded: 0, reconnections: 0 };
+    if (connect) this.#open();
+    this.#watch = setInterval(() => this.#listen(), 5000);
+    globalThis.addEventListener?.("online", () => { if (this.state === "waiting") this.reconnect(); });
+  }
+
+  /** The pane with this number (0…65535), drawing into `canvas`. */
+  pane(number, canvas) {
+    let pane = this.#panes.get(number);
+    if (!pane) this.#panes.set(number, (pane = new Pane(this, number, canvas)));
+    return pane;
+  }
+
+  get panes() { return [...this.#panes.values()]; }
+  get isOpen() { return this.#isReady; }
+
+  /** Asks for `value`, `roi` or `link`; resolves to the answer, rejects with the server's error or when the line breaks. */
+  query(what, args = {}) {
+    if (!this.#isReady) return Promise.reject(new Error("not connected"));
+    if (this.#queries.size >= (this.limits.queries ?? 8)) return Promise.reject(new Error("too many queries in flight"));
+    const id = this.#nextQuery++;
+    return new Promise((resolve, reject) => {
+      this.#queries.set(id, { resolve, reject });
+      this.#send({ type: "query", id, what, ...args });
+    });
+  }
+
+  /** Tries again now instead of waiting. */
+  reconnect() {
+    clearTimeout(this.#timer);
+    if (this.#socket) { this.#socket.onclose = null; this.#socket.close(); this.#lost(); }
+    this.#open();
+  }
+
+  /** Says goodbye. The connection does not come back. */
+  close() {
+    clearTimeout(this.#timer);
+    clearInterval(this.#watch);
+    this.#resume = null;
+    this.#setState("closed");
+    const socket = this.#socket;
+    this.#lost();
+    socket?.close(1000);
+  }
+
+  #setState(state) {
+    if (this.state === state) return;
+    this.state = state;
+    this.#emit("state", state);
+  }
+  #emit(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
+
+  #open() {
+    this.#setState("connecting");
+    const socket = new WebSocket(this.#url, [SUBPROTOCOL]);
+    this.#socket = socket;
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      const hello = { type: "hello", formats: ["jpeg", "webp", "png"] };
+      if (this.#token) hello.token = this.#token;
+      if (this.#resume) hello.resume = this.#resume;
+      this.#send(hello);
+    };
+    socket.onmessage = ({ data }) => {
+      if (socket !== this.#socket) return;
+      this.#heard = performance.now();
+      if (typeof data === "string") this.#receive(JSON.parse(data));
+      else this.#receivePart(data);
+    };
+    socket.onclose = ({ code }) => {
+      if (socket !== this.#socket) return;
+      this.#lost();
+      // 4401: the token is refused; 4409: another page has taken this session over. Trying again would not help.
+      if (code === 4401 || code === 4409) return this.#setState("refused");
+      if (code === 4400 || code === 4408) this.#resume = null;
+      const delay = Math.min(15000, 250 * 2 ** this.#attempt++) * (0.75 + 0.5 * Math.random());
+      this.#setState("waiting");
+      this.#timer = setTimeout(() => this.#open(), delay);
+    };
+  }
+
+  // A page does not see the server's pings: a line that has gone dead shows only when a question stays unanswered.
+  #listen() {
+    if (!this.#isReady) return;
+    const silence = performance.now() - this.#heard;
+    if (silence > 35000) this.reconnect();
+    else if (silence > 15000 && this.#queries.size === 0) this.query("link").catch(() => {});
+  }
+
+  #lost() {
+    this.#isReady = false;
+    this.#socket = null;
+    for (const { reject } of this.#queries.values()) reject(new Error("the connection was lost"));
+    this.#queries.clear();
+  }
+
+  #send(message) { this.#socket?.send(JSON.stringify(message)); }
+
+  #receive(message) {
+    switch (message.type) {
+      case "ready": {
+        this.server = message;
+        this.limits = message.limits ?? {};
+        const known = this.#resume ? message.panes ?? {} : {};
+        if (this.#resume) this.totals.reconnections++;
+        this.#resume = message.resume ?? null;
+        this.#attempt = 0;
+        this.#isReady = true;
+        for (const pane of this.#panes.values()) pane._restore(known[pane.number]);
+        this.#setState("open");
+        this.schedule();
+        break;
+      }
+      case "progress": this.#emit("progress", message); break;
+      case "answer": {
+        const { type, id, result, ...members } = message;
+        this.#settle(id, "resolve", result ?? members);
+        break;
+      }
+      case "error": {
+        const problem = Object.assign(new Error(message.message), message);
+        if (message.id !== undefined && this.#settle(message.id, "reject", problem)) break;
+        const pane = this.#panes.get(message.pane);
+        if (pane) pane._refused(message);
+        this.#emit("problem", message);
+        break;
+      }
+      default: break; // A minor version may add types.
+    }
+  }
+
+  #settle(id, how, value) {
+    const query = this.#queries.get(id);
+    this.#queries.delete(id);
+    query?.[how](value);
+    return query !== undefined;
+  }
+
+  #receivePart(buffer) {
+    const received = performance.now();
+    const part = parseFramePart(buffer);
+    if (!part) return;
+    this.totals.parts++;
+    this.totals.bytes += part.bytes;
+    const socket = this.#socket;
+    const acknowledge = (latency) => {
+      if (socket !== this.#socket || socket.readyState !== WebSocket.OPEN) return; // Frames count per connection.
+      const ack = { type: "ack", frame: part.frame, decode: round(performance.now() - received) };
+      if (latency !== undefined) ack.latency = round(latency);
+      socket.send(JSON.stringify(ack));
+    };
+    const pane = this.#panes.get(part.pane);
+    if (pane) pane._receive(part, received, acknowledge);
+    else acknowledge();
+  }
+
+  /** Sends what panes want in the next display frame. */
+  schedule() {
+    if (this.#scheduled || !this.#isReady) return;
+    this.#scheduled = true;
+    requestAnimationFrame(() => {
+      this.#scheduled = false;
+      if (!this.#isReady) return;
+      if (this.#socket.bufferedAmount > MAXIMUM_BUFFERED) return this.schedule();
+      // The pane under the hand goes first: equals take turns in the order they arrive.
+      const waiting = [...this.#panes.values()].filter((p) => p._isDirty).sort((a, b) => b._touched - a._touched);
+      for (const pane of waiting) this.#send(pane._message());
+      if (waiting.length) this.#emit("sent", waiting.length);
+    });
+  }
+}
+
+const round = (ms) => Math.round(ms * 10) / 10;
+
+// ---------------------------------------------------------------------------------------------------------------- Pane
+
+/**
+ * One picture on the page. Holds the scene that is wanted, sends it, and draws what comes.
+ *
+ * Events: `frame` (detail: the part that was drawn), `fidelity` (detail: pane.fidelity), `problem` (detail: the error).
+ */
+export class Pane extends EventTarget {
+  #connection; #context; #scene = null; #known = null; #size = null; #knownSize = null; #final = "exact"; #knownFinal = "exact"; #cine = null; #knownCine = null;
+  #moving = false; #settle = 0; #inputTime; #inputs = []; #sizes = [];
+  #shown = { revision: 0, pass: -1 }; #exact = null; #staging = null; #greenTimer = 0; #observer = null; #isClosed = false;
+
+  constructor(connection, number, canvas) {
+    super();
+    this.#connection = connection;
+    this.number = number;
+    this.canvas = canvas;
+    this.#context = canvas.getContext("2d", { alpha: false });
+    /** The newest revision sent; rises for as long as the page lives. */
+    this.revision = 0;
+    this._isDirty = false;
+    this._touched = 0;
+    /**
+     * What must be shown: `mark` is "amber" (lossy, better follows), "red" (lossy, and stays so), "green" (exact, just
+     * now) or null; `notes` are "source-lossy" and "corrected".
+     */
+    this.fidelity = { mark: "amber", notes: [], bits: 0 };
+    /** The last part drawn, without its payload. */
+    this.last = null;
+    /** Frames drawn and bytes received for this pane. */
+    this.frames = 0;
+    this.bytes = 0;
+    /** Bytes of the picture shown: of all parts of its pass. */
+    this.pictureBytes = 0;
+  }
+
+  /** The scene that is wanted, complete. Do not change it in place. */
+  get scene() { return this.#scene; }
+  /** The size wanted, in pixels of the device. */
+  get size() { return this.#size; }
+  /** The picture is complete, lossless and of the newest scene. */
+  get isExact() {
+    return !this._isDirty && this.#exact?.isComplete === true && this.#exact.revision === this.revision
+      && this.#shown.revision === this.revision && this.#shown.pass === Pass.exact && (this.last.fidelity & Fidelity.lossy) === 0;
+  }
+  get shownRevision() { return this.#shown.revision; }
+
+  /** Replaces the scene; null closes the pane. */
+  set(scene, options = {}) {
+    if (scene !== null && this.#known !== null && equal(scene, this.#scene)) return; // nothing new, nothing moves
+    this.#isClosed = scene === null;
+    this.#scene = scene;
+    this.#want(options);
+  }
+
+  /**
+   * Applies a merge patch to the scene (RFC 7396: null removes a member).
+   * `moving`: true between pointer down and up; otherwise the scene counts as moving until it has settled.
+   * `time`: of the input, on the clock of `performance.now()`; an event's `timeStamp`.
+   */
+  change(patch, options = {}) {
+    this.set(merge(this.#scene ?? {}, patch), options);
+  }
+
+  /** The hand rests: the server completes the picture. */
+  rest() {
+    clearTimeout(this.#settle);
+    if (!this.#moving) return;
+    this.#moving = false;
+    this.#dirty();
+  }
+
+  /** Pixels of the device; follow the canvas by itself with `observe`. */
+  resize(width, height) {
+    const limit = this.#connection.limits.size ?? [4096, 4096];
+    const size = [clamp(Math.round(width), 1, limit[0]), clamp(Math.round(height), 1, limit[1])];
+    if (equal(size, this.#size)) return;
+    this.#size = size;
+    this.dispatchEvent(new CustomEvent("resize", { detail: size }));
+    if (this.#scene) this.#want({});
+  }
+
+  /** Follows the size of the canvas on the page, in pixels of the device. */
+  observe() {
+    if (this.#observer) return;
+    this.#observer = new ResizeObserver(([entry]) => {
+      const box = entry.devicePixelContentBoxSize?.[0];
+      if (box) this.resize(box.inlineSize, box.blockSize);
+      else this.resize(entry.contentRect.width * devicePixelRatio, entry.contentRect.height * devicePixelRatio);
+    });
+    try { this.#observer.observe(this.canvas, { box: "device-pixel-content-box" }); } catch { this.#observer.observe(this.canvas); }
+  }
+
+  /** "exact", or "full" for a metered line: the lossless pass is left out. */
+  setFinal(final) { if (final !== this.#final) { this.#final = final; this.#dirty(); } }
+
+  /** Lets the server play: `{ rate, along: "slice" | "phase" }`, or null to stop. */
+  setCine(cine) { this.#cine = cine; this.#dirty(); }
+
+  /** Modality value with unit at points in patient space (mm). */
+  values(points) { return this.#connection.query("value", { pane: this.number, at: points }); }
+
+  /** The pixels on the canvas: Uint8ClampedArray of RGBA rows. */
+  pixels() { return this.#context.getImageData(0, 0, this.canvas.width, this.canvas.height); }
+
+  #want({ moving, time = performance.now() }) {
+    clearTimeout(this.#settle);
+    this.#moving = true;
+    if (moving !== true) this.#settle = setTimeout(() => this.rest(), SETTLE);
+    this.#inputTime = time;
+    this._touched = time;
+    this.#dirty();
+  }
+
+  #dirty() {
+    this._isDirty = this.#size !== null && (this.#scene !== null || this.#isClosed);
+    if (this._isDirty) this.#connection.schedule();
+    this.#judge();
+  }
+
+  /** The message that brings the server up to date. */
+  _message() {
+    this.revision++;
+    const message = { type: "scene", pane: this.number, revision: this.revision, moving: this.#moving };
+    const isFirst = this.#known === null;
+    if (this.#scene === null) { message.scene = null; this.#isClosed = false; }
+    else {
+      const patch = isFirst ? this.#scene : difference(this.#known, this.#scene);
+      if (patch !== undefined) message.scene = patch;
+      if (isFirst || !equal(this.#size, this.#knownSize)) message.size = this.#size;
+      if (isFirst ? this.#final !== "exact" : this.#final !== this.#knownFinal) message.final = this.#final;
+      if (this.#cine || this.#knownCine) message.cine = this.#cine;
+    }
+    this.#known = this.#scene;
+    this.#knownSize = this.#size;
+    this.#knownCine = this.#cine;
+    this.#knownFinal = this.#final;
+    this._isDirty = false;
+    this.#sizes.push([this.revision, this.#size]);
+    if (this.#sizes.length > 512) this.#sizes.shift();
+    if (this.#inputTime !== undefined) this.#inputs.push([this.revision, this.#inputTime]);
+    if (this.#inputs.length > 512) this.#inputs.shift();
+    this.#inputTime = undefined;
+    this.#judge();
+    return message;
+  }
+
+  /** After (re)connecting: `revision` is what the server still knows of this pane, if anything. */
+  _restore(revision) {
+    if (revision !== undefined && revision === this.revision && this.#shown.revision === revision && this.isExact) return;
+    // Whatever was in flight is lost; a complete scene with a new revision is always right.
+    this.#known = null;
+    this.#knownCine = null;
+    this._isDirty = this.#size !== null && this.#scene !== null;
+    this.#judge();
+  }
+
+  _refused(message) {
+    this.dispatchEvent(new CustomEvent("problem", { detail: message }));
+  }
+
+  async _receive(part, received, acknowledge) {
+    this.bytes += part.bytes;
+    if (this.#isOld(part)) return this.#discard(acknowledge);
+    if (part.format === Format.unchanged) {
+      // The picture on the canvas is this one, exactly.
+      const previous = this.#exact;
+      if (previous?.isComplete && this.#shown.revision === previous.revision && this.#shown.pass === Pass.exact) {
+        this.#exact = { ...previous, revision: part.revision };
+        this.#shown = { revision: part.revision, pass: Pass.exact };
+      }
+      this.#drawn(part, received, acknowledge);
+      return;
+    }
+    if (part.pass === Pass.exact) this.#expectBand(part);
+    let image;
+    try {
+      image = await createImageBitmap(new Blob([part.payload], { type: MIME[part.format] }), { colorSpaceConversion: "none" });
+    } catch (error) {
+      this.dispatchEvent(new CustomEvent("problem", { detail: { code: "undecodable", message: `A picture could not be decoded (${error.message}).` } }));
+      return acknowledge();
+    }
+    if (this.#isOld(part)) { image.close(); return this.#discard(acknowledge); }
+    if (part.pass === Pass.exact) this.#drawBand(part, image);
+    else this.#drawWhole(part, image);
+    image.close();
+    this.#drawn(part, received, acknowledge);
+  }
+
+  // Bands are counted when they arrive and again when they are on the canvas, because they are decoded side by side. One
+  // more after the last begins the picture anew: slices have been loaded since.
+  #expectBand(part) {
+    let exact = this.#exact;
+    if (exact?.revision !== part.revision || exact.expected >= exact.width * exact.height) {
+      const [width, height] = this.#sizeOf(part.revision);
+      exact = this.#exact = { revision: part.revision, expected: 0, painted: 0, width, height, isComplete: false };
+      // Without a picture of this revision below them, bands wait aside until they are complete: revisions never mix.
+      this.#staging = this.#shown.revision === part.revision ? null : new OffscreenCanvas(width, height);
+    }
+    exact.expected += part.width * part.height;
+  }
+
+  #isOld({ revision, pass }) {
+    return revision < this.#shown.revision || (revision === this.#shown.revision && pass < this.#shown.pass)
+      || (pass === Pass.exact && this.#exact !== null && revision < this.#exact.revision);
+  }
+
+  #discard(acknowledge) {
+    this.#connection.totals.discarded++;
+    acknowledge();
+  }
+
+  #sizeOf(revision) {
+    for (let i = this.#sizes.length - 1; i >= 0; i--) if (this.#sizes[i][0] <= revision) return this.#sizes[i][1];
+    return this.#size;
+  }
+
+  #fit(width, height) {
+    if (this.canvas.width === width && this.canvas.height === height) return;
+    this.canvas.width = width;
+    this.canvas.height = height;
+  }
+
+  #drawWhole(part, image) {
+    const width = part.x + part.width, height = part.y + part.height;
+    this.#fit(width, height);
+    const context = this.#context;
+    context.imageSmoothingEnabled = image.width !== part.width || image.height !== part.height;
+    context.imageSmoothingQuality = "low"; // bilinear
+    context.drawImage(image, part.x, part.y, part.width, part.height);
+    this.#shown = { revision: part.revision, pass: part.pass };
+  }
+
+  #drawBand(part, image) {
+    const exact = this.#exact;
+    if (!this.#staging) this.#fit(exact.width, exact.height);
+    const context = this.#staging?.getContext("2d", { alpha: false }) ?? this.#context;
+    context.imageSmoothingEnabled = false;
+    context.drawImage(image, part.x, part.y);
+    exact.painted += part.width * part.height;
+    exact.isComplete = exact.painted >= exact.width * exact.height;
+    if (this.#staging && exact.isComplete) {
+      this.#fit(exact.width, exact.height);
+      this.#context.drawImage(this.#staging, 0, 0);
+      this.#staging = null;
+    }
+    if (!this.#staging) this.#shown = { revision: part.revision, pass: Pass.exact };
+  }
+
+  #drawn(part, received, acknowledge) {
+    let latency;
+    while (this.#inputs.length && this.#inputs[0][0] <= part.revision) {
+      const [revision, time] = this.#inputs.shift();
+      if (revision === part.revision) latency = performance.now() - time;
+    }
+    acknowledge(latency);
+    this.frames++;
+    const { payload: _, ...described } = part;
+    const continues = this.last?.revision === part.revision && this.last.pass === part.pass;
+    this.pictureBytes = part.bytes + (continues ? this.pictureBytes : 0);
+    const at = performance.now();
+    this.last = { ...described, latency: latency ?? this.last?.latency, decoding: at - received, at };
+    this.#judge();
+    this.dispatchEvent(new CustomEvent("frame", { detail: this.last }));
+  }
+
+  /** What the picture on the canvas lacks of the scene that is wanted. */
+  #judge() {
+    const bits = this.last?.fidelity ?? 0;
+    const isComplete = this.isExact;
+    const promised = this.last === null || (bits & Fidelity.betterFollows) !== 0 || this.#shown.revision !== this.revision
+      || this._isDirty || (this.#exact?.revision === this.revision && !this.#exact.isComplete);
+    let mark = isComplete ? null : promised ? "amber" : "red";
+    const before = this.fidelity.mark;
+    if (isComplete && (before === "amber" || before === "red")) {
+      mark = "green";
+      clearTimeout(this.#greenTimer);
+      this.#greenTimer = setTimeout(() => this.#setFidelity({ ...this.fidelity, mark: null }), 1000);
+    } else if (isComplete && before === "green") {
+      mark = "green";
+    } else if (!isComplete) {
+      clearTimeout(this.#greenTimer);
+    }
+    const notes = [];
+    if (bits & Fidelity.sourceLossy) notes.push("source-lossy");
+    if (bits & Fidelity.correctedOrInDoubt) notes.push("corrected");
+    this.#setFidelity({ mark, notes, bits });
+  }
+
+  #setFidelity(fidelity) {
+    if (equal(fidelity, this.fidelity)) return;
+    this.fidelity = fidelity;
+    this.dispatchEvent(new CustomEvent("fidelity", { detail: fidelity }));
+  }
+}
+
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);

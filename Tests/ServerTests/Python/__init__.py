@@ -1,0 +1,1 @@
+"""Conversations of an independent client with a really running server."""
