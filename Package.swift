@@ -55,7 +55,7 @@ var targets: [Target] = [
     .target(name: "Rendering", dependencies: ["Compute", "KernelInterface", "Imaging", "Geometry", "Caching"], swiftSettings: hot),
     .target(name: "CTomography", cSettings: hotC),
     .target(name: "Tomography", dependencies: ["CTomography", "CKissFFT", "Imaging", "Geometry"], swiftSettings: hot),
-    .target(name: "Archive", dependencies: ["DICOM", "Imaging", "Geometry", "Caching", product("GRDB", "GRDB.swift"), product("Logging", "swift-log")], swiftSettings: hot),
+    .target(name: "Archive", dependencies: ["CZlib", "DICOM", "Imaging", "Geometry", "Caching", product("GRDB", "GRDB.swift"), product("Logging", "swift-log")], swiftSettings: hot),
     .target(name: "Streaming", dependencies: ["Rendering", "FrameCoding", "Imaging", "Geometry"], swiftSettings: hot),
 
     // Tests of the core
