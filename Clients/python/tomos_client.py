@@ -185,9 +185,10 @@ class Pane:
         if part.revision < self.shown[0] or (part.revision == self.shown[0] and part.image_pass < self.shown[1]):
             return False
         if part.format == UNCHANGED:
-            if self._exact and self._exact[0] == self.shown[0] and self.shown[1] == EXACT:
+            # The picture shown is also that of this revision.
+            if self._exact and self._exact[0] == self.shown[0]:
                 self._exact[0] = part.revision
-                self.shown = (part.revision, EXACT)
+            self.shown = (part.revision, self.shown[1])
         elif part.image_pass == EXACT:
             area = self.size[0] * self.size[1]
             if self._exact is None or self._exact[0] != part.revision or self._exact[1] >= area:

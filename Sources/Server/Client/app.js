@@ -59,22 +59,37 @@ let study = null; // { series, volume, grid }
 let shared = null;
 let showCross = true;
 
+/** Transfer functions of the server by name, so that they can be moved. */
+let presets = {};
+
 const isCT = () => study?.series.modality === "CT";
 
-/** The window to begin with; the server's own, where the list says so. */
+/**
+ * The window to begin with: the source's first, else CT's usual one, else the whole range. null while the range is not yet
+ * known; the server chooses the same until then.
+ */
 function defaultWindow({ modality }, volume) {
-  if (volume.window) return { ...volume.window };
+  if (volume.windows?.length) return { ...volume.windows[0] };
   if (modality === "CT") return { center: 40, width: 400 };
-  const [low, high] = volume.range ?? [0, 255];
-  return { center: (low + high + 1) / 2, width: Math.max(high - low + 1, 1) };
+  return volume.range ? rangeWindow(...volume.range) : null;
 }
 
+/** Values between `low` and `high`, black to white. Narrow ranges are not of whole numbers. */
+function rangeWindow(low, high) {
+  return high - low < 8 ? { center: (low + high) / 2, width: Math.max(high - low, 1e-6), function: "linear-exact" }
+    : { center: (low + high + 1) / 2, width: high - low + 1 };
+}
+
+/** Name and window of each preset; keys 1 to 9 follow this order. */
 function windowChoices() {
+  if (isCT()) return WINDOWS.CT.map(([name, center, width]) => [name, { center, width }]);
   const own = defaultWindow(study.series, study.volume);
-  if (isCT()) return WINDOWS.CT;
-  const [low, high] = study.volume.range ?? [0, 255], width = Math.max(high - low, 1);
-  return [["Default", own.center, own.width], ["Full range", (low + high) / 2, width],
-    ["Lower half", low + width / 4, width / 2], ["Lower fifth", low + width / 10, width / 5], ["Upper half", low + (3 * width) / 4, width / 2]];
+  const choices = own ? [["Default", own]] : [];
+  if (study.volume.range) {
+    const [low, high] = study.volume.range, part = (a, b) => rangeWindow(low + a * (high - low), low + b * (high - low));
+    choices.push(["Full range", part(0, 1)], ["Lower half", part(0, 0.5)], ["Lower fifth", part(0, 0.2)], ["Upper half", part(0.5, 1)]);
+  }
+  return choices;
 }
 
 // -------------------------------------------------------------------------------------------------------------- Pane
@@ -103,6 +118,7 @@ class PaneController {
 
   get isPlane() { return this.view instanceof PlaneView; }
   get isCamera() { return this.view instanceof CameraView; }
+  get isComposite() { return this.isCamera && shared.preset !== "maximum" && shared.preset !== "mean"; }
 
   show(view) {
     this.view = view;
@@ -113,12 +129,19 @@ class PaneController {
 
   get presentation() {
     const { window, invert, slab, fold, preset } = shared;
-    const look = { fold: "mean", window: { ...window } };
+    const look = { fold: "mean" };
+    if (window) look.window = window;
     if (invert) look.invert = true;
     if (this.isPlane && slab > 0) Object.assign(look, { fold, slab });
     if (this.isCamera) {
-      if (preset === "maximum" || preset === "mean") look.fold = preset;
-      else return { fold: "composite", preset, shading: SHADING };
+      if (!this.isComposite) look.fold = preset;
+      else {
+        const composite = { fold: "composite", preset, shading: SHADING };
+        const { shift, stretch } = shared;
+        // A window for colour and opacity: the preset's points, moved and spread about their middle.
+        if (shift || stretch !== 1) composite.transferFunction = { points: moved(presets[preset].points, shift, stretch) };
+        return composite;
+      }
     }
     return look;
   }
@@ -157,9 +180,8 @@ class PaneController {
     const place = view.place ? `  ${view.place.index}/${view.place.count}` : "";
     const lines = [];
     const { window, slab, fold, invert, preset, time } = shared;
-    const isComposite = this.isCamera && preset !== "maximum" && preset !== "mean";
-    if (isComposite) lines.push(VOLUMES.find(([id]) => id === preset)[1]);
-    else lines.push(`C ${tidyNumber(window.center)}  W ${tidyNumber(window.width)}${invert ? "  inverted" : ""}`);
+    if (this.isComposite) lines.push(VOLUMES.find(([id]) => id === preset)[1]);
+    else if (window) lines.push(`C ${tidyNumber(window.center)}  W ${tidyNumber(window.width)}${invert ? "  inverted" : ""}`);
     if (this.isPlane && slab > 0) lines.push(`${FOLDS.find(([id]) => id === fold)[1]} ${slab} mm`);
     if (this.isCamera && preset === "maximum") lines.push("MIP");
     if (study.volume.timePoints > 1) lines.push(`Time ${time + 1}/${study.volume.timePoints}`);
@@ -222,9 +244,13 @@ class PaneController {
   }
 }
 
+function moved(points, shift, stretch) {
+  const middle = (points[0].value + points.at(-1).value) / 2;
+  return points.map((p) => ({ ...p, value: Number((middle + (p.value - middle) * stretch + shift).toFixed(3)) }));
+}
+
 function remarks() {
-  const all = [...(study?.volume.remarks ?? []), ...(study?.series.warnings ?? [])]
-    .map((r) => (typeof r === "string" ? r : r.text ?? r.message ?? r.code)).filter(Boolean);
+  const all = (study?.volume.remarks ?? []).filter((r) => r.kind !== "information").map((r) => r.text);
   return all.length ? [...new Set(all)].slice(0, 3) : ["Geometry or grey values corrected"];
 }
 
@@ -258,7 +284,8 @@ function scroll(pane, steps, options) {
 }
 
 function setWindow(window, options) {
-  shared.window = { center: Number(window.center.toPrecision(7)), width: Math.max(Number(window.width.toPrecision(7)), 1) };
+  const { function: kind } = window;
+  shared.window = { center: Number(window.center.toPrecision(7)), width: Math.max(Number(window.width.toPrecision(7)), kind ? 1e-6 : 1), ...(kind && { function: kind }) };
   changeLook(options);
 }
 
@@ -281,9 +308,16 @@ const gestures = {
     if (steps) scroll(pane, steps, options);
   },
   window(pane, { by: [dx, dy], options }) {
-    const { center, width } = shared.window;
-    const gain = Math.max(width, 20) / 400;
-    setWindow({ center: center + dy * gain, width: width + dx * gain * 1.5 }, options);
+    if (pane.isComposite) {
+      if (!presets[shared.preset]) return gestures.rotate(pane, { by: [dx, dy], options });
+      shared.shift += 2 * dy;
+      shared.stretch = Math.min(Math.max(shared.stretch * Math.exp(dx / 300), 0.05), 20);
+      return pane.push(options);
+    }
+    const from = shared.window ?? (study.volume.range ? rangeWindow(...study.volume.range) : null);
+    if (!from) return;
+    const gain = (from.function ? from.width : Math.max(from.width, 20)) / 400;
+    setWindow({ ...from, center: from.center + dy * gain, width: from.width + dx * gain * 1.5 }, options);
   },
   zoom(pane, { by: [, dy], start, options }) {
     pane.view.zoomBy(Math.exp(-dy / 180), start.pixel);
@@ -467,7 +501,7 @@ function resetView() {
   stopCine();
   shared.point = study.grid.center;
   for (const pane of panes) { pane.view.reset(); }
-  Object.assign(shared, { window: defaultWindow(study.series, study.volume), invert: isInvertedByHabit(study.series), slab: 0 });
+  Object.assign(shared, { window: defaultWindow(study.series, study.volume), invert: isInvertedByHabit(study.series), slab: 0, shift: 0, stretch: 1 });
   for (const pane of panes) pane.push();
   showLook();
 }
@@ -509,7 +543,7 @@ addEventListener("keydown", (event) => {
   if (!study || !active?.view) return;
   if (/^[1-9]$/.test(key)) {
     const choice = windowChoices()[Number(key) - 1];
-    if (choice) setWindow({ center: choice[1], width: choice[2] });
+    if (choice) setWindow(choice[1]);
     return;
   }
   if (keys[key]) { event.preventDefault(); keys[key](active, event); }
@@ -575,11 +609,11 @@ function fillBar() {
   $("fold").setAttribute("aria-label", "Fold of the slab");
   $("window").addEventListener("change", ({ target }) => {
     const choice = windowChoices()[target.value];
-    if (choice) setWindow({ center: choice[1], width: choice[2] });
+    if (choice) setWindow(choice[1]);
   });
   $("slab").addEventListener("change", ({ target }) => { shared.slab = Number(target.value); changeLook(); });
   $("fold").addEventListener("change", ({ target }) => { shared.fold = target.value; changeLook(); });
-  $("preset").addEventListener("change", ({ target }) => { shared.preset = target.value; changeLook(); });
+  $("preset").addEventListener("change", ({ target }) => { Object.assign(shared, { preset: target.value, shift: 0, stretch: 1 }); changeLook(); });
   // A choice made hands the keys back to the picture.
   for (const id of ["window", "slab", "fold", "preset"]) $(id).addEventListener("change", () => active?.root.focus({ preventScroll: true }));
   $("invert").addEventListener("click", () => { if (!study) return; shared.invert = !shared.invert; changeLook(); });
@@ -598,9 +632,9 @@ function fillBar() {
 function showLook() {
   const { window, slab, fold, invert, preset } = shared;
   const choices = windowChoices();
-  const at = choices.findIndex(([, c, w]) => c === window.center && w === window.width);
+  const at = choices.findIndex(([, w]) => w.center === window?.center && w.width === window.width);
   $("window").replaceChildren(...choices.map(([name], i) => element("option", { value: i, text: name, selected: i === at })));
-  if (at < 0) $("window").append(element("option", { value: "own", text: `${tidyNumber(window.center)} / ${tidyNumber(window.width)}`, selected: true }));
+  if (at < 0) $("window").append(element("option", { value: "own", text: window ? `${tidyNumber(window.center)} / ${tidyNumber(window.width)}` : "Default", selected: true }));
   $("slab").value = slab;
   $("fold").value = fold;
   $("fold-field").hidden = slab === 0 || !panes.some((p) => p.isPlane);
@@ -649,23 +683,22 @@ async function showLink() {
     rows.push(["Frames", `${((frames - seen.frames) / seconds).toFixed(0)} /s`], ["Received", `${formatBytes(Math.round((bytes - seen.bytes) / seconds))}/s`]);
   }
   Object.assign(seen, { at: now, parts, bytes, frames });
-  rows.push(["Parts", parts], ["In all", formatBytes(bytes)], ["Discarded here", discarded], ["Reconnections", reconnections]);
-  const last = panes.map((p) => p.stream.last).filter(Boolean).sort((a, b) => b.at - a.at)[0];
-  if (last) {
-    if (last.latency) rows.push(["Input to painted", `${formatTime(last.latency)} ms`]);
-    rows.push(["Waited", `${formatTime(last.waiting)} ms`], ["Rendered", `${formatTime(last.rendering)} ms`], ["Encoded", `${formatTime(last.encoding)} ms`], ["Decoded", `${formatTime(last.decoding)} ms`]);
-  }
+  rows.push(["Received in all", formatBytes(bytes)], ["Parts", parts], ["Discarded here", discarded], ["Reconnections", reconnections]);
   try {
-    const { type, id, ...answer } = await connection.query("link");
-    rows.push(...linkRows(answer));
+    rows.push(...linkRows(await connection.query("link")));
   } catch { /* the figures of this side remain */ }
   $("link").replaceChildren(element("h2", { text: "Line" }), element("dl", {}, ...rows.flatMap(([k, v]) => [element("dt", { text: k }), element("dd", { text: v })])));
 }
 
-/** The server's figures as rows: the names it is known to use in words, others as they are. */
-function linkRows(answer) {
-  const words = { rtt: ["Round trip", (v) => `${formatTime(v)} ms`], rate: ["Rate", (v) => `${((v * 8) / 1e6).toFixed(1)} Mbit/s`], bytes: ["Sent", formatBytes], drops: ["Superseded", String], frames: ["Frames sent", String], parts: ["Parts sent", String] };
-  return Object.entries(answer).filter(([, v]) => typeof v === "number").map(([k, v]) => (words[k] ? [words[k][0], words[k][1](v)] : [k, String(Math.round(v * 10) / 10)]));
+/** What the server says of this line. */
+function linkRows({ rate, rtt, inFlight, cancelled, dropped, unchanged, wait, render, encode, decode, latency }) {
+  const ms = (v) => (v === null || v === undefined ? null : `${formatTime(v)} ms`);
+  return [
+    ["Rate", rate ? `${((rate * 8) / 1e6).toFixed(1)} Mbit/s` : null], ["Round trip", ms(rtt)], ["In flight", inFlight === undefined ? null : formatBytes(inFlight)],
+    ["Superseded", cancelled === undefined ? null : cancelled + (dropped ?? 0)], ["Unchanged", unchanged],
+    ["Wait, render, encode", [wait, render, encode].every((v) => typeof v === "number") ? `${[wait, render, encode].map(formatTime).join(" + ")} ms` : null],
+    ["Decode", ms(decode)], ["Input to painted, p50 / p95", latency?.p50 ? `${formatTime(latency.p50)} / ${formatTime(latency.p95)} ms` : null],
+  ].filter(([, v]) => v !== null && v !== undefined);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- List
@@ -698,6 +731,10 @@ async function loadList() {
   return listed;
 }
 
+async function loadPresets() {
+  try { presets = await (await fetch("/api/presets")).json(); } catch { /* the window tool turns the volume instead */ }
+}
+
 function seriesButtons(series) {
   const volumes = series.volumes ?? [];
   const button = (volume, isOnly) => {
@@ -706,7 +743,7 @@ function seriesButtons(series) {
     const name = (series.description || `${series.modality} series`) + (isOnly ? "" : ` (${volume.index + 1})`);
     const warnings = series.warnings ?? [];
     return element("button", { class: "series", "data-series": series.seriesInstanceUID, "data-volume": volume?.index, disabled: !volume,
-      title: warnings.map((w) => (typeof w === "string" ? w : w.text ?? w.code)).join("\n") || name, onclick: () => volume && open(series, volume) },
+      title: warnings.join("\n") || name, onclick: () => volume && open(series, volume) },
       element("span", { class: "modality", text: series.modality || "–" }), element("span", { class: "name", text: name }),
       element("span", { class: warnings.length ? "detail warning" : "detail", text: size + spacing }));
   };
@@ -721,7 +758,7 @@ function open(series, volume) {
   stopCine();
   study = { series, volume, grid: new Grid(volume) };
   shared = { point: study.grid.center, window: defaultWindow(series, volume), invert: isInvertedByHabit(series), slab: 0, fold: "maximum",
-    preset: series.modality === "CT" ? "bone" : "maximum", time: 0 };
+    preset: series.modality === "CT" ? "bone" : "maximum", shift: 0, stretch: 1, time: 0 };
   const isFlat = volume.isStack || volume.slices < 2;
   const names = isFlat ? [["slice", "Slice"]] : [["axial", "Axial"], ["coronal", "Coronal"], ["sagittal", "Sagittal"], ["volume", "Volume"]];
   if (panes.map((p) => p.name).join() !== names.map(([n]) => n).join()) layOut(names);
@@ -776,7 +813,18 @@ connection.addEventListener("progress", ({ detail: { series, loaded, total, stat
     pane.progress.style.width = `${(100 * loaded) / Math.max(total, 1)}%`;
     pane.progress.hidden = state === "complete" || loaded >= total;
   }
+  if (state === "complete" && !study.volume.range) learnRange(study);
 });
+
+/** The smallest and largest value are known when the volume has been loaded once. */
+async function learnRange(of) {
+  try {
+    const series = await (await fetch(`/api/series/${of.series.seriesInstanceUID}`)).json();
+    const volumes = series.volumes ?? series.series?.[0]?.volumes ?? [];
+    of.volume.range = volumes.find((v) => v.index === of.volume.index)?.range ?? null;
+    if (study === of) showLook();
+  } catch { /* the presets stay few */ }
+}
 
 // --------------------------------------------------------------------------------------------------------------- Begin
 
@@ -790,7 +838,7 @@ document.body.classList.add("is-empty");
 fillBar();
 fillHelp();
 setTool(tool);
-let listed = await loadList();
+let [listed] = await Promise.all([loadList(), loadPresets()]);
 let before = null;
 try { before = JSON.parse(sessionStorage.getItem("series")); } catch { /* none */ }
 const known = listed.find((s) => s.seriesInstanceUID === before?.[0] && s.volumes?.length);

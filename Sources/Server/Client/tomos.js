@@ -292,7 +292,7 @@ const round = (ms) => Math.round(ms * 10) / 10;
 export class Pane extends EventTarget {
   #connection; #context; #scene = null; #known = null; #size = null; #knownSize = null; #final = "exact"; #knownFinal = "exact"; #cine = null; #knownCine = null;
   #moving = false; #settle = 0; #inputTime; #inputs = []; #sizes = [];
-  #shown = { revision: 0, pass: -1 }; #exact = null; #staging = null; #greenTimer = 0; #observer = null; #isClosed = false;
+  #shown = { revision: 0, pass: -1 }; #exact = null; #staging = null; #greenTimer = 0; #observer = null; #isClosed = false; #turn = Promise.resolve();
 
   constructor(connection, number, canvas) {
     super();
@@ -356,6 +356,7 @@ export class Pane extends EventTarget {
 
   /** Pixels of the device; follow the canvas by itself with `observe`. */
   resize(width, height) {
+    if (!(width >= 1 && height >= 1)) return; // hidden: what is shown stays
     const limit = this.#connection.limits.size ?? [4096, 4096];
     const size = [clamp(Math.round(width), 1, limit[0]), clamp(Math.round(height), 1, limit[1])];
     if (equal(size, this.#size)) return;
@@ -443,55 +444,43 @@ export class Pane extends EventTarget {
     this.dispatchEvent(new CustomEvent("problem", { detail: message }));
   }
 
-  async _receive(part, received, acknowledge) {
+  /** Decodes at once and draws in the order of arrival: later parts refer to what earlier ones have drawn. */
+  _receive(part, received, acknowledge) {
     this.bytes += part.bytes;
-    if (this.#isOld(part)) return this.#discard(acknowledge);
-    if (part.format === Format.unchanged) {
-      // The picture on the canvas is this one, exactly.
-      const previous = this.#exact;
-      if (previous?.isComplete && this.#shown.revision === previous.revision && this.#shown.pass === Pass.exact) {
-        this.#exact = { ...previous, revision: part.revision };
-        this.#shown = { revision: part.revision, pass: Pass.exact };
+    const decoding = part.payload && !this.#isOld(part)
+      ? createImageBitmap(new Blob([part.payload], { type: MIME[part.format] }), { colorSpaceConversion: "none" })
+      : Promise.resolve(null);
+    decoding.catch(() => {}); // told below, in its turn
+    this.#turn = this.#turn.then(async () => {
+      let image = null;
+      try {
+        image = await decoding;
+      } catch (error) {
+        this.dispatchEvent(new CustomEvent("problem", { detail: { code: "undecodable", message: `A picture could not be decoded (${error.message}).` } }));
+        return acknowledge();
       }
-      this.#drawn(part, received, acknowledge);
-      return;
-    }
-    if (part.pass === Pass.exact) this.#expectBand(part);
-    let image;
-    try {
-      image = await createImageBitmap(new Blob([part.payload], { type: MIME[part.format] }), { colorSpaceConversion: "none" });
-    } catch (error) {
-      this.dispatchEvent(new CustomEvent("problem", { detail: { code: "undecodable", message: `A picture could not be decoded (${error.message}).` } }));
-      return acknowledge();
-    }
-    if (this.#isOld(part)) { image.close(); return this.#discard(acknowledge); }
-    if (part.pass === Pass.exact) this.#drawBand(part, image);
-    else this.#drawWhole(part, image);
-    image.close();
-    this.#drawn(part, received, acknowledge);
+      if (this.#isOld(part) || (part.format !== Format.unchanged && !image)) {
+        this.#connection.totals.discarded++;
+        acknowledge();
+      } else {
+        if (!image) this.#relabel(part);
+        else if (part.pass === Pass.exact) this.#drawBand(part, image);
+        else this.#drawWhole(part, image);
+        this.#drawn(part, received, acknowledge);
+      }
+      image?.close();
+    });
   }
 
-  // Bands are counted when they arrive and again when they are on the canvas, because they are decoded side by side. One
-  // more after the last begins the picture anew: slices have been loaded since.
-  #expectBand(part) {
-    let exact = this.#exact;
-    if (exact?.revision !== part.revision || exact.expected >= exact.width * exact.height) {
-      const [width, height] = this.#sizeOf(part.revision);
-      exact = this.#exact = { revision: part.revision, expected: 0, painted: 0, width, height, isComplete: false };
-      // Without a picture of this revision below them, bands wait aside until they are complete: revisions never mix.
-      this.#staging = this.#shown.revision === part.revision ? null : new OffscreenCanvas(width, height);
-    }
-    exact.expected += part.width * part.height;
+  // Format 0: the picture on the canvas is also that of this revision.
+  #relabel({ revision }) {
+    if (this.#exact?.revision === this.#shown.revision) this.#exact.revision = revision;
+    this.#shown.revision = revision;
   }
 
   #isOld({ revision, pass }) {
     return revision < this.#shown.revision || (revision === this.#shown.revision && pass < this.#shown.pass)
       || (pass === Pass.exact && this.#exact !== null && revision < this.#exact.revision);
-  }
-
-  #discard(acknowledge) {
-    this.#connection.totals.discarded++;
-    acknowledge();
   }
 
   #sizeOf(revision) {
@@ -516,8 +505,15 @@ export class Pane extends EventTarget {
   }
 
   #drawBand(part, image) {
-    const exact = this.#exact;
-    if (!this.#staging) this.#fit(exact.width, exact.height);
+    let exact = this.#exact;
+    // A band after the last begins the picture anew: slices have been loaded since.
+    if (exact?.revision !== part.revision || exact.isComplete) {
+      const [width, height] = this.#sizeOf(part.revision);
+      exact = this.#exact = { revision: part.revision, painted: 0, width, height, isComplete: false };
+      // Without a picture of this revision below them, bands wait aside until they are complete: revisions never mix.
+      this.#staging = this.#shown.revision === part.revision ? null : new OffscreenCanvas(width, height);
+      if (!this.#staging) this.#fit(width, height);
+    }
     const context = this.#staging?.getContext("2d", { alpha: false }) ?? this.#context;
     context.imageSmoothingEnabled = false;
     context.drawImage(image, part.x, part.y);

@@ -96,11 +96,11 @@ export class PlaneView {
     Object.assign(this, { right, down, center: this.grid.center, zoom: 1 });
   }
   get normal() { return cross(this.right, this.down); }
-  /** mm per pixel: the volume fits the picture at zoom 1. */
+  /** mm per pixel: at zoom 1 the volume, seen straight, fits the picture. Tilting does not change it. */
   get spacing() {
-    const [w, h] = this.size;
+    const [w, h] = this.size, { right, down } = ORIENTATIONS[this.orientation](this.grid.frame);
     const extent = (d) => { const [low, high] = this.grid.extent(d); return Math.max(high - low, 1e-3) + this.grid.step(d); };
-    return Math.max(extent(this.right) / w, extent(this.down) / h) / this.zoom;
+    return Math.max(extent(right) / w, extent(down) / h) / this.zoom;
   }
   /** The `view` of the scene. */
   get view() {

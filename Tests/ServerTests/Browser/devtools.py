@@ -33,7 +33,7 @@ class Browser:
         self._folder = tempfile.mkdtemp(prefix="tomos-browser-")
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-extensions",
                  "--disable-background-networking", "--disable-component-update", "--mute-audio", "--force-color-profile=srgb",
-                 "--remote-debugging-port=0", f"--user-data-dir={self._folder}", f"--window-size={self.size[0]},{self.size[1]}"]
+                 "--remote-debugging-port=0", f"--user-data-dir={self._folder}", f"--window-size={self.size[0]},{self.size[1]}", f"--force-device-scale-factor={self.scale}"]
         # A process group of its own, so that its helpers end with it.
         self._process = subprocess.Popen([*self.prefix, chromium_path(), *flags, *self.arguments, "about:blank"],
                                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -52,7 +52,7 @@ class Browser:
         self._reader = asyncio.create_task(self._read())
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.call(f"{domain}.enable")
-        await self.call("Emulation.setDeviceMetricsOverride", width=self.size[0], height=self.size[1], deviceScaleFactor=self.scale, mobile=self.touch)
+        await self.call("Emulation.setDeviceMetricsOverride", width=self.size[0], height=self.size[1], deviceScaleFactor=0, mobile=self.touch)
         if self.touch:
             await self.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=5)
         return self

@@ -1,0 +1,348 @@
+"""Scenarios of the page in a real Chromium against a really running server. Started by BrowserTests.swift:
+
+    page.py SCENARIO --url http://127.0.0.1:PORT --series UID --tomos PATH --data DIR --artefacts DIR
+
+Exits 0 when all checks hold; otherwise says on standard error what did not.
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from devtools import Browser  # noqa: E402
+
+ALL_EXACT = "window.tomos && tomos.panes.length > 0 && tomos.panes.every((p) => p.stream.isExact)"
+
+
+def check(condition, sentence):
+    if not condition:
+        raise AssertionError(sentence)
+
+
+async def shown(browser, what="all pictures exact", seconds=90):
+    await browser.until(ALL_EXACT, seconds, what)
+
+
+async def panes(browser):
+    """Name, scene, size, counts and rectangle of every pane."""
+    return await browser.evaluate("""tomos.panes.map((p) => { const b = p.root.getBoundingClientRect(); return {
+        name: p.name, scene: p.stream.scene, size: p.stream.size, revision: p.stream.revision, frames: p.stream.frames,
+        mark: p.stream.fidelity.mark, pass: p.stream.last?.pass, x: b.x + b.width / 2, y: b.y + b.height / 2, width: b.width, height: b.height }; })""")
+
+
+async def pixels(browser, index):
+    """The canvas as rows × columns × RGB."""
+    answer = await browser.evaluate(f"""(() => {{ const image = tomos.panes[{index}].stream.pixels(), bytes = new Uint8Array(image.data.buffer);
+        let text = ""; for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
+        return {{ width: image.width, height: image.height, data: btoa(text) }}; }})()""")
+    data = np.frombuffer(base64.b64decode(answer["data"]), np.uint8).reshape(answer["height"], answer["width"], 4)
+    return data[..., :3]
+
+
+def rendered(options, scene, size):
+    """What `tomos render` draws of a scene."""
+    with tempfile.TemporaryDirectory() as folder:
+        scene_file, picture = pathlib.Path(folder, "scene.json"), pathlib.Path(folder, "picture.png")
+        scene_file.write_text(json.dumps(scene))
+        done = subprocess.run([options.tomos, "render", "--data", options.data, "--series", options.series, "--scene", str(scene_file),
+                               "--size", f"{size[0]}x{size[1]}", "--output", str(picture)], capture_output=True, text=True, timeout=300)
+        check(done.returncode == 0, f"tomos render refused a scene of the page: {done.stderr or done.stdout}")
+        return np.asarray(Image.open(picture).convert("RGB"))
+
+
+async def compare_with_render(browser, options, names=None):
+    for index, pane in enumerate(await panes(browser)):
+        if names and pane["name"] not in names:
+            continue
+        page, offline = await pixels(browser, index), await asyncio.to_thread(rendered, options, pane["scene"], pane["size"])
+        check(page.shape == offline.shape, f"{pane['name']}: {page.shape} on the page, {offline.shape} rendered")
+        differing = int(np.any(page != offline, axis=2).sum())
+        if differing:
+            folder = pathlib.Path(options.artefacts)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(page).save(folder / f"{pane['name']}-page.png")
+            Image.fromarray(offline).save(folder / f"{pane['name']}-rendered.png")
+        check(differing == 0, f"{pane['name']}: {differing} pixels differ from tomos render; largest difference "
+                              f"{int(np.abs(page.astype(int) - offline.astype(int)).max())}")
+        check(page.max() > page.min(), f"{pane['name']} is of one colour")
+
+
+async def opened(browser, options, url=None):
+    await browser.open(url or options.url)
+    await browser.until("window.tomos !== undefined && document.querySelectorAll('.series').length > 0", 30, "the list of series")
+    await browser.evaluate(f"tomos.study?.series.seriesInstanceUID === {json.dumps(options.series)} || tomos.open({json.dumps(options.series)})")
+    await shown(browser)
+
+
+async def drag(options):
+    """Four panes are painted; a drag in each changes it; at rest all are exact and equal to the offline render."""
+    async with Browser() as browser:
+        await opened(browser, options)
+        listed = await panes(browser)
+        check([p["name"] for p in listed] == ["axial", "coronal", "sagittal", "volume"], f"panes are {[p['name'] for p in listed]}")
+        await asyncio.sleep(1.2)  # the green mark has gone
+        await browser.screenshot(pathlib.Path(options.artefacts, "page-rest.png"))
+        await compare_with_render(browser, options)
+        for index, pane in enumerate(listed):
+            before, counts = await pixels(browser, index), (await panes(browser))[index]
+            seen = []
+
+            async def during(index=index, pane=pane, seen=seen):
+                now = (await panes(browser))[index]
+                seen.append(now)
+                await browser.screenshot(pathlib.Path(options.artefacts, f"page-drag-{pane['name']}.png"))
+
+            x, y = pane["x"] + 20, pane["y"] - pane["height"] / 4
+            await browser.drag((x, y), (x + 40, y + 70), during=during)
+            await shown(browser, f"{pane['name']} exact after the drag")
+            after = (await panes(browser))[index]
+            check(after["frames"] >= counts["frames"] + 2, f"{pane['name']}: no frames while dragging")
+            check(seen and seen[0]["mark"] == "amber", f"{pane['name']}: marked {seen[0]['mark'] if seen else None} while dragging, not amber")
+            check(after["mark"] in ("green", None), f"{pane['name']}: still marked {after['mark']}")
+            check(not np.array_equal(before, await pixels(browser, index)), f"{pane['name']}: the drag changed nothing")
+            # The other tools, and the other buttons.
+            for button, key in (("left", "w"), ("right", None), ("middle", None)):
+                if key:
+                    await browser.type(key)
+                earlier = (await panes(browser))[index]["revision"]
+                await browser.drag((x, y), (x + 15, y + 10), button=button, steps=4)
+                check((await panes(browser))[index]["revision"] > earlier, f"{pane['name']}: {button} drag with {key} sent nothing")
+            await browser.type("s")
+        await shown(browser)
+        await compare_with_render(browser, options)
+        await browser.screenshot(pathlib.Path(options.artefacts, "page-after.png"))
+        check(not browser.problems, f"problems on the page: {browser.problems}")
+
+
+async def looks(options):
+    """Presets, slabs, inversion, oblique planes and MIP end on the offline render too; the value under the pointer appears."""
+    async with Browser(1280, 800) as browser:
+        await opened(browser, options)
+
+        async def choose(field, value):
+            await browser.evaluate(f"(() => {{ const f = document.getElementById('{field}'); f.value = {json.dumps(value)}; f.dispatchEvent(new Event('change')); }})()")
+
+        await choose("slab", "10")
+        await choose("fold", "maximum")
+        await choose("preset", "maximum")
+        await browser.type("2")  # lung
+        await browser.type("i")
+        await browser.type("r")
+        axial = (await panes(browser))[0]
+        await browser.drag((axial["x"], axial["y"]), (axial["x"] + 60, axial["y"] + 30))
+        await shown(browser)
+        state = await browser.evaluate("tomos.shared")
+        check(state["invert"] and state["slab"] == 10 and state["window"] == {"center": -600, "width": 1500}, f"state is {state}")
+        right = (await panes(browser))[0]["scene"]["view"]["plane"]["right"]
+        check(all(abs(v) < 0.999 for v in right), f"the axial plane did not tilt: {right}")
+        await compare_with_render(browser, options)
+        await browser.screenshot(pathlib.Path(options.artefacts, "page-oblique.png"))
+        await browser.type("0")
+        await shown(browser)
+        check((await panes(browser))[0]["scene"]["view"]["plane"]["right"] == [1, 0, 0], "reset did not straighten the plane")
+        await browser.mouse("mouseMoved", axial["x"] + 5, axial["y"] + 5, "none")
+        text = await browser.until("tomos.panes[0].text.value.textContent", 10, "the value under the pointer")
+        check("HU" in text, f"the value under the pointer reads {text!r}")
+        await browser.type("l")
+        await browser.until("document.querySelectorAll('#link dd').length > 6", 10, "the figures of the line")
+        await browser.screenshot(pathlib.Path(options.artefacts, "page-line.png"))
+        check(not browser.problems, f"problems on the page: {browser.problems}")
+
+
+async def keyboard(options):
+    """Everything needed to read works without a pointer."""
+    async with Browser() as browser:
+        await opened(browser, options)
+        await browser.evaluate("document.body.focus()")
+        for _ in range(40):  # Tab to the first picture
+            if await browser.evaluate("document.activeElement?.classList.contains('pane')"):
+                break
+            await browser.key("Tab", "Tab", 9)
+        check(await browser.evaluate("document.activeElement?.dataset.name") == "axial", "Tab does not reach the axial picture")
+
+        async def changes(sentence, act, index=0):
+            before = await pixels(browser, index)
+            await act
+            await shown(browser, sentence)
+            check(not np.array_equal(before, await pixels(browser, index)), f"{sentence}: nothing changed")
+
+        place = "tomos.panes[0].view.place.index"
+        start = await browser.evaluate(place)
+        await changes("arrow down", browser.key("ArrowDown", number=40))
+        check(await browser.evaluate(place) == start + 1, "arrow down is one slice")
+        await changes("page down", browser.key("PageDown", number=34))
+        check(await browser.evaluate(place) == start + 11, "page down is ten slices")
+        await changes("plus", browser.type("+"))
+        await changes("bone window", browser.type("3"))
+        await changes("invert", browser.type("i"))
+        await changes("pan", browser.key("ArrowLeft", number=37, modifiers=8))
+        await browser.key("Tab", "Tab", 9)
+        await browser.key("Tab", "Tab", 9)
+        await browser.key("Tab", "Tab", 9)
+        check(await browser.evaluate("document.activeElement?.dataset.name") == "volume", "Tab goes from picture to picture")
+        await changes("turning the volume", browser.key("ArrowRight", number=39), 3)
+        await browser.type("f")
+        await browser.until("document.getElementById('panes').classList.contains('is-single')", 5)
+        await shown(browser, "one picture")
+        await browser.type("f")
+        await shown(browser, "four pictures again")
+        await browser.type("?")
+        check(await browser.evaluate("document.getElementById('help').open"), "? does not open the help")
+        await browser.screenshot(pathlib.Path(options.artefacts, "page-help.png"))
+        await browser.key("Escape", number=27)
+        check(not await browser.evaluate("document.getElementById('help').open"), "Escape does not close the help")
+        unnamed = await browser.evaluate("""[...document.querySelectorAll("button, select, [tabindex]")].filter((e) => e.checkVisibility()
+            && !(e.getAttribute("aria-label") || e.textContent.trim() || e.closest("label")?.textContent.trim())).map((e) => e.outerHTML.slice(0, 80))""")
+        check(not unnamed, f"controls without a name: {unnamed}")
+        await compare_with_render(browser, options, ["axial", "volume"])
+        check(not browser.problems, f"problems on the page: {browser.problems}")
+
+
+async def touch(options):
+    """One finger uses the tool, two pinch and pan; a narrow page of high density is painted pixel for pixel."""
+    async with Browser(820, 1180, scale=2.0, touch=True) as browser:
+        await opened(browser, options)
+        pane = (await panes(browser))[0]
+        check(abs(pane["size"][0] - 2 * pane["width"]) <= 1, f"{pane['size'][0]} pixels for {pane['width']} points at density 2")
+        x, y = pane["x"], pane["y"]
+        place = await browser.evaluate("tomos.panes[0].view.place.index")
+        await browser.fingers("touchStart", (x, y))
+        for i in range(1, 9):
+            await browser.fingers("touchMove", (x, y + 8 * i))
+            await asyncio.sleep(1 / 30)
+        await browser.fingers("touchEnd")
+        check(await browser.evaluate("tomos.panes[0].view.place.index") > place, "one finger does not scroll")
+        await browser.fingers("touchStart", (x - 40, y), (x + 40, y))
+        for i in range(1, 9):
+            await browser.fingers("touchMove", (x - 40 - 5 * i, y + 2 * i), (x + 40 + 5 * i, y + 2 * i))
+            await asyncio.sleep(1 / 30)
+        await browser.fingers("touchEnd")
+        zoom = await browser.evaluate("tomos.panes[0].view.zoom")
+        check(1.7 < zoom < 2.4, f"the fingers moved apart twofold; zoom is {zoom}")
+        await shown(browser)
+        await browser.screenshot(pathlib.Path(options.artefacts, "page-touch.png"))
+        await compare_with_render(browser, options, ["axial"])
+        check(not browser.problems, f"problems on the page: {browser.problems}")
+
+
+class Line:
+    """A TCP line to the server that can be cut."""
+
+    def __init__(self, url, port):
+        self.target, self.port = urllib.parse.urlsplit(url), port
+        self.is_cut = False
+        self._pairs = set()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.url = f"http://127.0.0.1:{self.port}/"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        self.cut()
+
+    async def _accept(self, reader, writer):
+        if self.is_cut:
+            return writer.transport.abort()
+        far_reader, far_writer = await asyncio.open_connection(self.target.hostname, self.target.port)
+        self._pairs |= {writer, far_writer}
+
+        async def pump(source, sink):
+            try:
+                while data := await source.read(65536):
+                    sink.write(data)
+                    await sink.drain()
+            except (ConnectionError, asyncio.CancelledError):
+                pass
+            finally:
+                sink.close()
+
+        await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+        self._pairs -= {writer, far_writer}
+
+    def cut(self):
+        self.is_cut = True
+        for writer in list(self._pairs):
+            writer.transport.abort()
+
+
+async def dropped(options):
+    """A line that breaks in the middle of a drag is told, mended and resumed; the newest scene is what ends exact."""
+    async with Browser() as browser, Line(options.url, options.line_port) as line:
+        await opened(browser, options, line.url)
+        pane = (await panes(browser))[0]
+
+        async def during():
+            line.cut()
+
+        await browser.drag((pane["x"], pane["y"]), (pane["x"], pane["y"] + 60), during=during)
+        await browser.until("!document.getElementById('banner').hidden", 10, "the banner")
+        check((await panes(browser))[0]["mark"] == "amber", "a picture that is not of the newest scene is marked")
+        await browser.screenshot(pathlib.Path(options.artefacts, "page-dropped.png"))
+        line.is_cut = False
+        await browser.evaluate("document.getElementById('banner-retry').click()")
+        await browser.until("tomos.connection.state === 'open' && document.getElementById('banner').hidden", 20, "the connection again")
+        await shown(browser, "all pictures exact after resuming")
+        await compare_with_render(browser, options)
+        # A second break mends by itself.
+        line.cut()
+        await browser.until("tomos.connection.state !== 'open'", 10)
+        line.is_cut = False
+        await browser.until("tomos.connection.state === 'open'", 30, "the connection by itself")
+        await browser.drag((pane["x"], pane["y"]), (pane["x"], pane["y"] - 60))
+        await shown(browser)
+        await compare_with_render(browser, options, ["axial"])
+        # Chromium itself reports each failed connection; nothing else may be wrong.
+        others = [p for p in browser.problems if "WebSocket connection" not in p]
+        check(not others, f"problems on the page: {others}")
+
+
+async def embedded(options):
+    """The embedding example shows an exact picture and scrolls."""
+    async with Browser(700, 620) as browser:
+        await browser.open(options.url.rstrip("/") + "/example.html")
+        await browser.until("document.getElementById('mark')?.textContent === 'EXACT'", 60, "the example's mark EXACT")
+        await browser.wheel(250, 250, 100)
+        await browser.until("document.getElementById('mark').textContent === 'LOSSY'", 10, "LOSSY after scrolling")
+        await browser.until("document.getElementById('mark').textContent === 'EXACT'", 30, "EXACT again")
+        check(not browser.problems, f"problems on the page: {browser.problems}")
+
+
+async def modules(options):
+    """Merge patches, frame headers and geometry of the modules, checked in the browser they run in."""
+    async with Browser(300, 200) as browser:
+        await browser.open(options.url)
+        await browser.until("window.tomos !== undefined", 30)
+        failures = await browser.evaluate(pathlib.Path(__file__).with_name("modules.js").read_text())
+        check(failures == [], f"modules: {failures}")
+
+
+SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, embedded, modules)}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("scenario", choices=SCENARIOS)
+    for name in ("--url", "--series", "--tomos", "--data", "--artefacts"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--line-port", type=int, default=0, help="port of the line that can be cut; the server must allow its origin")
+    options = parser.parse_args()
+    try:
+        asyncio.run(SCENARIOS[options.scenario](options))
+    except (AssertionError, TimeoutError, RuntimeError) as error:
+        sys.exit(f"{options.scenario}: {error}")
+
+
+if __name__ == "__main__":
+    main()
