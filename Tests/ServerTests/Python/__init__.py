@@ -1,1 +1,0 @@
-"""Conversations of an independent client with a really running server."""

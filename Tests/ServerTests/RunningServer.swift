@@ -1,0 +1,108 @@
+import Foundation
+import Synchronization
+import TestSupport
+
+/// `tomos serve` from the build folder with the contrast CT imported, started once and shared by the tests that talk to it
+/// from outside.
+struct RunningServer: Sendable {
+    /// Series Instance UID of `ct_chest_contrast`.
+    static let series = "1.3.6.1.4.1.14519.5.2.1.4334.1501.312037286778380630549945195741"
+    static let dataSet = "ct_chest_contrast"
+
+    var address: String
+    var data: URL
+    /// A port whose origin the server allows beside its own: for a line through which a test can be cut off.
+    var linePort: Int
+
+    /// The executable beside the test bundle.
+    static let executable: String = {
+        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        let besideBundle = CommandLine.arguments.lazy.filter { $0.hasSuffix(".xctest") }.map { URL(filePath: $0).deletingLastPathComponent() }
+        let folders = besideBundle + [URL(filePath: own).deletingLastPathComponent(), TestData.packageRoot.appending(path: ".build/debug")]
+        return folders.map { $0.appending(path: "tomos").path }.first { FileManager.default.isExecutableFile(atPath: $0) } ?? "tomos"
+    }()
+
+    static let shared = Task<RunningServer, any Error> { try await start() }
+
+    struct Failure: Error, CustomStringConvertible {
+        var description: String
+    }
+
+    private static let child = Mutex<pid_t?>(nil)
+
+    private static func start() async throws -> RunningServer {
+        let folder = try TestData.temporaryFolder("tomos-serve")
+        let data = folder.appending(path: "data")
+        let imported = try run(executable, ["import", "--data", data.path, TestData.path(dataSet)], within: 300)
+        guard imported.status == 0 else { throw Failure(description: "tomos import: \(imported.output)") }
+
+        let linePort = try freePort()
+        let log = folder.appending(path: "log")
+        FileManager.default.createFile(atPath: log.path, contents: nil)
+        let process = Process()
+        process.executableURL = URL(filePath: executable)
+        process.arguments = ["serve", "--data", data.path, "--port", "0", "--origin", "http://127.0.0.1:\(linePort)"]
+        let handle = try FileHandle(forWritingTo: log)
+        process.standardOutput = handle
+        process.standardError = handle
+        try process.run()
+        child.withLock { $0 = process.processIdentifier }
+        atexit { RunningServer.child.withLock { if let pid = $0 { kill(pid, SIGTERM) } } }
+        for _ in 0..<1200 {
+            let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
+            if let match = text.firstMatch(of: /http:\/\/127\.0\.0\.1:([1-9]\d*)/), match.1 != "\(linePort)" {
+                return RunningServer(address: "http://127.0.0.1:\(match.1)/", data: data, linePort: linePort)
+            }
+            guard process.isRunning else { throw Failure(description: "tomos serve ended: \(text)") }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        throw Failure(description: "tomos serve printed no address within a minute")
+    }
+
+    private static func freePort() throws -> Int {
+        let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(socket) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = inet_addr("127.0.0.1")
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let isBound = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(socket, $0, length) == 0 && getsockname(socket, $0, &length) == 0 }
+        }
+        guard isBound else { throw Failure(description: "no free port") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+
+    /// Runs a script of the tests with the arguments every script takes.
+    func script(_ path: String, _ scenario: String, _ more: [String] = []) async throws -> (status: Int32, output: String) {
+        let arguments = [TestData.packageRoot.appending(path: "Tests/ServerTests/\(path)").path, scenario, "--url", address,
+                         "--series", Self.series, "--tomos", Self.executable, "--data", data.path] + more
+        // On a thread of its own: waiting for a process must not hold one of the pool's few.
+        return try await withCheckedThrowingContinuation { continuation in
+            Thread.detachNewThread {
+                continuation.resume(with: Result { try Self.run(TestData.python, arguments, within: 600) })
+            }
+        }
+    }
+
+    private static func run(_ executable: String, _ arguments: [String], within seconds: Double) throws -> (status: Int32, output: String) {
+        let process = Process(), pipe = Pipe()
+        process.executableURL = URL(filePath: executable)
+        process.arguments = arguments
+        process.standardOutput = pipe
+        process.standardError = pipe
+        try process.run()
+        let pid = process.processIdentifier
+        let alarm = DispatchWorkItem { kill(pid, SIGKILL) }
+        DispatchQueue.global().asyncAfter(deadline: .now() + seconds, execute: alarm)
+        let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        alarm.cancel()
+        return (process.terminationStatus, output)
+    }
+
+    /// Whether the Python of the tests can import what the scripts need.
+    static let hasPython: Bool = (try? run(TestData.python, ["-c", "import websockets, numpy, PIL"], within: 60).status == 0) ?? false
+    static let hasBrowser = ProcessInfo.processInfo.environment["TOMOS_CHROMIUM"] != nil
+        || ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].contains { FileManager.default.isExecutableFile(atPath: $0) }
+}
