@@ -1,1 +1,314 @@
-// Archive
+import Caching
+import DICOM
+import Foundation
+public import Imaging
+import Logging
+import Synchronization
+
+/// The stored instances of one data folder and the volumes made of them.
+///
+/// Instances are immutable files; everything else, index and decoded volumes included, can be made again from them.
+public final class Archive: Sendable {
+    /// The data folder.
+    public let folder: String
+    let store: InstanceStore
+    let index: Index
+    let pool: WorkerPool
+    let logger = Logger(label: "tomos.archive")
+    private let volumes: Cache<Volume.ID, Volume>
+    private let shared = Mutex(State())
+    private var volumeFolder: String { folder + "/volumes" }
+
+    /// What is known of a series at one state of the index.
+    struct AssembledSeries: Sendable {
+        var key: String
+        var headers: [InstanceHeader]
+        /// One path per header.
+        var files: [String]
+        var assembly: Assembly
+    }
+    private struct State {
+        var assembled: [String: AssembledSeries] = [:]
+        /// Series in `assembled`, oldest use first.
+        var recent: [String] = []
+        var loads: [Volume.ID: VolumeLoad] = [:]
+        var waiting: [Volume.ID: [AsyncStream<LoadProgress>.Continuation]] = [:]
+        var preferred: [Volume.ID: Int] = [:]
+    }
+
+    /// Share of the machine's memory that volumes may take when nothing else is said.
+    public static let defaultMemoryShare = 0.5
+    /// Decoded volumes on disk: the ones used longest ago are deleted above this many bytes.
+    public static let diskCacheBytes = 32 << 30
+
+    /// Opens the folder, which is created when missing. `cacheBytes` is the memory for volumes; `nil` for the default share
+    /// of the machine's memory.
+    public init(folder: String, cacheBytes: Int? = nil) throws(ArchiveError) {
+        self.folder = folder
+        do {
+            store = try InstanceStore(data: folder)
+            try InstanceStore.makeFolder(folder + "/volumes")
+            index = try Index(path: folder + "/index.sqlite")
+        } catch let error as InstanceStore.Failure {
+            throw .storage(error.message)
+        } catch {
+            throw .storage("The index \(folder)/index.sqlite cannot be opened: \(error)")
+        }
+        pool = WorkerPool()
+        volumes = Cache(limit: cacheBytes ?? Self.defaultCacheBytes)
+        do { try reconcile() } catch { throw .storage("The data folder \(folder) cannot be brought in line with its index: \(error)") }
+    }
+
+    /// Half of the memory, that of the control group where it is limited.
+    static var defaultCacheBytes: Int {
+        var memory = Int(sysconf(Int32(_SC_PHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE)))
+        if let text = try? String(contentsOfFile: "/sys/fs/cgroup/memory.max", encoding: .utf8),
+           let limit = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)), limit > 0 { memory = min(memory, limit) }
+        return Int(Double(memory) * defaultMemoryShare)
+    }
+
+    /// Bytes of volumes in memory, and the limit.
+    public var memory: (used: Int, limit: Int) { (volumes.bytes, volumes.limit) }
+
+    /// After a crash: files that had not reached the index are added; entries whose file is gone are dropped.
+    private func reconcile() throws {
+        let files = Set(try store.files()), indexed = try index.paths()
+        let lost = indexed.subtracting(files)
+        if !lost.isEmpty {
+            logger.warning("instances are gone from the data folder", metadata: ["count": "\(lost.count)"])
+            try index.forget(paths: lost)
+        }
+        let found = files.subtracting(indexed).sorted()
+        guard !found.isEmpty else { return }
+        logger.notice("adding instances that an interrupted import had stored", metadata: ["count": "\(found.count)"])
+        for start in stride(from: 0, to: found.count, by: 256) {
+            var batch: [Index.Instance] = []
+            for path in found[start..<min(start + 256, found.count)] {
+                let file = store.folder + "/" + path
+                guard let (texts, header) = try? Self.readHeader(file), let print = try? InstanceStore.fingerprint(of: file) else { continue }
+                batch.append(.init(sopInstance: header.sopInstance, texts: texts, header: header, path: path, bytes: print.bytes, hash: print.hash))
+            }
+            try index.addNow(batch)
+        }
+    }
+
+    /// Header of a file; identity is checked. A broken picture still has an identity and is kept, with its fault.
+    static func readHeader(_ path: String) throws(DICOMError) -> (InstanceTexts, InstanceHeader) {
+        let data = try DataSet(path: path)
+        let texts = InstanceTexts(data)
+        for (uid, name) in [(texts.study, "Study Instance UID (0020,000D)"), (texts.series, "Series Instance UID (0020,000E)"),
+                            (data.string(.init(0x0008, 0x0018)) ?? "", "SOP Instance UID (0008,0018)")] where !InstanceStore.isUID(uid) {
+            throw DICOMError(code: uid.isEmpty ? "missing-attribute" : "bad-attribute",
+                             message: "\(name) \(uid.isEmpty ? "is missing" : "is not a UID"); the object cannot be filed. Correct it at the source and send it again.")
+        }
+        return (texts, try InstanceHeader(data))
+    }
+
+    // MARK: Series
+
+    /// All series, patient by patient.
+    public func seriesList() async throws(ArchiveError) -> [SeriesSummary] { try await summaries(nil) }
+
+    /// One series.
+    public func series(_ uid: String) async throws(ArchiveError) -> SeriesSummary {
+        guard let found = try await summaries(uid).first else { throw .unknownSeries(uid) }
+        return found
+    }
+
+    private struct StoredSummary: Codable { var warnings: [String]; var volumes: [VolumeSummary] }
+
+    private func summaries(_ uid: String?) async throws(ArchiveError) -> [SeriesSummary] {
+        do {
+            let ranges = try await index.ranges(of: uid)
+            var list: [SeriesSummary] = []
+            for entry in try await index.series(uid) {
+                var summary = entry.summary
+                let stored: StoredSummary
+                if entry.storedKey == entry.key, let data = entry.stored, let known = try? JSONDecoder().decode(StoredSummary.self, from: data) {
+                    stored = known
+                } else {
+                    let assembly = try await assembled(summary.seriesInstanceUID).assembly
+                    stored = StoredSummary(warnings: assembly.warnings, volumes: assembly.plans.map { VolumeSummary($0) })
+                    try await index.storeSummary(try JSONEncoder().encode(stored), key: entry.key, of: summary.seriesInstanceUID)
+                }
+                summary.warnings = stored.warnings
+                summary.volumes = stored.volumes
+                for i in summary.volumes.indices {
+                    summary.volumes[i].range = ranges[summary.seriesInstanceUID]?[summary.volumes[i].index].map { [$0.lowerBound, $0.upperBound] }
+                }
+                list.append(summary)
+            }
+            return list
+        } catch {
+            throw Self.wrap(error)
+        }
+    }
+
+    /// Paths of the files of a series, with SOP Class and SOP Instance UID; empty for an unknown one.
+    func files(of series: String) async throws(ArchiveError) -> [(sopClass: String, sopInstance: String, path: String)] {
+        do {
+            return try await index.instances(of: series).map { ($0.sopClass, $0.sopInstance, store.folder + "/" + $0.path) }
+        } catch { throw Self.wrap(error) }
+    }
+
+    /// The volumes of a series, from headers in the index.
+    func assembled(_ series: String) async throws -> AssembledSeries {
+        guard let key = try await index.state(of: series) else { throw ArchiveError.unknownSeries(series) }
+        if let known = shared.withLock({ $0.assembled[series] }), known.key == key { return known }
+        let stored = try await index.instances(of: series)
+        var headers: [InstanceHeader] = []
+        for instance in stored {
+            if let header = instance.header { headers.append(header); continue }
+            // Written by another version of Tomos: read again, once.
+            let path = store.folder + "/" + instance.path
+            let header = await pool.run { try? Self.readHeader(path).1 }
+            headers.append(header ?? InstanceHeader())
+            if let header { try await index.replaceHeader(of: instance.sopInstance, header) }
+        }
+        let inputs = headers
+        let assembly = await pool.run { SeriesAssembler.assemble(series: series, inputs) }
+        let made = AssembledSeries(key: key, headers: headers, files: stored.map { store.folder + "/" + $0.path }, assembly: assembly)
+        shared.withLock { s in
+            s.assembled[series] = made
+            s.recent.removeAll { $0 == series }
+            s.recent.append(series)
+            // Headers of a thousand instances take a megabyte: a few series are enough.
+            while s.recent.count > 32 { s.assembled[s.recent.removeFirst()] = nil }
+        }
+        return made
+    }
+
+    static func wrap(_ error: any Error) -> ArchiveError {
+        switch error {
+        case let error as ArchiveError: error
+        case let error as Cache<Volume.ID, Volume>.Full: .outOfMemory(needed: error.needed, available: error.available)
+        case is CancellationError: .cancelled
+        case let error as DICOMError: .damaged(file: "", code: error.code, message: error.message)
+        default: .storage("The index failed: \(error)")
+        }
+    }
+
+    // MARK: Volumes
+
+    /// The volume, as soon as its geometry is known; its slices keep arriving (`loadProgress`). Callers share one load.
+    public func volume(_ id: Volume.ID) async throws(ArchiveError) -> Volume {
+        do {
+            return try await volumes.value(for: id) { [self] reservation in
+                let series = try await assembled(id.series)
+                let plans = series.assembly.plans
+                if plans.isEmpty {
+                    throw ArchiveError.noImages(series: id.series, reason: series.assembly.warnings.first ?? "it holds no images.")
+                }
+                guard plans.indices.contains(id.index), plans[id.index].times.indices.contains(id.time) else {
+                    throw ArchiveError.unknownVolume(id, volumes: plans.count)
+                }
+                let plan = plans[id.index]
+                try reservation.reserve(VolumeLoad.bytes(plan))
+                return try await start(id, plan, series)
+            }
+        } catch {
+            throw Self.wrap(error)
+        }
+    }
+
+    private func start(_ id: Volume.ID, _ plan: VolumePlan, _ series: AssembledSeries) async throws -> Volume {
+        let key = plan.key(time: id.time, headers: series.headers)
+        let path = "\(volumeFolder)/\(String(key, radix: 16)).volume"
+        let cached = await pool.run { Shared<VolumeFile?>(VolumeFile(path: path, key: key, description: plan.description)) }.value.withLock { $0 }
+        guard let load = VolumeLoad(plan: plan, time: id.time, headers: series.headers, files: series.files, cached: cached, finished: { [weak self] load in
+            self?.finish(load, key: key, path: path)
+        }) else { throw ArchiveError.outOfMemory(needed: VolumeLoad.bytes(plan), available: 0) }
+
+        let (waiting, preferred) = shared.withLock { s in
+            s.loads[id] = load
+            return (s.waiting.removeValue(forKey: id) ?? [], s.preferred.removeValue(forKey: id))
+        }
+        if let preferred { load.prefer(slice: preferred) }
+        for continuation in waiting { load.watch(continuation) }
+        pool.submit(load.stepCount) {
+            load.step(scratch: Self.scratch)
+        }
+        return load.volume
+    }
+
+    /// One per worker thread.
+    static var scratch: FrameReader.Scratch {
+        let key = "tomos.archive.scratch"
+        if let known = Thread.current.threadDictionary[key] as? FrameReader.Scratch { return known }
+        let made = FrameReader.Scratch()
+        Thread.current.threadDictionary[key] = made
+        return made
+    }
+
+    private func finish(_ load: VolumeLoad, key: UInt64, path: String) {
+        let id = load.volume.id
+        shared.withLock { s in if s.loads[id] === load { s.loads[id] = nil } }
+        if let failure = load.failure {
+            // Not kept: the next caller tries again, with a new file perhaps.
+            logger.error("volume cannot be loaded", metadata: ["code": "\(failure.code)"])
+            volumes.remove(id)
+            unlink(path)
+            return
+        }
+        let ranges = load.ranges
+        if let range = load.volume.range {
+            Task { [index, logger] in
+                do { try await index.storeRange(range, series: id.series, volume: id.index, time: id.time, planKey: key) } catch {
+                    logger.warning("the range of a volume was not stored", metadata: ["error": "\(error)"])
+                }
+            }
+        }
+        guard !load.isFromCache else { return }
+        pool.submit(1, priority: .background) { [volumeFolder, logger, volume = load.volume] in
+            if !VolumeFile.write(volume, ranges: ranges, key: key, to: path) {
+                logger.warning("a decoded volume could not be written to the cache folder")
+            }
+            VolumeFile.trim(folder: volumeFolder, limit: Self.diskCacheBytes)
+        }
+    }
+
+    /// Progress of a load: the current state at once, then every change, until it is complete or has failed. Waits for the
+    /// load when there is none yet. Slow readers miss steps, never the end.
+    public func loadProgress(of id: Volume.ID) -> AsyncStream<LoadProgress> {
+        AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
+            let complete = volumes.cached(id)
+            let load = shared.withLock { s -> VolumeLoad? in
+                if let load = s.loads[id] { return load }
+                if complete?.isComplete != true {
+                    s.waiting[id, default: []].append(continuation)
+                    continuation.yield(LoadProgress(loaded: 0, total: 0, state: .waiting))
+                }
+                return nil
+            }
+            if let load {
+                load.watch(continuation)
+            } else if let complete, complete.isComplete {
+                continuation.yield(LoadProgress(loaded: complete.loadedSlices, total: complete.geometry.slices, state: .complete))
+                continuation.finish()
+            }
+        }
+    }
+
+    /// Asks for the neighbourhood of this slice first.
+    public func prefer(slice: Int, of id: Volume.ID) {
+        let load = shared.withLock { s -> VolumeLoad? in
+            if let load = s.loads[id] { return load }
+            s.preferred[id] = slice
+            // Wishes for volumes that nobody opens must not pile up.
+            if s.preferred.count > 64 { s.preferred.removeAll() }
+            return nil
+        }
+        load?.prefer(slice: slice)
+    }
+
+    /// The volume with all its slices; throws what made the load fail.
+    public func completeVolume(_ id: Volume.ID) async throws(ArchiveError) -> Volume {
+        let volume = try await volume(id)
+        guard !volume.isComplete else { return volume }
+        for await progress in loadProgress(of: id) {
+            if case .failed(let code, let message) = progress.state { throw .damaged(file: "series \(id.series)", code: code, message: message) }
+        }
+        guard volume.isComplete else { throw .cancelled }
+        return volume
+    }
+}

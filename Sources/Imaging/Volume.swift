@@ -74,8 +74,14 @@ public final class Volume: Sendable {
     public var geometry: VolumeGeometry { description.geometry }
 
     /// An empty volume whose slices arrive through `finishSlice`; `nil` when memory is short.
-    public init?(_ description: Description) {
+    public convenience init?(_ description: Description) {
         guard let voxels = VoxelBuffer(format: description.format, count: description.geometry.voxelCount) else { return nil }
+        self.init(description, arrivingIn: voxels)
+    }
+
+    /// A volume over existing memory, whose slices are announced by `finishSlice`.
+    public init(_ description: Description, arrivingIn voxels: VoxelBuffer) {
+        precondition(voxels.count == description.geometry.voxelCount && voxels.format == description.format)
         self.description = description
         self.voxels = voxels
         state = Mutex(LoadState(loaded: Array(repeating: false, count: description.geometry.slices)))

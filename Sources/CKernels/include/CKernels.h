@@ -1,4 +1,2 @@
 #pragma once
-#include "instructions.h"
-#include "plane.h"
-#include "present.h"
+#include <stdint.h>

@@ -1,0 +1,28 @@
+/// How far an import is.
+public struct ImportProgress: Codable, Hashable, Sendable {
+    /// Files looked at, and files found.
+    public var done, total: Int
+    public var stored, duplicate, refused: Int
+}
+
+/// What became of every file.
+public struct ImportReport: Codable, Hashable, Sendable {
+    public struct Refusal: Codable, Hashable, Sendable {
+        public var file: String
+        /// Stable code in kebab-case.
+        public var code: String
+        /// What was wrong and what to do.
+        public var message: String
+        public init(file: String, code: String, message: String) { self.file = file; self.code = code; self.message = message }
+    }
+    /// Instances now safe in the data folder: they survive a crash from here on.
+    public var stored = 0
+    /// Instances that were there already, byte for byte.
+    public var duplicate = 0
+    public var refused: [Refusal] = []
+    /// Files in folders that are no DICOM objects, and DICOMDIR indices.
+    public var skipped = 0
+    /// Series that got new instances.
+    public var series: [String] = []
+    public init() {}
+}

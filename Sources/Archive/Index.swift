@@ -1,0 +1,215 @@
+import Foundation
+import GRDB
+
+/// The index: which instances of which series lie where, and what assembly needs of their headers. SQLite, in WAL mode,
+/// written with full synchronisation: a committed instance survives a crash and a power cut.
+final class Index: Sendable {
+    struct Instance: Sendable {
+        var sopInstance: String
+        var texts: InstanceTexts
+        var header: InstanceHeader
+        /// Below the folder of instances.
+        var path: String
+        var bytes: Int
+        var hash: UInt64
+    }
+    struct StoredInstance: Sendable {
+        var sopInstance: String, sopClass: String, path: String
+        var header: InstanceHeader?
+    }
+
+    private let database: DatabasePool
+
+    init(path: String) throws {
+        var configuration = Configuration()
+        configuration.prepareDatabase { db in
+            try db.execute(sql: "PRAGMA synchronous = FULL")
+        }
+        configuration.busyMode = .timeout(30)
+        database = try DatabasePool(path: path, configuration: configuration)
+        try Self.migrator.migrate(database)
+    }
+
+    private static var migrator: DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("instances") { db in
+            try db.execute(sql: """
+                CREATE TABLE patients (id TEXT PRIMARY KEY, name TEXT NOT NULL, birthDate TEXT NOT NULL, sex TEXT NOT NULL);
+                CREATE TABLE studies (
+                    uid TEXT PRIMARY KEY, patient TEXT NOT NULL REFERENCES patients(id), date TEXT NOT NULL, time TEXT NOT NULL,
+                    description TEXT NOT NULL, accessionNumber TEXT NOT NULL, studyID TEXT NOT NULL);
+                CREATE INDEX studiesOfPatient ON studies(patient);
+                CREATE TABLE series (
+                    uid TEXT PRIMARY KEY, study TEXT NOT NULL REFERENCES studies(uid), modality TEXT NOT NULL, number INTEGER,
+                    description TEXT NOT NULL, bodyPart TEXT NOT NULL,
+                    summary BLOB, summaryKey TEXT);
+                CREATE INDEX seriesOfStudy ON series(study);
+                CREATE TABLE instances (
+                    id INTEGER PRIMARY KEY, sopInstance TEXT NOT NULL UNIQUE, series TEXT NOT NULL REFERENCES series(uid),
+                    sopClass TEXT NOT NULL, transferSyntax TEXT NOT NULL, path TEXT NOT NULL, bytes INTEGER NOT NULL, hash INTEGER NOT NULL,
+                    headerVersion INTEGER NOT NULL, header BLOB NOT NULL);
+                CREATE INDEX instancesOfSeries ON instances(series);
+                CREATE TABLE ranges (
+                    series TEXT NOT NULL, volume INTEGER NOT NULL, time INTEGER NOT NULL, planKey INTEGER NOT NULL,
+                    minimum REAL NOT NULL, maximum REAL NOT NULL, PRIMARY KEY (series, volume, time));
+                """)
+        }
+        return migrator
+    }
+
+    /// One transaction; returns the SOP instances that were new.
+    func add(_ instances: [Instance]) async throws -> Set<String> {
+        guard !instances.isEmpty else { return [] }
+        let headers = try instances.map { try JSONEncoder().encode($0.header) }
+        return try await database.write { try Self.add(instances, headers, $0) }
+    }
+    func addNow(_ instances: [Instance]) throws {
+        let headers = try instances.map { try JSONEncoder().encode($0.header) }
+        _ = try database.write { try Self.add(instances, headers, $0) }
+    }
+
+    private static func add(_ instances: [Instance], _ headers: [Data], _ db: Database) throws -> Set<String> {
+        var added: Set<String> = []
+        for (instance, header) in zip(instances, headers) {
+            let t = instance.texts
+            try db.execute(sql: "INSERT OR IGNORE INTO patients VALUES (?, ?, ?, ?)",
+                           arguments: [t.patientID, t.patientName, t.patientBirthDate, t.patientSex])
+            try db.execute(sql: "INSERT OR IGNORE INTO studies VALUES (?, ?, ?, ?, ?, ?, ?)",
+                           arguments: [t.study, t.patientID, t.studyDate, t.studyTime, t.studyDescription, t.accessionNumber, t.studyID])
+            try db.execute(sql: "INSERT OR IGNORE INTO series (uid, study, modality, number, description, bodyPart) VALUES (?, ?, ?, ?, ?, ?)",
+                           arguments: [t.series, t.study, instance.header.modality, t.seriesNumber, t.seriesDescription, t.bodyPart])
+            try db.execute(sql: """
+                INSERT OR IGNORE INTO instances (sopInstance, series, sopClass, transferSyntax, path, bytes, hash, headerVersion, header)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """, arguments: [
+                    instance.sopInstance, t.series, instance.header.sopClass, t.transferSyntax, instance.path, instance.bytes,
+                    Int64(bitPattern: instance.hash), InstanceHeader.version, header,
+                ])
+            if db.changesCount > 0 { added.insert(instance.sopInstance) }
+        }
+        return added
+    }
+
+    /// Size and hash of a stored instance.
+    func fingerprint(of sopInstance: String) throws -> (bytes: Int, hash: UInt64)? {
+        try database.read { db in
+            try Row.fetchOne(db, sql: "SELECT bytes, hash FROM instances WHERE sopInstance = ?", arguments: [sopInstance]).map {
+                (bytes: $0["bytes"] as Int, hash: UInt64(bitPattern: $0["hash"] as Int64))
+            }
+        }
+    }
+
+    /// Paths of everything indexed.
+    func paths() throws -> Set<String> {
+        try database.read { db in try String.fetchSet(db, sql: "SELECT path FROM instances") }
+    }
+
+    func forget(paths: some Collection<String>) throws {
+        try database.write { db in
+            for path in paths { try db.execute(sql: "DELETE FROM instances WHERE path = ?", arguments: [path]) }
+            try db.execute(sql: "DELETE FROM series WHERE uid NOT IN (SELECT DISTINCT series FROM instances)")
+        }
+    }
+
+    /// Changes whenever instances come or go.
+    func state(of series: String) async throws -> String? {
+        try await database.read { db in
+            try Row.fetchOne(db, sql: "SELECT count(*) AS n, max(id) AS last FROM instances WHERE series = ?", arguments: [series])
+                .flatMap { row -> String? in
+                    let n: Int = row["n"]
+                    return n == 0 ? nil : "\(InstanceHeader.version).\(n).\(row["last"] as Int)"
+                }
+        }
+    }
+
+    /// In order of storage. A header of another version comes back as `nil`.
+    func instances(of series: String) async throws -> [StoredInstance] {
+        let rows = try await database.read { db in
+            try Row.fetchAll(db, sql: "SELECT sopInstance, sopClass, path, headerVersion, header FROM instances WHERE series = ? ORDER BY id", arguments: [series])
+                .map { ($0["sopInstance"] as String, $0["sopClass"] as String, $0["path"] as String, $0["headerVersion"] as Int, $0["header"] as Data) }
+        }
+        let decoder = JSONDecoder()
+        return rows.map { sop, sopClass, path, version, header in
+            StoredInstance(sopInstance: sop, sopClass: sopClass, path: path,
+                           header: version == InstanceHeader.version ? try? decoder.decode(InstanceHeader.self, from: header) : nil)
+        }
+    }
+
+    func replaceHeader(of sopInstance: String, _ header: InstanceHeader) async throws {
+        let data = try JSONEncoder().encode(header)
+        try await database.write { db in
+            try db.execute(sql: "UPDATE instances SET headerVersion = ?, header = ? WHERE sopInstance = ?",
+                           arguments: [InstanceHeader.version, data, sopInstance])
+        }
+    }
+
+    struct ListedSeries: Sendable {
+        var summary: SeriesSummary
+        /// The stored part that assembly gave, with the state it was made from.
+        var stored: Data?
+        var storedKey: String?
+        var key: String
+    }
+
+    /// All series, or one: patient by patient, newest study first.
+    func series(_ uid: String? = nil) async throws -> [ListedSeries] {
+        try await database.read { db in
+            try Row.fetchAll(db, sql: """
+                SELECT series.*, studies.date, studies.time, studies.description AS studyDescription, studies.accessionNumber,
+                       patients.id AS patientID, patients.name, patients.birthDate, patients.sex, counts.n, counts.last
+                FROM series JOIN studies ON studies.uid = series.study JOIN patients ON patients.id = studies.patient
+                JOIN (SELECT series, count(*) AS n, max(id) AS last FROM instances \(uid == nil ? "" : "WHERE series = :uid") GROUP BY series) counts
+                  ON counts.series = series.uid
+                \(uid == nil ? "" : "WHERE series.uid = :uid")
+                ORDER BY patients.name, patients.id, studies.date DESC, studies.time DESC, studies.uid, series.number, series.uid
+                """, arguments: uid.map { ["uid": $0] } ?? [:]
+            ).map { row in
+                var summary = SeriesSummary(
+                    seriesInstanceUID: row["uid"], studyInstanceUID: row["study"], modality: row["modality"], description: row["description"], instances: row["n"])
+                summary.seriesNumber = row["number"]
+                summary.bodyPart = row["bodyPart"]
+                summary.studyDescription = row["studyDescription"]
+                summary.studyDate = row["date"]; summary.studyTime = row["time"]; summary.accessionNumber = row["accessionNumber"]
+                summary.patientID = row["patientID"]; summary.patientName = row["name"]
+                summary.patientBirthDate = row["birthDate"]; summary.patientSex = row["sex"]
+                return ListedSeries(summary: summary, stored: row["summary"], storedKey: row["summaryKey"],
+                                    key: "\(InstanceHeader.version).\(row["n"] as Int).\(row["last"] as Int)")
+            }
+        }
+    }
+
+    func storeSummary(_ data: Data, key: String, of series: String) async throws {
+        try await database.write { db in
+            try db.execute(sql: "UPDATE series SET summary = ?, summaryKey = ? WHERE uid = ?", arguments: [data, key, series])
+        }
+    }
+
+    /// Ranges measured by loading: per volume, over the time points loaded so far.
+    func ranges(of series: String?) async throws -> [String: [Int: ClosedRange<Double>]] {
+        try await database.read { db in
+            var ranges: [String: [Int: ClosedRange<Double>]] = [:]
+            let rows = try Row.fetchAll(db, sql: """
+                SELECT series, volume, min(minimum) AS low, max(maximum) AS high FROM ranges \(series == nil ? "" : "WHERE series = :uid") GROUP BY series, volume
+                """, arguments: series.map { ["uid": $0] } ?? [:])
+            for row in rows {
+                let low: Double = row["low"], high: Double = row["high"]
+                if low <= high { ranges[row["series"], default: [:]][row["volume"]] = low...high }
+            }
+            return ranges
+        }
+    }
+
+    func storeRange(_ range: ClosedRange<Double>, series: String, volume: Int, time: Int, planKey: UInt64) async throws {
+        try await database.write { db in
+            try db.execute(sql: "INSERT OR REPLACE INTO ranges VALUES (?, ?, ?, ?, ?, ?)",
+                           arguments: [series, volume, time, Int64(bitPattern: planKey), range.lowerBound, range.upperBound])
+        }
+    }
+
+    /// A changed series has other volumes: what was measured no longer holds.
+    func forgetRanges(of series: [String]) async throws {
+        try await database.write { db in
+            for uid in series { try db.execute(sql: "DELETE FROM ranges WHERE series = ?", arguments: [uid]) }
+        }
+    }
+}

@@ -1,6 +1,0 @@
-#undef F
-#undef I
-#undef P
-#undef LANES
-#undef NAME
-#undef TARGET

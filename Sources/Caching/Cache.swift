@@ -1,0 +1,172 @@
+import Synchronization
+
+/// A store of expensive values with a limit in bytes: least recently used values leave first, values somebody else holds
+/// never leave, and many callers who want the same missing value wait for one load.
+///
+/// The value is an object, because *in use* means that someone outside the cache holds a reference to it. Its cost is
+/// reserved before the memory is touched, so the limit holds while loading as well.
+public final class Cache<Key: Hashable & Sendable, Value: AnyObject & Sendable>: Sendable {
+    /// The value does not fit, even after everything unused was dropped.
+    public struct Full: Error, Equatable, Sendable {
+        /// Bytes asked for, and bytes that could be made free.
+        public let needed, available: Int
+        public init(needed: Int, available: Int) { self.needed = needed; self.available = available }
+    }
+
+    /// Sets bytes aside for a value that is being loaded. Given back when the load fails.
+    public struct Reservation: Sendable {
+        fileprivate let cache: Cache
+        fileprivate let token: UInt64
+        fileprivate let key: Key
+        /// May be called more than once; the amounts add up.
+        public func reserve(_ bytes: Int) throws(Full) { try cache.reserve(bytes, key: key, token: token) }
+    }
+
+    public typealias Load = @Sendable (Reservation) async throws -> Value
+
+    private struct Entry { var value: Value; var cost: Int; var lastUse: UInt64 }
+    private struct Loading {
+        var token: UInt64
+        var cost = 0
+        var task: Task<Void, Never>?
+        var waiters: [UInt64: CheckedContinuation<Value, any Error>] = [:]
+    }
+    private struct State {
+        var limit: Int
+        var entries: [Key: Entry] = [:]
+        var loading: [Key: Loading] = [:]
+        var clock: UInt64 = 0
+        var bytes = 0
+        /// Waiters cancelled before they had been registered.
+        var withdrawn: Set<UInt64> = []
+
+        mutating func tick() -> UInt64 { clock += 1; return clock }
+    }
+    private let state: Mutex<State>
+
+    public init(limit bytes: Int) { state = Mutex(State(limit: max(0, bytes))) }
+
+    public var limit: Int { state.withLock { $0.limit } }
+    /// Bytes of the values held and of those being loaded.
+    public var bytes: Int { state.withLock { $0.bytes } }
+    public var count: Int { state.withLock { $0.entries.count } }
+
+    /// The value if it is there; counts as a use.
+    public func cached(_ key: Key) -> Value? {
+        state.withLock { s in
+            let now = s.tick()
+            s.entries[key]?.lastUse = now
+            return s.entries[key]?.value
+        }
+    }
+
+    /// The value, loaded if need be. Callers of one key share one load, which is cancelled when the last of them is.
+    public func value(for key: Key, load: @escaping Load) async throws -> Value {
+        let waiter = state.withLock { $0.tick() }
+        return try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                enroll(waiter, for: key, continuation, load)
+            }
+        } onCancel: {
+            withdraw(waiter, from: key)
+        }
+    }
+
+    /// Forgets the value. Holders keep theirs; a running load goes on, its result is delivered.
+    public func remove(_ key: Key) {
+        let dropped = state.withLock { s -> Entry? in
+            let entry = s.entries.removeValue(forKey: key)
+            s.bytes -= entry?.cost ?? 0
+            return entry
+        }
+        _ = dropped
+    }
+
+    /// Drops every value that nobody else holds.
+    public func removeUnused() { _ = state.withLock { Self.makeRoom(for: .max, in: &$0) } }
+
+    private func enroll(_ waiter: UInt64, for key: Key, _ continuation: CheckedContinuation<Value, any Error>, _ load: @escaping Load) {
+        let outcome: Result<Value, any Error>? = state.withLock { s in
+            if s.withdrawn.remove(waiter) != nil { return .failure(CancellationError()) }
+            let now = s.tick()
+            if s.entries[key] != nil {
+                s.entries[key]!.lastUse = now
+                return .success(s.entries[key]!.value)
+            }
+            if s.loading[key] != nil {
+                s.loading[key]!.waiters[waiter] = continuation
+                return nil
+            }
+            var loading = Loading(token: now)
+            loading.waiters[waiter] = continuation
+            let reservation = Reservation(cache: self, token: now, key: key)
+            loading.task = Task {
+                let result: Result<Value, any Error>
+                do { result = .success(try await load(reservation)) } catch { result = .failure(error) }
+                self.finish(key, token: now, result)
+            }
+            s.loading[key] = loading
+            return nil
+        }
+        if let outcome { continuation.resume(with: outcome) }
+    }
+
+    private func withdraw(_ waiter: UInt64, from key: Key) {
+        let (continuation, task) = state.withLock { s -> (CheckedContinuation<Value, any Error>?, Task<Void, Never>?) in
+            guard let continuation = s.loading[key]?.waiters.removeValue(forKey: waiter) else {
+                // Not yet enrolled, or already answered. The mark of an answered one is harmless but must not pile up.
+                if s.withdrawn.count > 4096 { s.withdrawn.removeAll() }
+                s.withdrawn.insert(waiter)
+                return (nil, nil)
+            }
+            guard s.loading[key]!.waiters.isEmpty else { return (continuation, nil) }
+            // A later caller must start afresh instead of joining a cancelled load.
+            let abandoned = s.loading.removeValue(forKey: key)!
+            s.bytes -= abandoned.cost
+            return (continuation, abandoned.task)
+        }
+        task?.cancel()
+        continuation?.resume(throwing: CancellationError())
+    }
+
+    private func finish(_ key: Key, token: UInt64, _ result: Result<Value, any Error>) {
+        let waiters = state.withLock { s -> [CheckedContinuation<Value, any Error>] in
+            guard let loading = s.loading[key], loading.token == token else { return [] }
+            s.loading[key] = nil
+            switch result {
+            case .success(let value): s.entries[key] = Entry(value: value, cost: loading.cost, lastUse: s.tick())
+            case .failure: s.bytes -= loading.cost
+            }
+            return Array(loading.waiters.values)
+        }
+        for waiter in waiters { waiter.resume(with: result) }
+    }
+
+    private func reserve(_ bytes: Int, key: Key, token: UInt64) throws(Full) {
+        let refusal = state.withLock { s -> Full? in
+            guard let loading = s.loading[key], loading.token == token else { return nil }   // abandoned; its result goes nowhere
+            guard bytes > s.limit - s.bytes else {
+                s.bytes += bytes
+                s.loading[key]!.cost = loading.cost + bytes
+                return nil
+            }
+            let free = Self.makeRoom(for: bytes, in: &s)
+            guard bytes <= free else { return Full(needed: bytes, available: max(0, free)) }
+            s.bytes += bytes
+            s.loading[key]!.cost = loading.cost + bytes
+            return nil
+        }
+        if let refusal { throw refusal }
+    }
+
+    /// Drops unused values, oldest first, until `bytes` fit; returns what is free then.
+    private static func makeRoom(for bytes: Int, in s: inout State) -> Int {
+        for key in s.entries.keys.sorted(by: { s.entries[$0]!.lastUse < s.entries[$1]!.lastUse }) {
+            if bytes <= s.limit - s.bytes { break }
+            // Sole ownership cannot change under the lock: without the cache nobody can reach the value.
+            var entry = s.entries.removeValue(forKey: key)!
+            if isKnownUniquelyReferenced(&entry.value) { s.bytes -= entry.cost } else { s.entries[key] = entry }
+        }
+        return s.limit - s.bytes
+    }
+}
