@@ -1,5 +1,6 @@
 import FrameCoding
 import Rendering
+import Server
 
 /// Why a command refused or failed: a stable code for scripts, and a sentence for people.
 struct Failure: Error {
@@ -18,6 +19,7 @@ struct Failure: Error {
                 self.init("out-of-memory", "the picture needs \(Output.bytes(needed)); \(Output.bytes(available)) may be used")
             case .device(let reason): self.init("device", reason)
             }
+        case let error as ServerError: self.init("server", error.description)
         case let error as CodingError: self.init("encoding", error.description)
         case let error as DecodingError: self.init("malformed", Failure.text(error))
         default: self.init("internal", String(describing: error))

@@ -1,0 +1,33 @@
+import Foundation
+import Streaming
+
+/// The figures of the server in Prometheus' text format; numbers only, nothing that names a patient or a study.
+func metricsText(_ services: StreamServices, _ registry: SessionRegistry) async -> String {
+    let (connected, dormant, total) = await registry.totals()
+    var out = ""
+    func metric(_ name: String, _ type: String, _ help: String, _ values: [(labels: String, value: Double)]) {
+        out += "# HELP tomos_\(name) \(help)\n# TYPE tomos_\(name) \(type)\n"
+        for v in values { out += "tomos_\(name)\(v.labels.isEmpty ? "" : "{\(v.labels)}") \(v.value)\n" }
+    }
+    let passes = ["moving", "full", "exact"]
+    metric("sessions", "gauge", "Sessions by state.", [("state=\"connected\"", Double(connected)), ("state=\"dormant\"", Double(dormant))])
+    metric("waiting_sessions", "gauge", "Sessions that wait for the device.", [("", Double(services.scheduler.waiting))])
+    metric("parts_total", "counter", "Frame parts sent, by pass.", passes.indices.map { ("pass=\"\(passes[$0])\"", Double(total.parts[$0])) })
+    metric("part_bytes_total", "counter", "Bytes of frame parts sent, by pass.", passes.indices.map { ("pass=\"\(passes[$0])\"", Double(total.bytes[$0])) })
+    metric("unchanged_total", "counter", "Parts that said that nothing changed.", [("", Double(total.unchanged))])
+    metric("scenes_total", "counter", "Scene messages received.", [("", Double(total.scenes))])
+    metric("acknowledged_total", "counter", "Parts acknowledged.", [("", Double(total.acknowledged))])
+    metric("cancelled_renders_total", "counter", "Renderings given up for a newer scene.", [("", Double(total.cancelledRenders))])
+    metric("dropped_parts_total", "counter", "Pictures and parts dropped before they were sent.", [("", Double(total.droppedParts))])
+    metric("stage_seconds_total", "counter", "Time of pictures in each stage.",
+           [("stage=\"wait\"", total.waiting), ("stage=\"render\"", total.rendering), ("stage=\"encode\"", total.encoding), ("stage=\"decode\"", total.decoding)])
+    metric("renders_total", "counter", "Pictures rendered.", [("", Double(total.renders))])
+    metric("resident_bytes", "gauge", "Resident memory of the process.", [("", residentBytes())])
+    return out
+}
+
+private func residentBytes() -> Double {
+    guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) else { return 0 }
+    let fields = text.split(separator: " ")
+    return fields.count > 1 ? (Double(fields[1]) ?? 0) * Double(sysconf(Int32(_SC_PAGESIZE))) : 0
+}

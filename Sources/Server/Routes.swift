@@ -1,0 +1,106 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import Streaming
+
+/// An answer that is an error: `{"code", "message"}` with the status of the one table below.
+struct ErrorResponse: Error, HTTPResponseError {
+    var error: StreamError
+    var status: HTTPResponse.Status { Self.status(error.code) }
+
+    static func status(_ code: StreamError.Code) -> HTTPResponse.Status {
+        switch code {
+        case .malformed, .invalidScene, .unknownPane: .badRequest
+        case .unauthenticated: .unauthorized
+        case .forbidden: .forbidden
+        case .notFound: .notFound
+        case .unsafeGeometry, .unsupportedImage: .unprocessableContent
+        case .slowClient, .noHello: .requestTimeout
+        case .superseded: .conflict
+        case .limit: .tooManyRequests
+        case .busy: .serviceUnavailable
+        case .internal: .internalServerError
+        }
+    }
+
+    func response(from request: Request, context: some RequestContext) throws -> Response {
+        var response = json(["code": .string(error.code.rawValue), "message": .string(error.message)], status: status)
+        if let retry = error.retry { response.headers[.retryAfter] = String(Int(retry.rounded(.up))) }
+        if status == .unauthorized { response.headers[.wwwAuthenticate] = "Bearer" }
+        return response
+    }
+}
+
+private func json(_ value: JSON, status: HTTPResponse.Status = .ok) -> Response {
+    Response(status: status, headers: [.contentType: "application/json", .cacheControl: "no-store"],
+             body: ResponseBody(byteBuffer: ByteBuffer(bytes: value.serialized())))
+}
+
+/// Headers every answer carries, the check of Host, and JSON for errors of the router itself.
+struct Guard<Context: RequestContext>: RouterMiddleware {
+    let configuration: ServerConfiguration
+    func handle(_ request: Request, context: Context, next: (Request, Context) async throws -> Response) async throws -> Response {
+        var response: Response
+        do {
+            guard configuration.allows(authority: request.head.authority) else {
+                throw ErrorResponse(error: StreamError(.forbidden, "this server does not answer to that host name"))
+            }
+            response = try await next(request, context)
+        } catch let error as ErrorResponse { response = try error.response(from: request, context: context) }
+        catch let error as HTTPError {
+            let code: StreamError.Code = switch error.status.code { case 404: .notFound; case 401: .unauthenticated; case 403: .forbidden; case 500...: .internal; default: .malformed }
+            response = json(["code": .string(code.rawValue), "message": .string(error.body ?? error.status.reasonPhrase)], status: error.status)
+        }
+        response.headers[.xContentTypeOptions] = "nosniff"
+        response.headers[HTTPField.Name("Referrer-Policy")!] = "no-referrer"
+        response.headers[HTTPField.Name("Cross-Origin-Resource-Policy")!] = "same-origin"
+        return response
+    }
+}
+
+/// Asks for the bearer token where the configuration has one.
+struct TokenCheck<Context: RequestContext>: RouterMiddleware {
+    let configuration: ServerConfiguration
+    func handle(_ request: Request, context: Context, next: (Request, Context) async throws -> Response) async throws -> Response {
+        var given: String?
+        if let value = request.headers[.authorization], value.lowercased().hasPrefix("bearer ") { given = String(value.dropFirst(7)) }
+        guard configuration.accepts(token: given) else {
+            throw ErrorResponse(error: StreamError(.unauthenticated, "a bearer token is needed"))
+        }
+        return try await next(request, context)
+    }
+}
+
+func makeRouter(_ configuration: ServerConfiguration, _ services: StreamServices, _ registry: SessionRegistry, _ metrics: @escaping @Sendable () async -> String) -> Router<BasicRequestContext> {
+    let router = Router()
+    router.add(middleware: Guard(configuration: configuration))
+    let files = ClientFiles()
+    router.get("/") { request, _ in files.response(path: "", request: request)! }
+    for path in files.paths { router.get(RouterPath("/" + path)) { request, _ in files.response(path: path, request: request)! } }
+    router.get("/healthz") { _, _ in
+        Response(status: .ok, headers: [.contentType: "text/plain; charset=utf-8", .cacheControl: "no-store"], body: .init(byteBuffer: ByteBuffer(string: "ok\n")))
+    }
+    router.get("/stream") { request, _ -> Response in
+        // Only refused upgrades come here.
+        if let origin = request.headers[.origin], !configuration.allows(origin: origin, port: services.port.value) {
+            throw ErrorResponse(error: StreamError(.forbidden, "pages of this origin may not connect; see --origin"))
+        }
+        var response = json(["code": "malformed", "message": "this is a WebSocket with subprotocol tomos.stream.v1; see StreamProtocol.md"], status: .upgradeRequired)
+        response.headers[.upgrade] = "websocket"
+        return response
+    }
+    let guarded = router.group().add(middleware: TokenCheck(configuration: configuration))
+    guarded.get("/metrics") { _, _ in
+        Response(status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8", .cacheControl: "no-store"],
+                 body: .init(byteBuffer: ByteBuffer(string: await metrics())))
+    }
+    guarded.get("/api/series") { _, _ -> Response in
+        do throws(StreamError) { return json(try await services.library.list()) } catch { throw ErrorResponse(error: error) }
+    }
+    guarded.get("/api/series/:uid") { _, context -> Response in
+        let uid = context.parameters.get("uid") ?? ""
+        do throws(StreamError) { return json(try await services.library.series(uid)) } catch { throw ErrorResponse(error: error) }
+    }
+    return router
+}

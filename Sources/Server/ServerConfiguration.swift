@@ -1,0 +1,82 @@
+import Foundation
+
+/// How `tomos serve` listens and whom it lets in.
+public struct ServerConfiguration: Sendable {
+    public var host = "127.0.0.1"
+    /// 0 takes a free port.
+    public var port = 8080
+    /// PEM files; both or none.
+    public var certificateFile: String?, keyFile: String?
+    /// Bearer token that every client must present; `nil` asks for none.
+    public var token: String?
+    /// Further origins (scheme://host:port) whose pages may connect.
+    public var origins: [String] = []
+    /// Listen on a public address without TLS and token all the same.
+    public var allowsInsecure = false
+    public var sessionLimit = 200
+    /// Threads that encode; `nil` is one per core.
+    public var encoderThreads: Int?
+
+    public init() {}
+
+    public var isSecure: Bool { certificateFile != nil && keyFile != nil }
+    public var isLoopback: Bool { host == "localhost" || host == "::1" || host == "127.0.0.1" || host.hasPrefix("127.") }
+
+    /// Why this must not start, or `nil`.
+    public var refusal: ServerError? {
+        if (certificateFile == nil) != (keyFile == nil) { return .configuration("TLS needs both a certificate and a key file") }
+        if let token, token.utf8.count < 16 { return .configuration("the token has fewer than 16 characters; choose a longer one") }
+        if !(0...65_535).contains(port) { return .configuration("port \(port) is outside 0…65535") }
+        if !isLoopback, !allowsInsecure, !isSecure || token == nil {
+            return .configuration("\(host) can be reached from other machines: give --tls-certificate, --tls-key and --token, or accept the risk with --insecure")
+        }
+        return nil
+    }
+
+    var allowedHosts: Set<String> {
+        var hosts: Set<String> = isLoopback ? ["127.0.0.1", "localhost", "[::1]", "::1"] : []
+        if host != "0.0.0.0", host != "::" { hosts.insert(host.lowercased()) }
+        for origin in origins { if let h = URL(string: origin)?.host { hosts.insert(h.lowercased()) } }
+        return hosts
+    }
+
+    /// Whether a page of this origin may connect: our own pages, and those named in `origins`; compared exactly.
+    func allows(origin: String, port: Int) -> Bool {
+        if origins.contains(origin) { return true }
+        let scheme = isSecure ? "https" : "http", standard = isSecure ? 443 : 80
+        return allowedHosts.contains { host in
+            let name = host.contains(":") && !host.hasPrefix("[") ? "[\(host)]" : host
+            return origin == "\(scheme)://\(name):\(port)" || (port == standard && origin == "\(scheme)://\(name)")
+        }
+    }
+
+    /// Whether a request's Host header names us; a page that re-points its own name at us (DNS rebinding) does not.
+    func allows(authority: String?) -> Bool {
+        guard isLoopback, let authority else { return true }
+        var name = Substring(authority.lowercased())
+        if name.hasPrefix("["), let end = name.firstIndex(of: "]") { name = name[name.index(after: name.startIndex)..<end] }
+        else if let colon = name.lastIndex(of: ":") { name = name[..<colon] }
+        return allowedHosts.contains(String(name))
+    }
+
+    /// Compares in a time that does not depend on where the difference lies.
+    func accepts(token given: String?) -> Bool {
+        guard let token else { return true }
+        let a = Array(token.utf8), b = Array((given ?? "").utf8)
+        var difference = a.count ^ b.count
+        for i in a.indices { difference |= Int(a[i] ^ (i < b.count ? b[i] : 0)) }
+        return difference == 0
+    }
+}
+
+/// Why the server cannot start or go on.
+public enum ServerError: Error, Hashable, Sendable, CustomStringConvertible {
+    case configuration(String)
+    case cannotListen(String)
+
+    public var description: String {
+        switch self {
+        case .configuration(let reason), .cannotListen(let reason): reason
+        }
+    }
+}

@@ -1,0 +1,350 @@
+import Compute
+import Foundation
+import FrameCoding
+import Imaging
+import Logging
+import NIOCore
+import NIOWebSocket
+import Rendering
+import Streaming
+
+/// What all sessions share.
+struct StreamServices: Sendable {
+    var library: VolumeLibrary
+    var renderer: Renderer
+    var scheduler: RenderScheduler
+    var encoders: EncoderPool
+    var signer: TokenSigner
+    /// The port the server listens on; 0 until it does.
+    var port: PortBox
+    var logger: Logger
+}
+
+/// One viewer: performs what `Viewer` decides. Outlives its connection by the grace time.
+actor Session {
+    nonisolated let id: UInt64
+    private let services: StreamServices
+    private let registry: SessionRegistry
+    private var viewer = Viewer()
+    private var connection: WebSocketConnection?
+    /// Counts connections, so that late words of an old one are not heard.
+    private var generation = 0
+    private(set) var lostSince: Double?
+    private var hasEnded = false
+
+    private struct Sources {
+        var volume: Volume
+        var layers: [Volume]
+        var segmentations: [Segmentation]
+    }
+    private var sources: [Int: Sources] = [:]
+    private var opening: [Int: Task<Void, Never>] = [:]
+    private var cancellations: [Int: Cancellation] = [:]
+    private var alarm: Scheduled<Void>?
+    private var alarmAt = Double.infinity
+    private var heartbeat: Task<Void, Never>?
+    private var pings: [UInt64: Double] = [:]
+    /// Panes of other sessions that follow one of ours: (pane, follower, its pane).
+    private var followers: [(pane: Int, session: UInt64, theirs: Int)] = []
+    private var following: [Int: (session: UInt64, pane: Int)] = [:]
+
+    init(id: UInt64, services: StreamServices, registry: SessionRegistry) {
+        self.id = id; self.services = services; self.registry = registry
+        lostSince = monotonicSeconds()
+    }
+
+    var figures: SessionFigures { viewer.figures }
+
+    // MARK: Connection
+
+    /// Takes over the connection; an older one is closed. Returns its number.
+    func attach(_ connection: WebSocketConnection, formats: [String]) -> Int {
+        if let old = self.connection {
+            say(.error(StreamError(.superseded, "the session continues on another connection"), pane: nil, revision: nil, id: nil))
+            old.close(code: StreamError.Code.superseded.closeCode, reason: "superseded")
+            process(.disconnected)
+        } else if generation == 0 {
+            services.scheduler.add(id) { [weak self] lane in
+                guard let self else { return }
+                Task { await self.turn(lane) }
+            }
+        }
+        generation += 1
+        self.connection = connection
+        lostSince = nil
+        pings = [:]
+        let token = SessionToken(purpose: .resume, session: id, expires: TokenSigner.now + 86_400)
+        say(.ready(resume: services.signer.text(token), grace: SessionRegistry.grace, panes: viewer.revisions))
+        process(.connected(formats: formats))
+        heartbeat?.cancel()
+        let number = generation
+        heartbeat = Task { [weak self] in
+            while !Task.isCancelled {
+                guard await self?.beat(number) == true else { return }
+                try? await Task.sleep(for: .seconds(StreamLimits.pingInterval))
+            }
+        }
+        return generation
+    }
+
+    /// Sends a ping; two unanswered ones mean the line is dead.
+    private func beat(_ number: Int) -> Bool {
+        guard number == generation, let connection else { return false }
+        if pings.count >= 2 {
+            connection.drop()
+            detach(number)
+            return false
+        }
+        let payload = UInt64.random(in: 0...UInt64.max)
+        pings[payload] = monotonicSeconds()
+        connection.ping(payload)
+        return true
+    }
+    func pong(_ payload: UInt64, _ number: Int) {
+        guard number == generation, let sent = pings.removeValue(forKey: payload) else { return }
+        let now = monotonicSeconds()
+        // An older ping is answered by a newer pong as well.
+        pings = pings.filter { $0.value > sent }
+        process(.pong(roundTrip: now - sent))
+    }
+
+    /// The line broke: keep the state for a while.
+    func detach(_ number: Int) {
+        guard number == generation, connection != nil else { return }
+        connection = nil
+        heartbeat?.cancel()
+        lostSince = monotonicSeconds()
+        process(.disconnected)
+        Task { [registry] in
+            try? await Task.sleep(for: .seconds(SessionRegistry.grace + 1))
+            await registry.reap()
+        }
+    }
+
+    func isCurrent(_ number: Int) -> Bool { number == generation }
+
+    /// The end: nothing is kept.
+    func end() {
+        guard !hasEnded else { return }
+        hasEnded = true
+        if connection != nil { process(.disconnected) }
+        connection = nil
+        heartbeat?.cancel()
+        alarm?.cancel()
+        for task in opening.values { task.cancel() }
+        for cancellation in cancellations.values { cancellation.cancel() }
+        opening = [:]; sources = [:]
+        services.scheduler.remove(id)
+        for pane in following.keys { unfollow(pane) }
+    }
+
+    func receive(_ text: ByteBuffer, _ number: Int) {
+        guard number == generation else { return }
+        do throws(StreamError) { process(.message(try ClientMessage(parsing: text.readableBytesView))) }
+        catch { process(.refused(error)) }
+    }
+
+    private func say(_ message: ServerMessage) { connection?.send(text: message.json.serialized()) }
+
+    // MARK: Events and effects
+
+    private func process(_ event: Viewer.Event) {
+        guard !hasEnded else { return }
+        let effects = viewer.handle(event, at: monotonicSeconds())
+        for effect in effects { perform(effect) }
+        setAlarm()
+    }
+
+    private func setAlarm() {
+        guard let wake = viewer.wake, let loop = connection?.channel.eventLoop else {
+            alarm?.cancel(); alarm = nil; alarmAt = .infinity
+            return
+        }
+        guard alarm == nil || abs(wake - alarmAt) > 0.0005 else { return }
+        alarm?.cancel()
+        alarmAt = wake
+        alarm = loop.scheduleTask(in: .nanoseconds(Int64(max(0, wake - monotonicSeconds()) * 1e9))) { [weak self] in
+            guard let self else { return }
+            Task { await self.ring() }
+        }
+    }
+    private func ring() {
+        alarm = nil
+        process(.time)
+    }
+
+    private func turn(_ lane: Viewer.Lane) {
+        guard !hasEnded else { return services.scheduler.finished(id, lane, seconds: 0) }
+        let effects = viewer.handle(.turn(lane), at: monotonicSeconds())
+        let draws = effects.contains { if case .render(let order) = $0 { order.lane == lane } else { false } }
+        if !draws { services.scheduler.finished(id, lane, seconds: 0) }
+        for effect in effects { perform(effect) }
+        setAlarm()
+    }
+
+    private func perform(_ effect: Viewer.Effect) {
+        switch effect {
+        case .want(let lane, let urgency): services.scheduler.want(id, lane, urgency)
+        case .render(let order): render(order)
+        case .cancel(let id): cancellations[id]?.cancel()
+        case .encode(let order):
+            services.encoders.encode(order, urgent: order.isUrgent) { [weak self] result, seconds in
+                guard let self else { return }
+                Task { await self.encoded(order.id, result, seconds) }
+            }
+        case .send(let header, let payload):
+            var buffer = ByteBuffer()
+            buffer.reserveCapacity(FrameHeader.length + payload.count)
+            buffer.writeBytes(header.serialized())
+            buffer.writeBytes(payload)
+            connection?.send(buffer, opcode: .binary)
+        case .say(let message): say(message)
+        case .open(let pane, let scene): open(pane, scene)
+        case .release(let pane):
+            opening.removeValue(forKey: pane)?.cancel()
+            sources[pane] = nil
+        case .prefer(let pane, let slice):
+            if let volume = sources[pane]?.volume { services.library.prefer(slice, volume.id) }
+        case .follow(let pane, let token): follow(pane, token)
+        case .unfollow(let pane): unfollow(pane)
+        case .query(let query): answer(query)
+        case .changed(let pane):
+            for f in followers where f.pane == pane { lead(f) }
+        case .close(let error):
+            say(.error(error, pane: nil, revision: nil, id: nil))
+            connection?.close(code: error.code.closeCode, reason: error.code.rawValue)
+        }
+    }
+
+    private func encoded(_ id: Int, _ result: Result<[UInt8], CodingError>, _ seconds: Double) {
+        process(.encoded(id: id, result, seconds: seconds))
+    }
+
+    // MARK: Rendering
+
+    private func render(_ order: Viewer.RenderOrder) {
+        let cancellation = Cancellation()
+        cancellations[order.id] = cancellation
+        let sources = self.sources[order.pane], services = self.services
+        let start = monotonicSeconds()
+        Task {
+            let result: Result<Rendered, RenderError>
+            do throws(RenderError) {
+                guard var sources else { throw .cancelled }
+                if sources.volume.id != order.scene.volume.id {
+                    do throws(StreamError) { sources.volume = try await services.library.volume(order.scene.volume.id) } catch { throw .invalidScene(reason: error.message) }
+                }
+                let request = RenderRequest(scene: order.scene, size: order.size, reduction: order.reduction, sampling: order.sampling, output: order.output,
+                                            volume: sources.volume, layerVolumes: sources.layers, segmentations: sources.segmentations)
+                result = .success(try await services.renderer.render(request, priority: order.lane == .interaction ? .interaction : .refinement, cancellation: cancellation))
+            } catch { result = .failure(error) }
+            self.rendered(order, result, seconds: monotonicSeconds() - start)
+        }
+    }
+    private func rendered(_ order: Viewer.RenderOrder, _ result: Result<Rendered, RenderError>, seconds: Double) {
+        cancellations[order.id] = nil
+        services.scheduler.finished(id, order.lane, seconds: seconds)
+        process(.rendered(id: order.id, result))
+    }
+
+    // MARK: Volumes
+
+    private func open(_ pane: Int, _ scene: Scene) {
+        opening.removeValue(forKey: pane)?.cancel()
+        let services = self.services
+        opening[pane] = Task { [weak self] in
+            do throws(StreamError) {
+                let volume = try await services.library.volume(scene.volume.id)
+                var layers: [Volume] = []
+                for layer in scene.layers { layers.append(try await services.library.volume(layer.volume.id)) }
+                var segmentations: [Segmentation] = []
+                for layer in scene.segments { segmentations.append(try await services.library.segmentation(layer.series)) }
+                guard !Task.isCancelled else { return }
+                await self?.opened(pane, Sources(volume: volume, layers: layers, segmentations: segmentations))
+                await self?.watch(pane, volume)
+            } catch {
+                if !Task.isCancelled { await self?.failed(pane, error) }
+            }
+        }
+    }
+    private func opened(_ pane: Int, _ sources: Sources) {
+        self.sources[pane] = sources
+        process(.source(pane: pane, SourceFacts(sources.volume)))
+    }
+    private func failed(_ pane: Int, _ error: StreamError) { process(.sourceFailed(pane: pane, error)) }
+
+    /// Reports loading, at most four times a second.
+    private nonisolated func watch(_ pane: Int, _ volume: Volume) async {
+        var last = -Double.infinity
+        for await news in services.library.progress(volume.id) {
+            if Task.isCancelled { return }
+            let now = monotonicSeconds()
+            if news.state == .loading, now - last < 0.25 { continue }
+            last = now
+            await loaded(pane, volume, news)
+        }
+    }
+    private func loaded(_ pane: Int, _ volume: Volume, _ news: LoadNews) {
+        guard sources[pane]?.volume === volume else { return }
+        let id = volume.id
+        say(.progress(series: id.series, index: id.index, time: id.time, loaded: news.loaded, total: news.total, state: news.state))
+        var facts = SourceFacts(volume)
+        facts.isComplete = facts.isComplete || news.state != .loading
+        process(.source(pane: pane, facts))
+    }
+
+    // MARK: Following
+
+    private func follow(_ pane: Int, _ text: String) {
+        guard let token = services.signer.token(text), token.purpose != .resume, token.session != id else {
+            return process(.sourceFailed(pane: pane, StreamError(.notFound, "the share token is unknown or has expired; ask for a new one")))
+        }
+        unfollow(pane)
+        following[pane] = (token.session, Int(token.pane))
+        let id = self.id
+        Task { [registry] in
+            if let leader = await registry.find(token.session) { await leader.addFollower(id, of: Int(token.pane), theirs: pane) }
+            else { self.failed(pane, StreamError(.notFound, "the shared session has ended")) }
+        }
+    }
+    private func unfollow(_ pane: Int) {
+        guard let (session, theirs) = following.removeValue(forKey: pane) else { return }
+        let id = self.id
+        Task { [registry] in await registry.find(session)?.removeFollower(id, of: theirs, theirs: pane) }
+    }
+    private func addFollower(_ session: UInt64, of pane: Int, theirs: Int) {
+        followers.append((pane, session, theirs))
+        lead((pane, session, theirs))
+    }
+    private func removeFollower(_ session: UInt64, of pane: Int, theirs: Int) {
+        followers.removeAll { $0.pane == pane && $0.session == session && $0.theirs == theirs }
+    }
+    private func lead(_ follower: (pane: Int, session: UInt64, theirs: Int)) {
+        let state = viewer.leading(pane: follower.pane)
+        Task { [registry] in
+            guard let session = await registry.find(follower.session) else {
+                self.removeFollower(follower.session, of: follower.pane, theirs: follower.theirs)
+                return
+            }
+            if let state { await session.led(follower.theirs, state) }
+        }
+    }
+    private func led(_ pane: Int, _ state: (scene: JSON, size: PixelSize, moving: Bool)) {
+        process(.led(pane: pane, scene: state.scene, size: state.size, moving: state.moving))
+    }
+
+    // MARK: Queries
+
+    private func answer(_ query: ClientMessage.Query) {
+        let result: Result<JSON, StreamError>
+        switch query.what {
+        case "share":
+            if let pane = query.pane, viewer.revisions[pane] != nil {
+                let token = SessionToken(purpose: .watch, session: id, pane: UInt16(pane), expires: TokenSigner.now + 8 * 3600)
+                result = .success(["token": .string(services.signer.text(token))])
+            } else { result = .failure(StreamError(.unknownPane, "`pane` must name an open pane")) }
+        default: result = .failure(StreamError(.malformed, "unknown query; known are link, share"))
+        }
+        process(.answered(id: query.id, result))
+    }
+}

@@ -1,0 +1,66 @@
+import Crypto
+import Foundation
+import Logging
+import Streaming
+
+/// All sessions of the server: connected ones and those that wait for their client to come back.
+actor SessionRegistry {
+    static let grace = 60.0
+    private let services: StreamServices
+    private var sessions: [UInt64: Session] = [:]
+    private let limit: Int
+    /// Figures of sessions that have ended.
+    private var past = SessionFigures()
+
+    init(services: StreamServices, limit: Int) { self.services = services; self.limit = limit }
+
+    /// The session of a `hello`: the one its token names, or a new one.
+    func session(for hello: ClientMessage.Hello) async throws(StreamError) -> Session {
+        if let token = hello.resume.flatMap({ services.signer.token($0) }), token.purpose == .resume, let session = sessions[token.session] { return session }
+        if sessions.count >= limit { await reap() }
+        guard sessions.count < limit else { throw StreamError(.busy, "the server has \(limit) sessions; try again later", retry: 10) }
+        let session = Session(id: UInt64.random(in: 1...UInt64.max), services: services, registry: self)
+        sessions[session.id] = session
+        return session
+    }
+    func find(_ id: UInt64) -> Session? { sessions[id] }
+
+    func remove(_ session: Session) async {
+        guard sessions.removeValue(forKey: session.id) != nil else { return }
+        past.add(await session.figures)
+    }
+
+    /// Forgets sessions whose client did not come back in time. When the table is full, the longest lost go first.
+    func reap() async {
+        let now = monotonicSeconds()
+        var lost: [(Session, Double)] = []
+        for session in sessions.values { if let since = await session.lostSince { lost.append((session, since)) } }
+        for (session, since) in lost where now - since >= Self.grace { await end(session) }
+        if sessions.count >= limit, let oldest = lost.min(by: { $0.1 < $1.1 }), sessions[oldest.0.id] != nil { await end(oldest.0) }
+    }
+    private func end(_ session: Session) async {
+        await remove(session)
+        await session.end()
+    }
+
+    /// Sessions now, and the figures of all sessions there ever were.
+    func totals() async -> (connected: Int, dormant: Int, total: SessionFigures) {
+        var connected = 0, dormant = 0, total = past
+        for session in sessions.values {
+            if await session.lostSince == nil { connected += 1 } else { dormant += 1 }
+            total.add(await session.figures)
+        }
+        return (connected, dormant, total)
+    }
+}
+
+/// Signs what clients keep for us.
+struct TokenSigner: Sendable {
+    private let key: SymmetricKey
+    init(key: SymmetricKey = SymmetricKey(size: .bits256)) { self.key = key }
+
+    private func sign(_ bytes: [UInt8]) -> [UInt8] { Array(HMAC<SHA256>.authenticationCode(for: bytes, using: key)) }
+    func text(_ token: SessionToken) -> String { token.serialized(sign: sign) }
+    func token(_ text: String) -> SessionToken? { SessionToken(text, now: Self.now, sign: sign) }
+    static var now: UInt64 { UInt64(max(0, Date().timeIntervalSince1970)) }
+}

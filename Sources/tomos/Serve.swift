@@ -1,0 +1,60 @@
+import ArgumentParser
+import ComputeCPU
+import Foundation
+import Logging
+import Rendering
+import Server
+
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve",
+        abstract: "Serves the page, the REST interface and the stream on one port.",
+        discussion: """
+            Safe by default: listens on this machine only. A public address needs TLS and a token, or --insecure.
+
+              tomos serve --import FOLDER
+              tomos serve --host 0.0.0.0 --tls-certificate cert.pem --tls-key key.pem --token-file token.txt
+            """)
+
+    @OptionGroup var data: DataOptions
+    @Option(name: .customLong("import"), parsing: .upToNextOption, help: ArgumentHelp("Import these files or folders first.", valueName: "PATH"))
+    var imports: [String] = []
+    @Option(help: "Address to listen on.") var host = "127.0.0.1"
+    @Option(help: "Port to listen on; 0 takes a free one.") var port = 8080
+    @Option(help: "auto or cpu.") var device = "auto"
+    @Option(name: .customLong("tls-certificate"), help: ArgumentHelp("Certificate chain (PEM).", valueName: "FILE")) var certificate: String?
+    @Option(name: .customLong("tls-key"), help: ArgumentHelp("Private key (PEM).", valueName: "FILE")) var key: String?
+    @Option(help: ArgumentHelp("File with the bearer token clients must present; TOMOS_TOKEN works as well.", valueName: "FILE")) var tokenFile: String?
+    @Option(name: .customLong("origin"), help: ArgumentHelp("Further web origin whose pages may connect, such as https://viewer.example; may be repeated.", valueName: "ORIGIN"))
+    var origins: [String] = []
+    @Flag(help: "Listen on a public address without TLS and token. Anyone who reaches the port sees the data.") var insecure = false
+    @Flag(inversion: .prefixedNo, help: "Create the phantom when the data folder is empty.") var phantom = true
+    @Option(help: "trace, debug, info, notice, warning, error.") var logLevel = "info"
+
+    mutating func run() async throws {
+        guard let level = Logger.Level(rawValue: logLevel) else { throw ValidationError("--log-level \(logLevel) is unknown") }
+        LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
+        var logger = Logger(label: "tomos")
+        logger.logLevel = level
+
+        var configuration = ServerConfiguration()
+        configuration.host = host
+        configuration.port = port
+        configuration.certificateFile = certificate
+        configuration.keyFile = key
+        configuration.origins = origins
+        configuration.allowsInsecure = insecure
+        if let tokenFile {
+            guard let text = try? String(contentsOfFile: tokenFile, encoding: .utf8) else { throw Failure("file", "the token file \(tokenFile) cannot be read") }
+            configuration.token = text.trimmingCharacters(in: .whitespacesAndNewlines)
+        } else if let token = ProcessInfo.processInfo.environment["TOMOS_TOKEN"], !token.isEmpty {
+            configuration.token = token
+        }
+        if let refusal = configuration.refusal { throw Failure("configuration", refusal.description) }
+        guard ["auto", "cpu"].contains(device) else { throw ValidationError("--device \(device) is unknown here; use auto or cpu") }
+        let server = try TomosServer(configuration, device: CPUDevice(), logger: logger)
+        try await server.run { address, _ in
+            Output.note("Tomos serves on \(address)")
+        }
+    }
+}
