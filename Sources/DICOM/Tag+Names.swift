@@ -123,6 +123,7 @@ extension Tag {
     public static let seriesNumber = Tag(0x0020, 0x0011)
     public static let acquisitionNumber = Tag(0x0020, 0x0012)
     public static let instanceNumber = Tag(0x0020, 0x0013)
+    public static let patientOrientation = Tag(0x0020, 0x0020)
     public static let imagePositionPatient = Tag(0x0020, 0x0032)
     public static let imageOrientationPatient = Tag(0x0020, 0x0037)
     public static let frameOfReferenceUID = Tag(0x0020, 0x0052)

@@ -55,16 +55,28 @@ public struct Rendered: Sendable {
     public var fidelity: Fidelity
     /// Seconds the request waited for the device, and was computed.
     public var waiting, rendering: Double
-    public init(raster: Raster, fidelity: Fidelity, waiting: Double, rendering: Double) {
-        self.raster = raster; self.fidelity = fidelity; self.waiting = waiting; self.rendering = rendering
+    /// Where `rendering` went.
+    public var timing: Timing
+
+    /// Seconds. `march` is 0 when all values were still there from an earlier picture and only the look changed.
+    public struct Timing: Hashable, Sendable {
+        /// Compiling the scene and preparing buffers.
+        public var setup = 0.0
+        /// Sampling and folding, all passes.
+        public var march = 0.0
+        /// Window, palette, layers, segments.
+        public var present = 0.0
+        /// Copying the picture to the host.
+        public var read = 0.0
+        public init() {}
+    }
+    public init(raster: Raster, fidelity: Fidelity, waiting: Double, rendering: Double, timing: Timing = Timing()) {
+        self.raster = raster; self.fidelity = fidelity; self.waiting = waiting; self.rendering = rendering; self.timing = timing
     }
 }
 
 /// Order of work on a device: interaction before refinement before everything else.
-public enum RenderPriority: Int, Comparable, Sendable {
-    case background, refinement, interaction
-    public static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
-}
+public typealias RenderPriority = WorkPriority
 
 public enum RenderError: Error, Hashable, Sendable {
     /// A newer scene arrived; nothing was drawn.
@@ -77,14 +89,90 @@ public enum RenderError: Error, Hashable, Sendable {
 }
 
 /// Turns scenes into pictures on one device.
+///
+/// Scene → `Plan` (pure) → dispatches on the device → `Raster`. Results of passes are kept for a while, so that a change of
+/// window, palette or opacity only presents anew.
 public final class Renderer: Sendable {
     public let device: any ComputeDevice
-    public init(device: any ComputeDevice) { self.device = device }
+    private let kept: PassCache
+
+    /// `keptBytes`: device memory for values of earlier pictures.
+    public init(device: any ComputeDevice, keptBytes: Int = 256 << 20) {
+        self.device = device
+        kept = PassCache(capacity: keptBytes)
+    }
 
     /// Renders on the device's own threads; the caller's task only suspends.
     public func render(_ request: RenderRequest, priority: RenderPriority = .interaction, cancellation: Cancellation = Cancellation()) async throws(RenderError) -> Rendered {
-        let r = request.reduction, size = PixelSize((request.size.width + r - 1) / r, (request.size.height + r - 1) / r)
-        let grey = (0..<size.count).map { UInt8(truncatingIfNeeded: $0 % size.width) }
-        return Rendered(raster: Raster(size: size, pixels: .grey(grey)), fidelity: [], waiting: 0, rendering: 0)
+        let clock = ContinuousClock(), begin = clock.now
+        let plan = try Plan(request)
+        var buffers: [any DeviceBuffer] = [], dispatches: [Dispatch] = [], fresh: [(PassCache.Key, Int)] = []
+        do {
+            for pass in plan.passes {
+                let key = PassCache.Key(pass, request)
+                if let buffer = kept.buffer(for: key, request) {
+                    buffers.append(buffer)
+                } else {
+                    fresh.append((key, buffers.count))
+                    dispatches.append(pass.dispatch)
+                    buffers.append(try device.buffer(bytes: pass.byteCount))
+                }
+            }
+            if let present = plan.present {
+                dispatches.append(.present(present))
+                buffers.append(try device.buffer(bytes: present.size.count * present.channels))
+            }
+            let job = Job(dispatches: dispatches, volumes: [request.volume] + request.layerVolumes, segmentations: request.segmentations, buffers: buffers)
+            var timing = Rendered.Timing()
+            timing.setup = (clock.now - begin).seconds
+            let report = try await device.run(job, priority: priority, cancellation: cancellation)
+            for (key, index) in fresh { kept.keep(buffers[index], for: key, request) }
+            timing.march = report.dispatches.prefix(fresh.count).reduce(0, +)
+            timing.present = report.dispatches.dropFirst(fresh.count).reduce(0, +)
+            let reading = clock.now
+            let raster = try plan.read(buffers)
+            timing.read = (clock.now - reading).seconds
+            return Rendered(raster: raster, fidelity: plan.fidelity, waiting: report.waiting,
+                            rendering: timing.setup + timing.march + timing.present + timing.read, timing: timing)
+        } catch {
+            throw RenderError(error)
+        }
+    }
+}
+
+extension Plan {
+    /// The picture, from the buffers of a finished job.
+    func read(_ buffers: [any DeviceBuffer]) throws(ComputeError) -> Raster {
+        guard let present else {
+            return Raster(size: size, pixels: .values(try buffers[0].array(of: Float.self, count: size.count)))
+        }
+        let bytes = try buffers[present.target].array(of: UInt8.self, count: size.count * present.channels)
+        return Raster(size: size, pixels: present.channels == 1 ? .grey(bytes) : .rgb(bytes))
+    }
+}
+
+extension DeviceBuffer {
+    func array<T: BitwiseCopyable>(of type: T.Type, count: Int) throws(ComputeError) -> [T] {
+        var failure: ComputeError?
+        let result = [T](unsafeUninitializedCapacity: count) { memory, initialized in
+            do throws(ComputeError) { try read(into: UnsafeMutableRawBufferPointer(memory)) } catch { failure = error }
+            initialized = failure == nil ? count : 0
+        }
+        if let failure { throw failure }
+        return result
+    }
+}
+
+extension Duration {
+    var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
+}
+
+extension RenderError {
+    init(_ error: ComputeError) {
+        self = switch error {
+        case .cancelled: .cancelled
+        case .outOfMemory(let needed, let available): .outOfMemory(needed: needed, available: available)
+        case .device(let reason): .device(reason: reason)
+        }
     }
 }

@@ -1,2 +1,4 @@
 #pragma once
-#include <stdint.h>
+#include "instructions.h"
+#include "plane.h"
+#include "present.h"

@@ -1,0 +1,152 @@
+// The loops of plane.c for one instruction set; LANES, NAME(x) and TARGET come from the including file.
+#include "vector.h"
+
+// Two neighbours in x at once: one unaligned 32-bit load a lane (faster than a gather on the processors we measured).
+INLINE I pairs(const int16_t *p, I k) {
+    I r;
+    for (int l = 0; l < LANES; l++) { int32_t t; __builtin_memcpy(&t, p + k[l], 4); r[l] = t; }
+    return r;
+}
+INLINE F gather(const float *p, I k) { F r; for (int l = 0; l < LANES; l++) r[l] = p[k[l]]; return r; }
+INLINE F edge(const int16_t *p, I k, F t) {
+    I g = pairs(p, k);
+    return lerp(toFloat((g << 16) >> 16), toFloat(g >> 16), t);
+}
+INLINE F edge(const float *p, I k, F t) { return lerp(gather(p, k), gather(p + 1, k), t); }
+
+INLINE F trilinear(const void *voxels, int format, int64_t base, I k, F tx, F ty, F tz, int64_t dy, int64_t dz) {
+#define CORNERS(T) { const T *v = (const T *)voxels + base; \
+    return lerp(lerp(edge(v, k, tx), edge(v + dy, k, tx), ty), lerp(edge(v + dz, k, tx), edge(v + dz + dy, k, tx), ty), tz); }
+    if (format == VOXELS_INT16) CORNERS(int16_t) else CORNERS(float)
+#undef CORNERS
+}
+
+INLINE F nearest(const void *voxels, int format, int64_t base, I k) {
+    switch (format) {
+    case VOXELS_INT16: return toFloat((pairs((const int16_t *)voxels + base, k) << 16) >> 16);
+    case VOXELS_LABEL16: return toFloat(pairs((const int16_t *)voxels + base, k) & 0xffff);
+    default: return gather((const float *)voxels + base, k);
+    }
+}
+
+INLINE void prefetch(const void *voxels, int bytes, int64_t base, I k, int64_t dz) {
+    const char *v = (const char *)voxels + base * bytes;
+    for (int l = 0; l < LANES; l++) {
+        __builtin_prefetch(v + (int64_t)k[l] * bytes);
+        __builtin_prefetch(v + ((int64_t)k[l] + dz) * bytes);
+    }
+}
+
+/// One run of at most PLANE_RUN pixels of one row. `format`, `interpolation` and `fold` are constants after inlining.
+INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *out, int format, int interpolation, int fold) {
+    const MarchParameters *m = &w->parameters;
+    const int padded = (count + 15) & ~15;
+    F best[PLANE_RUN / LANES], counts[PLANE_RUN / LANES];
+    for (int g = 0; g < PLANE_RUN / LANES; g++) {
+        best[g] = (F)(fold == FOLD_MEAN ? 0 : fold == FOLD_MAXIMUM ? -INFINITY : INFINITY);
+        counts[g] = (F)0.0f;
+    }
+    F ramp;
+    for (int l = 0; l < LANES; l++) ramp[l] = (float)l;
+    for (int first = 0; first < m->samples; first += SAMPLES_PER_CHUNK) {
+        const int samples = m->samples - first < SAMPLES_PER_CHUNK ? m->samples - first : SAMPLES_PER_CHUNK;
+        Chunk c;
+        if (!place(w, line, padded, first, samples, interpolation, &c)) continue;
+        for (int g = 0; g < padded / LANES; g++) {
+            F u = ramp + (float)(g * LANES);
+            P start = { u * c.right[0] + c.origin[0], u * c.right[1] + c.origin[1], u * c.right[2] + c.origin[2] };
+            F value = best[g], n = counts[g];
+            for (int k = 0; k < samples; k++) {
+                P p = { start.x + (float)k * c.step[0], start.y + (float)k * c.step[1], start.z + (float)k * c.step[2] };
+                F v;
+                I in = (I)-1;
+                if (interpolation == INTERPOLATION_CUBIC || c.scattered) {
+                    v = (F)0.0f;
+                    in = (p.x >= c.low[0]) & (p.y >= c.low[1]) & (p.z >= c.low[2]) & (p.x <= c.high[0]) & (p.y <= c.high[1]) & (p.z <= c.high[2]);
+                    for (int l = 0; l < LANES; l++) {
+                        if (!in[l]) continue;
+                        float q[3] = { p.x[l], p.y[l], p.z[l] };
+                        v[l] = single(w, &c, q, format, interpolation);
+                    }
+                } else if (c.interior) {
+                    if (interpolation == INTERPOLATION_NEAREST) {
+                        I x = truncated(p.x + 0.5f), y = truncated(p.y + 0.5f), z = truncated(p.z + 0.5f);
+                        v = nearest(w->voxels, format, c.base, x + y * (int)c.dy + z * (int)c.dz);
+                    } else {
+                        I x = truncated(p.x), y = truncated(p.y), z = truncated(p.z);
+                        v = trilinear(w->voxels, format, c.base, x + y * (int)c.dy + z * (int)c.dz,
+                                      p.x - toFloat(x), p.y - toFloat(y), p.z - toFloat(z), c.dy, c.dz);
+                    }
+                    if (w->prefetch) {
+                        I x = truncated(p.x + c.ahead[0]), y = truncated(p.y + c.ahead[1]), z = truncated(p.z + c.ahead[2]);
+                        prefetch(w->voxels, format == VOXELS_FLOAT32 ? 4 : 2, c.base, x + y * (int)c.dy + z * (int)c.dz, c.dz);
+                    }
+                } else {
+                    in = (p.x >= c.low[0]) & (p.y >= c.low[1]) & (p.z >= c.low[2]) & (p.x <= c.high[0]) & (p.y <= c.high[1]) & (p.z <= c.high[2]);
+                    if (!any(in)) continue;
+                    F px = clamped(p.x, c.first[0], c.last[0]), py = clamped(p.y, c.first[1], c.last[1]), pz = clamped(p.z, c.first[2], c.last[2]);
+                    if (interpolation == INTERPOLATION_NEAREST) {
+                        I x = truncated(px + 0.5f), y = truncated(py + 0.5f), z = truncated(pz + 0.5f);
+                        x = smaller(x, (I)(int)c.last[0]); y = smaller(y, (I)(int)c.last[1]); z = smaller(z, (I)(int)c.last[2]);
+                        if (w->loaded) for (int l = 0; l < LANES; l++) if (!w->loaded[c.slice + z[l]]) in[l] = 0;
+                        v = nearest(w->voxels, format, c.base, x + y * (int)c.dy + z * (int)c.dz);
+                    } else {
+                        I x = smaller(truncated(px), (I)c.lastCell[0]), y = smaller(truncated(py), (I)c.lastCell[1]), z = smaller(truncated(pz), (I)c.lastCell[2]);
+                        F tz = pz - toFloat(z);
+                        if (w->loaded) for (int l = 0; l < LANES; l++) {
+                            // A slice that has not arrived is replaced by its neighbour; between two of them there is nothing.
+                            const uint8_t *here = w->loaded + c.slice + z[l];
+                            int a = here[0], b = m->slices > 1 ? here[1] : a;
+                            if (!(a | b)) in[l] = 0;
+                            if (!a) tz[l] = 1; else if (!b) tz[l] = 0;
+                        }
+                        v = trilinear(w->voxels, format, c.base, x + y * (int)c.dy + z * (int)c.dz, px - toFloat(x), py - toFloat(y), tz, c.dy, c.dz);
+                    }
+                }
+                if (fold == FOLD_MEAN) value += select(in, v, (F)0.0f);
+                else if (fold == FOLD_MAXIMUM) value = select(in, larger(value, v), value);
+                else value = select(in, smaller(value, v), value);
+                n += select(in, (F)1.0f, (F)0.0f);
+            }
+            best[g] = value; counts[g] = n;
+        }
+    }
+    float line_[PLANE_RUN];
+    for (int g = 0; g < padded / LANES; g++) {
+        F value = best[g];
+        if (fold == FOLD_MEAN) value = value / larger(counts[g], (F)1.0f);
+        F r = select(counts[g] > 0.0f, value * m->slope + m->intercept, (F)m->background);
+        __builtin_memcpy(line_ + g * LANES, &r, sizeof r);
+    }
+    __builtin_memcpy(out, line_, (size_t)count * sizeof(float));
+}
+
+TARGET static void NAME(tile)(const PlaneWork *w, int x0, int y0, int x1, int y1) {
+    const MarchParameters *m = &w->parameters;
+    for (int y = y0; y < y1; y++) {
+        for (int x = x0; x < x1; x += PLANE_RUN) {
+            Line line;
+            lineAt(w, x, y, &line);
+            int count = x1 - x < PLANE_RUN ? x1 - x : PLANE_RUN;
+            float *out = w->values + (size_t)y * (size_t)m->width + (size_t)x;
+#define FOLDS(format, interpolation) \
+            switch (m->fold) { \
+            case FOLD_MAXIMUM: NAME(run)(w, &line, count, out, format, interpolation, FOLD_MAXIMUM); break; \
+            case FOLD_MINIMUM: NAME(run)(w, &line, count, out, format, interpolation, FOLD_MINIMUM); break; \
+            default: NAME(run)(w, &line, count, out, format, interpolation, FOLD_MEAN); }
+#define INTERPOLATIONS(format) \
+            switch (m->interpolation) { \
+            case INTERPOLATION_NEAREST: FOLDS(format, INTERPOLATION_NEAREST) break; \
+            case INTERPOLATION_LINEAR: FOLDS(format, INTERPOLATION_LINEAR) break; \
+            default: FOLDS(format, INTERPOLATION_CUBIC) }
+            switch (m->format) {
+            case VOXELS_INT16: INTERPOLATIONS(VOXELS_INT16) break;
+            case VOXELS_FLOAT32: INTERPOLATIONS(VOXELS_FLOAT32) break;
+            default: NAME(run)(w, &line, count, out, VOXELS_LABEL16, INTERPOLATION_NEAREST, FOLD_MAXIMUM);
+            }
+#undef INTERPOLATIONS
+#undef FOLDS
+        }
+    }
+}
+#include "vector_end.h"

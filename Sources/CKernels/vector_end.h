@@ -1,0 +1,6 @@
+#undef F
+#undef I
+#undef P
+#undef LANES
+#undef NAME
+#undef TARGET

@@ -1,0 +1,10 @@
+/// One kernel to run. A closed set: every device switches exhaustively, so a new kernel does not compile until all have it.
+///
+/// Dispatches are pure values in double precision, compiled from a scene without a device. They name volumes, label maps and
+/// buffers by their index in the `Job` that carries them.
+public enum Dispatch: Hashable, Sendable {
+    /// Planes, slabs, curves and slices: values (or colours) of a picture.
+    case march(March)
+    /// Window, polarity, palette, layers and segments: the picture.
+    case present(Present)
+}

@@ -1,0 +1,104 @@
+import CKernels
+import Compute
+import Geometry
+import Imaging
+import KernelInterface
+
+extension CPUDevice {
+    func phase(_ march: March, _ job: Job) throws(ComputeError) -> WorkerPool.Phase {
+        let work = try MarchWork(march, job)
+        let size = march.size, instructions = instructions
+        // About 16 k samples a tile: a fraction of a millisecond. Widths are multiples of the kernels' runs, and do not depend
+        // on the number of threads.
+        let width = min(size.width, 4 * Int(PLANE_RUN))
+        let height = max(1, min(16, 16_384 / max(1, width * march.samples)))
+        let across = (size.width + width - 1) / width, down = (size.height + height - 1) / height
+        return WorkerPool.Phase(tiles: across * down) { tile, _ in
+            let x = tile % across * width, y = tile / across * height
+            work.withKernelParameters { planeTile($0, Int32(x), Int32(y), Int32(min(x + width, size.width)), Int32(min(y + height, size.height)), instructions) }
+        }
+    }
+}
+
+/// Parameters and memory of one march, kept alive while tiles run.
+private final class MarchWork: @unchecked Sendable {
+    private var plane = PlaneWork()
+    private let owners: [AnyObject]
+    private let lines: [Double]
+    private let loaded: [UInt8]
+
+    init(_ march: March, _ job: Job) throws(ComputeError) {
+        let target = try job.memory(march.target, bytes: 4 * march.size.count)
+        var owners: [AnyObject] = [target], loaded: [UInt8] = []
+        var p = MarchParameters()
+        p.width = Int32(march.size.width); p.height = Int32(march.size.height)
+        p.samples = Int32(max(1, march.samples))
+        p.interpolation = march.interpolation.rawValue
+        p.background = march.background
+        var fold = march.fold
+        let geometry: VolumeGeometry
+        switch march.source {
+        case .volume(let index):
+            guard job.volumes.indices.contains(index) else { throw .device(reason: "volume \(index) is missing") }
+            let volume = job.volumes[index]
+            owners.append(volume)
+            geometry = volume.geometry
+            plane.voxels = UnsafeRawPointer(volume.voxels.base)
+            p.format = Int32(volume.voxels.format.rawValue)
+            p.slope = Float(volume.description.slope); p.intercept = Float(volume.description.intercept)
+            // Folds run on stored values.
+            if volume.description.slope < 0 { fold = switch fold { case .maximum: .minimum; case .minimum: .maximum; case .mean: .mean } }
+            if !volume.isLoaded(march.slices) {
+                loaded = (0..<geometry.slices).map { volume.isLoaded($0) ? 1 : 0 }
+                // The wide stencil would reach into slices that are not there.
+                if march.interpolation == .cubic { p.interpolation = INTERPOLATION_LINEAR }
+            }
+        case .labels(let index):
+            guard job.segmentations.indices.contains(index) else { throw .device(reason: "segmentation \(index) is missing") }
+            let segmentation = job.segmentations[index]
+            owners.append(segmentation)
+            geometry = segmentation.geometry
+            plane.voxels = segmentation.labels.withUnsafeBufferPointer { UnsafeRawPointer($0.baseAddress!) }
+            p.format = VOXELS_LABEL16
+            p.slope = 1
+            p.samples = 1
+        }
+        p.fold = fold.rawValue
+        p.columns = Int32(geometry.columns); p.rows = Int32(geometry.rows); p.slices = Int32(geometry.slices)
+        switch march.path {
+        case .plane(let map):
+            plane.origin = (map.origin.x, map.origin.y, map.origin.z)
+            plane.right = (map.x.x, map.x.y, map.x.z)
+            plane.down = (map.y.x, map.y.y, map.y.z)
+            plane.step = (map.z.x, map.z.y, map.z.z)
+            lines = []
+            p.origin = map.origin.vec4; p.right = map.x.vec4; p.down = map.y.vec4; p.step = map.z.vec4
+            let bytesAside = (abs(map.x.y) + abs(map.x.z) * Double(geometry.rows)) * Double(geometry.columns) * 2
+            plane.prefetch = bytesAside > 32 ? 1 : 0
+        case .lines(let list):
+            guard list.count >= march.size.height else { throw .device(reason: "\(list.count) lines for \(march.size.height) rows") }
+            lines = list.flatMap { l in
+                [l.origin.x, l.origin.y, l.origin.z, l.right.x, l.right.y, l.right.z, l.step.x, l.step.y, l.step.z]
+            }
+        }
+        plane.parameters = p
+        plane.values = target.floats
+        plane.colors = target.bytes
+        self.owners = owners
+        self.loaded = loaded
+    }
+
+    func withKernelParameters(_ body: (UnsafePointer<PlaneWork>) -> Void) {
+        var plane = plane
+        lines.withUnsafeBufferPointer { lines in
+            loaded.withUnsafeBufferPointer { loaded in
+                plane.lines = lines.isEmpty ? nil : lines.baseAddress
+                plane.loaded = loaded.isEmpty ? nil : loaded.baseAddress
+                body(&plane)
+            }
+        }
+    }
+}
+
+extension Point { var vec4: SIMD4<Float> { SIMD4(Float(x), Float(y), Float(z), 0) } }
+extension Vector { var vec4: SIMD4<Float> { SIMD4(Float(x), Float(y), Float(z), 0) } }

@@ -1,0 +1,79 @@
+import CKernels
+import Compute
+import ComputeCPU
+import Geometry
+import Imaging
+import Rendering
+import Testing
+
+/// Every instruction set of this machine; all must give the same bits.
+let instructionSets: [Instructions] = [InstructionsPortable, InstructionsAVX2, InstructionsAVX512].filter { $0.rawValue <= bestInstructions().rawValue }
+
+func values(_ scene: Scene, _ size: PixelSize, _ volume: Volume, device: CPUDevice = CPUDevice(threads: 2), sampling: RenderRequest.Sampling = .full,
+            reduction: Int = 1) async throws -> [Float] {
+    let request = RenderRequest(scene: scene, size: size, reduction: reduction, sampling: sampling, output: .values, volume: volume)
+    guard case .values(let v) = try await Renderer(device: device).render(request).raster.pixels else { Issue.record("no values"); return [] }
+    return v
+}
+
+@Suite struct PlaneTests {
+    static func obliquePlane(_ volume: Volume, _ size: PixelSize) -> Plane {
+        let right = Vector<Patient>(0.8, 0.35, -0.48).normalized!
+        let down = right.cross(Vector(0.1, 0.7, 0.7)).normalized!
+        return Plane(center: volume.geometry.center, right: right, down: down, spacing: 0.53, size: size)
+    }
+
+    @Test(arguments: [VoxelFormat.int16, .float32], [Interpolation.nearest, .linear, .cubic])
+    func obliquePlanesMatchTheDoubleLoop(format: VoxelFormat, interpolation: Interpolation) async throws {
+        for sheared in [false, true] {
+            let volume = TestVolumes.noise(format, sheared: sheared, intercept: format == .int16 ? -1024 : 0)
+            let size = PixelSize(150, 117), plane = Self.obliquePlane(volume, size)
+            let drawn = try await values(TestVolumes.scene(volume, .plane(plane)) { $0.interpolation = interpolation }, size, volume)
+            let map = volume.geometry.voxelFromPatient * plane.patientFromPixel()
+            var inside = 0, worst = 0.0, different = 0
+            for y in 0..<size.height { for x in 0..<size.width {
+                let p = map * Point(Double(x), Double(y), 0)
+                let expected = switch interpolation {
+                case .nearest: Reference.nearest(volume, p)
+                case .linear: Reference.linear(volume, p)
+                case .cubic: Reference.cubic(volume, p)
+                }
+                let error = abs(Double(drawn[y * size.width + x]) - (expected ?? volume.description.background))
+                if expected != nil { inside += 1 }
+                // A position within rounding of a boundary may fall to either side.
+                if error > 0.5 { different += 1 } else { worst = max(worst, error) }
+            } }
+            #expect(inside > size.count / 5 && inside < size.count)
+            #expect(worst <= 0.5)
+            #expect(different <= 2, "\(different) pixels differ")
+        }
+    }
+
+    @Test func allInstructionSetsAndThreadCountsGiveTheSameBits() async throws {
+        let volume = TestVolumes.noise(), size = PixelSize(203, 130), plane = Self.obliquePlane(volume, size)
+        for interpolation in Interpolation.allCases { for slab in [0.0, 7.3] { for fold in [Fold.mean, .maximum, .minimum] {
+            let scene = TestVolumes.scene(volume, .plane(plane)) { $0.interpolation = interpolation; $0.slab = slab; $0.fold = fold }
+            let expected = try await values(scene, size, volume, device: CPUDevice(threads: 1, instructions: InstructionsPortable))
+            for set in instructionSets { for threads in [1, 3] {
+                let drawn = try await values(scene, size, volume, device: CPUDevice(threads: threads, instructions: set))
+                #expect(drawn == expected, "\(interpolation) \(fold) slab \(slab) set \(set.rawValue)")
+            } }
+        } } }
+    }
+
+    @Test func windowChangeDoesNotMarchAgain() async throws {
+        let volume = TestVolumes.noise(), size = PixelSize(64, 64)
+        let renderer = Renderer(device: CPUDevice(threads: 2))
+        var scene = TestVolumes.scene(volume, .plane(Self.obliquePlane(volume, size)))
+        let first = try await renderer.render(RenderRequest(scene: scene, size: size, volume: volume))
+        #expect(first.timing.march > 0)
+        scene.presentation.window = Window(center: 100, width: 2000)
+        scene.presentation.invert = true
+        scene.presentation.palette = "hot-iron"
+        let second = try await renderer.render(RenderRequest(scene: scene, size: size, volume: volume))
+        #expect(second.timing.march == 0)
+        #expect(second.raster != first.raster)
+        let fresh = try await Renderer(device: CPUDevice(threads: 1)).render(RenderRequest(scene: scene, size: size, volume: volume))
+        #expect(second.raster == fresh.raster)
+    }
+}
