@@ -5,6 +5,8 @@
 public enum Dispatch: Hashable, Sendable {
     /// Planes, slabs, curves and slices: values (or colours) of a picture.
     case march(March)
+    /// Rays of a camera through a volume: values or colours of a picture.
+    case rays(Rays)
     /// Window, polarity, palette, layers and segments: the picture.
     case present(Present)
 }

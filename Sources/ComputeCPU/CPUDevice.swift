@@ -10,6 +10,7 @@ public final class CPUDevice: ComputeDevice {
     let instructions: Instructions
     private let workers: WorkerPool
     private let pool = BufferPool()
+    let rayMemory = RayMemory()
 
     /// `threads` nil: one per core this process may run on. `instructions` nil: the best there are.
     public init(threads: Int? = nil, instructions: Instructions? = nil) {
@@ -27,18 +28,24 @@ public final class CPUDevice: ComputeDevice {
 
     public func run(_ job: Job, priority: WorkPriority, cancellation: Cancellation) async throws(ComputeError) -> JobReport {
         var phases: [WorkerPool.Phase] = []
+        var ends: [Int] = []
         for dispatch in job.dispatches {
             switch dispatch {
             case .march(let march): phases.append(try self.phase(march, job))
+            case .rays(let rays): phases += try self.phases(rays, job)
             case .present(let present): phases.append(try self.phase(present, job))
             }
+            ends.append(phases.count)
         }
         let result: Result<JobReport, ComputeError> = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 workers.submit(phases, priority: priority, cancellation: cancellation) { continuation.resume(returning: $0) }
             }
         } onCancel: { cancellation.cancel() }
-        return try result.get()
+        var report = try result.get()
+        // A dispatch may take several phases.
+        report.dispatches = zip([0] + ends, ends).map { report.dispatches[$0..<$1].reduce(0, +) }
+        return report
     }
 }
 

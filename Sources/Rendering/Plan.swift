@@ -32,7 +32,7 @@ struct Plan {
         case .plane(let plane): try compile(plane.section(size: size, reduction: r), request)
         case .slice(let slice): try compile(slice.section(of: request.volume.geometry, size: request.size, reduction: r), request)
         case .curve(let curve): try compile(curve.section(size: request.size, reduction: r), request)
-        case .camera: throw .invalidScene(reason: "volume rendering is not available yet")
+        case .camera(let camera): try compile(camera, request)
         }
     }
 
@@ -96,7 +96,7 @@ struct Plan {
         return add(4 * size.count) { _ in .march(march) }
     }
 
-    private func colors(of palette: String?) throws(RenderError) -> [UInt32]? {
+    func colors(of palette: String?) throws(RenderError) -> [UInt32]? {
         guard let palette else { return nil }
         guard let found = Palette(named: palette) else {
             throw .invalidScene(reason: "there is no palette \"\(palette)\"; use one of \(Palette.wellKnown.map(\.name).joined(separator: ", ")) or its UID")

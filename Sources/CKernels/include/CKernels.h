@@ -2,3 +2,4 @@
 #include "instructions.h"
 #include "plane.h"
 #include "present.h"
+#include "rays.h"

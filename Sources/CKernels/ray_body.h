@@ -1,0 +1,855 @@
+// The loops of rays.c for one instruction set; LANES and NAME(x) come from the including file.
+#define PACKETS (RAY_TILE * RAY_TILE / LANES)
+#define PACKET_ROWS (LANES / 4)     // packets are 4 pixels wide
+#define F NAME(RayFloats)
+#define I NAME(RayInts)
+#define Quad NAME(RayQuad)
+#define Packet NAME(RayPacket)
+#define Rays NAME(TileRays)
+#define FN(x) NAME(x)
+
+typedef float F __attribute__((ext_vector_type(LANES)));
+typedef int32_t I __attribute__((ext_vector_type(LANES)));
+typedef int32_t Quad __attribute__((ext_vector_type(4)));
+
+INLINE F FN(sel)(I m, F a, F b) { return m ? a : b; }
+INLINE F FN(minf)(F a, F b) { return FN(sel)(a < b, a, b); }
+INLINE F FN(maxf)(F a, F b) { return FN(sel)(a > b, a, b); }
+INLINE F FN(absf)(F a) { return __builtin_elementwise_abs(a); }
+INLINE F FN(toF)(I i) { return __builtin_convertvector(i, F); }
+INLINE I FN(toI)(F f) { return __builtin_convertvector(f, I); }
+INLINE I FN(mini)(I a, I b) { return __builtin_elementwise_min(a, b); }
+INLINE I FN(maxi)(I a, I b) { return __builtin_elementwise_max(a, b); }
+INLINE int FN(any)(I m) { return __builtin_reduce_or(m) != 0; }
+INLINE F FN(lerp)(F a, F b, F t) { return a + t * (b - a); }
+INLINE F FN(clampf)(F a, float low, float high) { return FN(minf)(FN(maxf)(a, (F)low), (F)high); }
+
+/// 2 to the power of x for -126 <= x <= 0; relative error below 3e-6 (minimax, degree 5).
+INLINE F FN(exp2)(F x) {
+    x = FN(maxf)(x, (F)-126.0f);
+    I whole = FN(toI)(x - 0.5f);                    // towards zero: nearest for x <= 0
+    F r = x - FN(toF)(whole);                       // -0.5 ... 0.5
+    F p = ((((0.0013333558f * r + 0.0096181291f) * r + 0.0555041087f) * r + 0.2402265070f) * r + 0.6931471806f) * r + 1.0f;
+    return __builtin_bit_cast(F, __builtin_bit_cast(I, p) + (whole << 23));
+}
+/// Binary logarithm of 1e-30 < x <= 1; absolute error below 2e-4 (enough for a highlight).
+INLINE F FN(log2)(F x) {
+    I bits = __builtin_bit_cast(I, x);
+    I e = ((bits - 0x3f3504f3) >> 23);              // mantissa in sqrt(1/2) ... sqrt(2)
+    F m = __builtin_bit_cast(F, bits - (e << 23)) - 1.0f;
+    F p = m * (1.44269504f + m * (-0.72134752f + m * (0.4808983f + m * (-0.3606738f + m * (0.2885390f + m * (-0.2404492f + m * 0.15f))))));
+    return p + FN(toF)(e);
+}
+
+typedef struct { F low, high; } Rays;               // neighbours along x
+
+/// Two voxels that are neighbours in x: one unaligned load a lane, which beats a gather on the processors we measured.
+INLINE Rays FN(pair)(const char *base, int format, I k) {
+    if (format == VOXELS_INT16) {
+        I r;
+        for (int l = 0; l < LANES; l++) { int32_t t; memcpy(&t, base + 2 * (int64_t)k[l], 4); r[l] = t; }
+        return (Rays){ FN(toF)((r << 16) >> 16), FN(toF)(r >> 16) };
+    }
+    F a, b;
+    for (int l = 0; l < LANES; l++) { float t[2]; memcpy(t, base + 4 * (int64_t)k[l], 8); a[l] = t[0]; b[l] = t[1]; }
+    return (Rays){ a, b };
+}
+INLINE F FN(one)(const char *base, int format, I k) {
+    if (format == VOXELS_INT16) {
+        I r;
+        for (int l = 0; l < LANES; l++) { int16_t t; memcpy(&t, base + 2 * (int64_t)k[l], 2); r[l] = t; }
+        return FN(toF)(r);
+    }
+    F a;
+    for (int l = 0; l < LANES; l++) memcpy((char *)&a + 4 * l, base + 4 * (int64_t)k[l], 4);
+    return a;
+}
+INLINE F FN(edge)(const char *base, int format, I k, F t) {
+    Rays p = FN(pair)(base, format, k);
+    return FN(lerp)(p.low, p.high, t);
+}
+
+/// 16 bytes a lane from a table, turned into four vectors.
+INLINE void FN(entries)(const RayClass *table, I k, I out[4]) {
+    typedef int32_t Eight __attribute__((ext_vector_type(8)));
+    Quad q[LANES];
+    for (int l = 0; l < LANES; l++) memcpy(&q[l], table + k[l], 16);
+    I z[4];
+    for (int i = 0; i < 4; i++) {
+        Eight low = __builtin_shufflevector(q[i], q[i + 4], 0, 1, 2, 3, 4, 5, 6, 7);
+#if LANES == 16
+        Eight high = __builtin_shufflevector(q[i + 8], q[i + 12], 0, 1, 2, 3, 4, 5, 6, 7);
+        z[i] = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+        z[i] = low;
+#endif
+    }
+#if LANES == 16
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
+#define LOW2(a, b) __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define HIGH2(a, b) __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+#else
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define LOW2(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define HIGH2(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+#endif
+    I a = LOW(z[0], z[1]), b = HIGH(z[0], z[1]), c = LOW(z[2], z[3]), d = HIGH(z[2], z[3]);
+    out[0] = LOW2(a, c); out[1] = HIGH2(a, c); out[2] = LOW2(b, d); out[3] = HIGH2(b, d);
+#undef LOW
+#undef HIGH
+#undef LOW2
+#undef HIGH2
+}
+
+/// Rays of a packet along the frame's axis k: u = u0 + k du, v likewise.
+typedef struct {
+    F u0, du, v0, dv;
+    F enter, leave;                 // in k, ascending; enter > leave: the ray misses
+    F length;                       // mm per voxel plane
+    F t0, dt;                       // t of plane k, for depth
+    F viewX, viewY, viewZ;          // unit direction in patient space
+    F red, green, blue, rest;       // rest: transparency so far
+    F best, count;                  // maximum and minimum (negated): the largest yet; mean: sum and number
+    F front; I frontClass;          // at position frontAt (k × substeps), or nowhere when negative
+    F lit, gloss, steep;            // light at plane litAt; steep: gradient opacity
+    int frontAt, litAt;
+} Packet;
+
+/// Where a block's voxels are addressed from: 32-bit offsets from here suffice.
+typedef struct {
+    int u, v;
+    int far;                        // they do not: one lane at a time
+} FN(Corner);
+
+/// Value on plane `plane` + part (0 ..< 1) of the frame. `pairs`: u is x; else k is x. `clamp`: positions may lie outside.
+INLINE F FN(sample)(const RayWork *w, const Frame *f, const FN(Corner) *c, F u, F v, int plane, float part, int format, int pairs, int clamp) {
+    const int bytes = format == VOXELS_INT16 ? 2 : 4;
+    if (clamp) { u = FN(clampf)(u, 0, (float)(f->size[0] - 1)); v = FN(clampf)(v, 0, (float)(f->size[1] - 1)); }
+    I iu = FN(mini)(FN(toI)(u), (I)(f->size[0] > 1 ? f->size[0] - 2 : 0)), iv = FN(mini)(FN(toI)(v), (I)(f->size[1] > 1 ? f->size[1] - 2 : 0));
+    F fu = u - FN(toF)(iu), fv = v - FN(toF)(iv);
+    const char *p = (const char *)w->voxels + bytes * (plane * f->step[2] + c->u * f->step[0] + c->v * f->step[1]);
+    if (__builtin_expect(clamp && c->far, 0)) {
+        F value;
+        for (int l = 0; l < LANES; l++) {
+            const char *q = p + bytes * ((int64_t)(iu[l] - c->u) * f->step[0] + (int64_t)(iv[l] - c->v) * f->step[1]);
+            float s[8];
+            for (int n = 0; n < 8; n++) {
+                const char *r = q + bytes * ((n & 1 ? f->stride[0] : 0) + (n & 2 ? f->stride[1] : 0) + (n & 4 && part > 0 ? f->stride[2] : 0));
+                if (format == VOXELS_INT16) { int16_t x; memcpy(&x, r, 2); s[n] = x; } else memcpy(&s[n], r, 4);
+            }
+            float a = s[0] + fu[l] * (s[1] - s[0]), b = s[2] + fu[l] * (s[3] - s[2]), e = s[4] + fu[l] * (s[5] - s[4]), d = s[6] + fu[l] * (s[7] - s[6]);
+            float x = a + fv[l] * (b - a), y = e + fv[l] * (d - e);
+            value[l] = x + part * (y - x);
+        }
+        return value;
+    }
+    const int64_t sv = bytes * f->stride[1], sk = bytes * f->stride[2];
+    if (pairs) {
+        I k = (iu - c->u) + (iv - c->v) * (int)f->step[1];
+        F a = FN(lerp)(FN(edge)(p, format, k, fu), FN(edge)(p + sv, format, k, fu), fv);
+        if (part == 0) return a;
+        F b = FN(lerp)(FN(edge)(p + sk, format, k, fu), FN(edge)(p + sk + sv, format, k, fu), fv);
+        return FN(lerp)(a, b, (F)part);
+    }
+    const int64_t su = bytes * f->stride[0];
+    I k = (iu - c->u) * (int)f->step[0] + (iv - c->v) * (int)f->step[1];
+    if (part == 0) return FN(lerp)(FN(lerp)(FN(one)(p, format, k), FN(one)(p + su, format, k), fu),
+                                   FN(lerp)(FN(one)(p + sv, format, k), FN(one)(p + sv + su, format, k), fu), fv);
+    return FN(lerp)(FN(lerp)(FN(edge)(p, format, k, (F)part), FN(edge)(p + su, format, k, (F)part), fu),
+                    FN(lerp)(FN(edge)(p + sv, format, k, (F)part), FN(edge)(p + sv + su, format, k, (F)part), fu), fv);
+}
+
+/// Value at any position of the volume, clamped to it.
+static F FN(free)(const RayWork *w, const Frame *f, F u, F v, F k) {
+    const int bytes = w->format == VOXELS_INT16 ? 2 : 4;
+    float p[3][LANES];
+    F value;
+    for (int l = 0; l < LANES; l++) { p[f->axis[0]][l] = u[l]; p[f->axis[1]][l] = v[l]; p[f->axis[2]][l] = k[l]; }
+    for (int l = 0; l < LANES; l++) {
+        int64_t offset = 0, step[3];
+        int64_t stride = 1;
+        float t[3];
+        for (int a = 0; a < 3; a++) {
+            int n = w->size[a];
+            float x = p[a][l] > 0 ? p[a][l] < (float)(n - 1) ? p[a][l] : (float)(n - 1) : 0;
+            int i = (int)x;
+            if (i > n - 2) i = n > 1 ? n - 2 : 0;
+            t[a] = x - (float)i; offset += i * stride; step[a] = n > 1 ? stride * bytes : 0; stride *= n;
+        }
+        const char *q = (const char *)w->voxels + bytes * offset;
+        float s[8];
+        for (int n = 0; n < 8; n++) {
+            const char *r = q + (n & 1 ? step[0] : 0) + (n & 2 ? step[1] : 0) + (n & 4 ? step[2] : 0);
+            if (w->format == VOXELS_INT16) { int16_t x; memcpy(&x, r, 2); s[n] = x; } else memcpy(&s[n], r, 4);
+        }
+        float a = s[0] + t[0] * (s[1] - s[0]), b = s[2] + t[0] * (s[3] - s[2]), e = s[4] + t[0] * (s[5] - s[4]), d = s[6] + t[0] * (s[7] - s[6]);
+        float x = a + t[1] * (b - a), y = e + t[1] * (d - e);
+        value[l] = x + t[2] * (y - x);
+    }
+    return value;
+}
+
+/// Blinn-Phong factors from a gradient along u, v, k per voxel. Both sides of a surface are lit. Where the gradient is weak
+/// there is no surface to shade and noise would decide its normal: the diffuse term fades to full light.
+INLINE void FN(light)(const RayWork *w, const Frame *f, Packet *p, F gu, F gv, F gk) {
+    const float *m = w->gradientFromVoxel;
+    const int *a = f->axis;
+    F x = gu * m[a[0]] + gv * m[a[1]] + gk * m[a[2]];
+    F y = gu * m[3 + a[0]] + gv * m[3 + a[1]] + gk * m[3 + a[2]];
+    F z = gu * m[6 + a[0]] + gv * m[6 + a[1]] + gk * m[6 + a[2]];
+    F square = x * x + y * y + z * z + 1e-20f;
+    F root = __builtin_elementwise_sqrt(square), inverse = 1.0f / root;
+    F nl, nh;
+    if (w->headlight) nl = nh = FN(absf)(x * p->viewX + y * p->viewY + z * p->viewZ) * inverse;
+    else {
+        F hx = w->light[0] - p->viewX, hy = w->light[1] - p->viewY, hz = w->light[2] - p->viewZ;
+        F h = 1.0f / __builtin_elementwise_sqrt(hx * hx + hy * hy + hz * hz + 1e-12f);
+        nl = FN(absf)(x * w->light[0] + y * w->light[1] + z * w->light[2]) * inverse;
+        nh = FN(absf)(x * hx + y * hy + z * hz) * h * inverse;
+    }
+    F weight = square / (square + w->gradientKnee);
+    p->lit = w->ambient + w->diffuse * (1.0f + weight * (nl - 1.0f));
+    p->gloss = w->specular * weight * FN(exp2)(w->shininess * FN(log2)(FN(clampf)(nh, 1e-6f, 1.0f)));
+    if (w->gradientOpacity) p->steep = FN(clampf)((root - w->gradientLow) * w->gradientPerUnit, 0, 1);
+}
+
+/// Light that reaches plane k of the frame, 0 ... 1, between the corners of cells.
+static F FN(reaching)(const RayWork *w, const Frame *f, F u, F v, float k) {
+    F q[3];
+    F *lateral[2] = { &q[f->axis[0]], &q[f->axis[1]] };
+    *lateral[0] = u; *lateral[1] = v; q[f->axis[2]] = (F)k;
+    const int64_t nx = w->cells[0] + 1, nxy = nx * (w->cells[1] + 1);
+    I cell[3]; F t[3];
+    for (int a = 0; a < 3; a++) {
+        F x = FN(clampf)(q[a] * (1.0f / RAY_CELL), 0, (float)w->cells[a]);
+        cell[a] = FN(mini)(FN(toI)(x), (I)(w->cells[a] - 1));
+        t[a] = x - FN(toF)(cell[a]);
+    }
+    F corner[8];
+    for (int l = 0; l < LANES; l++) {
+        const uint8_t *b = w->reached + cell[0][l] + cell[1][l] * nx + cell[2][l] * nxy;
+        corner[0][l] = b[0]; corner[1][l] = b[1]; corner[2][l] = b[nx]; corner[3][l] = b[nx + 1];
+        b += nxy;
+        corner[4][l] = b[0]; corner[5][l] = b[1]; corner[6][l] = b[nx]; corner[7][l] = b[nx + 1];
+    }
+    F low = FN(lerp)(FN(lerp)(corner[0], corner[1], t[0]), FN(lerp)(corner[2], corner[3], t[0]), t[1]);
+    F high = FN(lerp)(FN(lerp)(corner[4], corner[5], t[0]), FN(lerp)(corner[6], corner[7], t[0]), t[1]);
+    return FN(lerp)(low, high, t[2]) * (1.0f / 255);
+}
+
+/// Light at plane `plane` of the packet, kept for the next segment.
+INLINE void FN(shade)(const RayWork *w, const Frame *f, const FN(Corner) *c, Packet *p, int plane, int format, int pairs, int inner) {
+    F k = (F)(float)plane;
+    F u = p->u0 + k * p->du, v = p->v0 + k * p->dv;
+    F gu, gv, gk;
+    if (inner) {
+        // Central differences at the voxels around, interpolated: the same as central differences of interpolated samples.
+        const int bytes = format == VOXELS_INT16 ? 2 : 4;
+        I iu = FN(toI)(u), iv = FN(toI)(v);
+        F fu = u - FN(toF)(iu), fv = v - FN(toF)(iv);
+        const char *q = (const char *)w->voxels + bytes * (plane * f->step[2] + c->u * f->step[0] + c->v * f->step[1]);
+        const int64_t su = bytes * f->step[0], sv = bytes * f->step[1], sk = bytes * f->step[2];
+        if (pairs) {
+            I i = (iu - c->u) + (iv - c->v) * (int)f->step[1];
+            Rays a0 = FN(pair)(q - su, format, i), a1 = FN(pair)(q + su, format, i);
+            Rays b0 = FN(pair)(q + sv - su, format, i), b1 = FN(pair)(q + sv + su, format, i);
+            gu = FN(lerp)(FN(lerp)(a1.low - a0.low, a1.high - a0.high, fu), FN(lerp)(b1.low - b0.low, b1.high - b0.high, fu), fv);
+            F r0 = FN(lerp)(a0.high, a1.low, fu), r1 = FN(lerp)(b0.high, b1.low, fu);
+            F below = FN(edge)(q - sv, format, i, fu), above = FN(edge)(q + 2 * sv, format, i, fu);
+            gv = FN(lerp)(r1 - below, above - r0, fv);
+            F near = FN(lerp)(FN(edge)(q - sk, format, i, fu), FN(edge)(q + sv - sk, format, i, fu), fv);
+            F far = FN(lerp)(FN(edge)(q + sk, format, i, fu), FN(edge)(q + sv + sk, format, i, fu), fv);
+            gk = far - near;
+        } else {
+            I i = (iu - c->u) * (int)f->step[0] + (iv - c->v) * (int)f->step[1];
+            // Along x: plane - 1 and plane in the first load, plane + 1 in the second.
+            F before[4], at[4], after[4];
+            const int64_t corner[4] = { 0, su, sv, su + sv };
+            for (int n = 0; n < 4; n++) {
+                Rays r = FN(pair)(q + corner[n] - sk, format, i);
+                before[n] = r.low; at[n] = r.high;
+                after[n] = FN(one)(q + corner[n] + sk, format, i);
+            }
+            gk = FN(lerp)(FN(lerp)(after[0] - before[0], after[1] - before[1], fu), FN(lerp)(after[2] - before[2], after[3] - before[3], fu), fv);
+            F l0 = FN(one)(q - su, format, i), l1 = FN(one)(q + sv - su, format, i);
+            F h0 = FN(one)(q + 2 * su, format, i), h1 = FN(one)(q + sv + 2 * su, format, i);
+            gu = FN(lerp)(FN(lerp)(at[1] - l0, h0 - at[0], fu), FN(lerp)(at[3] - l1, h1 - at[2], fu), fv);
+            F b0 = FN(one)(q - sv, format, i), b1 = FN(one)(q + su - sv, format, i);
+            F t0 = FN(one)(q + 2 * sv, format, i), t1 = FN(one)(q + su + 2 * sv, format, i);
+            gv = FN(lerp)(FN(lerp)(at[2] - b0, at[3] - b1, fu), FN(lerp)(t0 - at[0], t1 - at[1], fu), fv);
+        }
+        gu *= 0.5f; gv *= 0.5f; gk *= 0.5f;
+    } else {
+        const float limit[2] = { (float)(f->size[0] - 1), (float)(f->size[1] - 1) };
+        u = FN(clampf)(u, 0, limit[0]); v = FN(clampf)(v, 0, limit[1]);
+        F u1 = FN(minf)(u + 1.0f, (F)limit[0]), u0 = FN(maxf)(u - 1.0f, (F)0.0f), v1 = FN(minf)(v + 1.0f, (F)limit[1]), v0 = FN(maxf)(v - 1.0f, (F)0.0f);
+        int k1 = plane + 1 < f->size[2] ? plane + 1 : plane, k0 = plane > 0 ? plane - 1 : 0;
+        gu = (FN(sample)(w, f, c, u1, v, plane, 0, format, pairs, 1) - FN(sample)(w, f, c, u0, v, plane, 0, format, pairs, 1)) / FN(maxf)(u1 - u0, (F)1e-3f);
+        gv = (FN(sample)(w, f, c, u, v1, plane, 0, format, pairs, 1) - FN(sample)(w, f, c, u, v0, plane, 0, format, pairs, 1)) / FN(maxf)(v1 - v0, (F)1e-3f);
+        gk = (FN(sample)(w, f, c, u, v, k1, 0, format, pairs, 1) - FN(sample)(w, f, c, u, v, k0, 0, format, pairs, 1)) / (float)(k1 > k0 ? k1 - k0 : 1);
+    }
+    FN(light)(w, f, p, gu, gv, gk);
+    if (w->reached) {
+        F r = FN(reaching)(w, f, u, v, (float)plane);
+        p->lit = w->occludesAmbient ? p->lit * r : w->ambient + (p->lit - w->ambient) * r;
+        p->gloss *= r;
+    }
+    p->litAt = plane;
+}
+
+INLINE I FN(classOf)(const RayWork *w, F stored) {
+    return FN(toI)(FN(clampf)((stored - w->classFirst) * w->classesPerUnit, 0, RAY_CLASSES - 1));
+}
+
+/// Looks up the labels at plane position k: hidden lanes, and the colour laid over what is there.
+static I FN(hidden)(const RayWork *w, const Frame *f, F u, F v, float k, F *tintR, F *tintG, F *tintB, F *tintA) {
+    F q[3];
+    q[f->axis[0]] = u; q[f->axis[1]] = v; q[f->axis[2]] = (F)(k - (f->thin ? 0.5f : 0));
+    I hide = (I)0;
+    *tintR = *tintG = *tintB = *tintA = (F)0.0f;
+    for (int n = 0; n < w->labelCount; n++) {
+        const RayLabels *s = w->labels + n;
+        const float *m = s->labelFromVoxel;
+        F x = FN(clampf)(q[0] * m[0] + q[1] * m[1] + q[2] * m[2] + m[3], -2, (float)s->size[0] + 1);
+        F y = FN(clampf)(q[0] * m[4] + q[1] * m[5] + q[2] * m[6] + m[7], -2, (float)s->size[1] + 1);
+        F z = FN(clampf)(q[0] * m[8] + q[1] * m[9] + q[2] * m[10] + m[11], -2, (float)s->size[2] + 1);
+        I ix = FN(toI)(x + 2.5f) - 2, iy = FN(toI)(y + 2.5f) - 2, iz = FN(toI)(z + 2.5f) - 2;
+        I in = (ix >= 0) & (iy >= 0) & (iz >= 0) & (ix < s->size[0]) & (iy < s->size[1]) & (iz < s->size[2]);
+        for (int l = 0; l < LANES; l++) {
+            if (!in[l]) { if (s->hiddenOutside) hide[l] = -1; continue; }
+            uint16_t label = s->labels[ix[l] + (int64_t)s->size[0] * (iy[l] + (int64_t)s->size[1] * iz[l])];
+            if (s->hidden[label]) hide[l] = -1;
+            uint32_t t = s->tint[label];
+            if (t >> 24) {
+                (*tintR)[l] = (float)(t & 255) * (1.0f / 255); (*tintG)[l] = (float)(t >> 8 & 255) * (1.0f / 255);
+                (*tintB)[l] = (float)(t >> 16 & 255) * (1.0f / 255); (*tintA)[l] = (float)(t >> 24) * (1.0f / 255);
+            }
+        }
+    }
+    return hide;
+}
+
+/// Adds the layers' extinction per mm and colour times extinction at plane position k.
+static void FN(layered)(const RayWork *w, const Frame *f, F u, F v, float k, F *extinction, F *red, F *green, F *blue) {
+    float q[3][LANES];
+    for (int l = 0; l < LANES; l++) { q[f->axis[0]][l] = u[l]; q[f->axis[1]][l] = v[l]; q[f->axis[2]][l] = k - (f->thin ? 0.5f : 0); }
+    for (int n = 0; n < w->layerCount; n++) {
+        const RayLayer *y = w->layers + n;
+        const float *m = y->layerFromVoxel;
+        const int bytes = y->format == VOXELS_INT16 ? 2 : 4;
+        for (int l = 0; l < LANES; l++) {
+            int64_t offset = 0, stride = 1, step[3];
+            float t[3];
+            int in = 1;
+            for (int a = 0; a < 3; a++) {
+                int size = y->size[a];
+                float x = m[4 * a] * q[0][l] + m[4 * a + 1] * q[1][l] + m[4 * a + 2] * q[2][l] + m[4 * a + 3];
+                in &= x >= -0.5f && x <= (float)size - 0.5f;
+                x = x > 0 ? x < (float)(size - 1) ? x : (float)(size - 1) : 0;
+                int i = (int)x;
+                if (i > size - 2) i = size > 1 ? size - 2 : 0;
+                t[a] = x - (float)i; offset += i * stride; step[a] = size > 1 ? stride * bytes : 0; stride *= size;
+            }
+            if (!in) continue;
+            const char *p = (const char *)y->voxels + bytes * offset;
+            float s[8];
+            for (int i = 0; i < 8; i++) {
+                const char *r = p + (i & 1 ? step[0] : 0) + (i & 2 ? step[1] : 0) + (i & 4 ? step[2] : 0);
+                if (y->format == VOXELS_INT16) { int16_t x; memcpy(&x, r, 2); s[i] = x; } else memcpy(&s[i], r, 4);
+            }
+            float a = s[0] + t[0] * (s[1] - s[0]), b = s[2] + t[0] * (s[3] - s[2]), e = s[4] + t[0] * (s[5] - s[4]), d = s[6] + t[0] * (s[7] - s[6]);
+            float x = a + t[1] * (b - a), z = e + t[1] * (d - e), value = x + t[2] * (z - x);
+            float at = (value - y->first) * y->perUnit;
+            const float *entry = y->table + 4 * (at > 0 ? at < 255 ? (int)(at + 0.5f) : 255 : 0);
+            (*extinction)[l] += entry[3];
+            (*red)[l] += entry[0] * entry[3]; (*green)[l] += entry[1] * entry[3]; (*blue)[l] += entry[2] * entry[3];
+        }
+    }
+}
+
+/// Positions of a block in units of 1 / substeps planes, in the order of the rays.
+typedef struct { int start, end, step; } FN(Span);
+INLINE FN(Span) FN(span)(const RayWork *w, const Frame *f, int layer) {
+    int low = layer * RAY_CELL, top = f->thin ? 1 : f->size[2] - 1, high = low + RAY_CELL < top ? low + RAY_CELL : top;
+    low *= w->substeps; high *= w->substeps;
+    return f->forward ? (FN(Span)){ low, high, 1 } : (FN(Span)){ high, low, -1 };
+}
+
+INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c, Packet *p, const Block *b, int format, int pairs) {
+    const FN(Span) s = FN(span)(w, f, b->layer);
+    const float spacing = 1.0f / (float)w->substeps;
+    const float lowK = (float)(f->forward ? s.start : s.end) * spacing, highK = (float)(f->forward ? s.end : s.start) * spacing;
+    I live = (p->rest > w->opaque) & (p->enter <= p->leave) & (p->enter < highK) & (p->leave > lowK);
+    if (!FN(any)(live)) return;
+    const int whole = !FN(any)(live & ((p->enter > lowK) | (p->leave < highK))) && b->inner;
+    const int sub = w->substeps;
+#define AT(n) ({ int plane_ = f->thin ? 0 : (n) / sub; float part_ = (float)((n) - plane_ * sub) * spacing; F k_ = (F)((float)(n) * spacing); \
+        F u_ = p->u0 + k_ * p->du, v_ = p->v0 + k_ * p->dv; \
+        whole ? FN(sample)(w, f, c, u_, v_, plane_, part_, format, pairs, 0) : FN(sample)(w, f, c, u_, v_, plane_, part_, format, pairs, 1); })
+    if (p->frontAt != s.start) { p->front = AT(s.start); p->frontClass = FN(classOf)(w, p->front); }
+    F front = p->front, rest = p->rest, red = p->red, green = p->green, blue = p->blue;
+    I frontClass = p->frontClass;
+    for (int n = s.start; n != s.end; n += s.step) {
+        F back = AT(n + s.step);
+        I backClass = FN(classOf)(w, back);
+        F length = p->length * spacing;
+        I low, high;
+        if (whole) { low = FN(mini)(frontClass, backClass); high = FN(maxi)(frontClass, backClass) + 1; }
+        else {
+            // A ray that starts or ends within the step: the values there, and what is left of its length.
+            const float a = (float)n * spacing, z = (float)(n + s.step) * spacing, perStep = 1.0f / (z - a);
+            F from = FN(maxf)(p->enter, (F)fminf(a, z)), to = FN(minf)(p->leave, (F)fmaxf(a, z));
+            length = p->length * FN(maxf)(to - from, (F)0.0f);
+            I c0 = FN(classOf)(w, FN(lerp)(front, back, FN(clampf)((from - a) * perStep, 0, 1)));
+            I c1 = FN(classOf)(w, FN(lerp)(front, back, FN(clampf)((to - a) * perStep, 0, 1)));
+            low = FN(mini)(c0, c1); high = FN(maxi)(c0, c1) + 1;
+        }
+        front = back; frontClass = backClass;
+        I e0[4], e1[4];
+        FN(entries)(w->classes, low, e0);
+        FN(entries)(w->classes, high, e1);
+        I extinction = e1[0] - e0[0];
+        if (!w->layerCount && !FN(any)(live & (extinction > 0))) continue;
+        F classes = FN(toF)(high - low), e = FN(toF)(extinction);
+        F tau = e * w->extinctionScale / classes;
+        F perExtinction = FN(sel)(extinction > 0, 1.0f / e, (F)0.0f);
+        F r = FN(toF)(e1[1] - e0[1]) * perExtinction, g = FN(toF)(e1[2] - e0[2]) * perExtinction, bl = FN(toF)(e1[3] - e0[3]) * perExtinction;
+        F gloss = (F)0.0f;
+        if (w->shaded || w->gradientOpacity) {
+            // The voxel plane next to the segment's middle; between two planes the one behind.
+            int middle = n + n + s.step, plane = f->forward ? (middle + sub) / (2 * sub) : (middle + sub - 1) / (2 * sub);
+            if (p->litAt != plane) {
+                if (f->thin) plane = 0;
+                if (b->inner) FN(shade)(w, f, c, p, plane, format, pairs, 1); else FN(shade)(w, f, c, p, plane, format, pairs, 0);
+            }
+            if (w->shaded) { r *= p->lit; g *= p->lit; bl *= p->lit; gloss = p->gloss; }
+            if (w->gradientOpacity) tau *= p->steep;
+        }
+        if (w->labelCount) {
+            float k = ((float)n + 0.5f * (float)s.step) * spacing;
+            F tr, tg, tb, ta;
+            I hide = FN(hidden)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, k, &tr, &tg, &tb, &ta);
+            tau = FN(sel)(hide, (F)0.0f, tau);
+            F light = w->shaded ? p->lit : (F)1.0f;
+            r += ta * (tr * light - r); g += ta * (tg * light - g); bl += ta * (tb * light - bl);
+        }
+        r += gloss; g += gloss; bl += gloss;
+        if (w->layerCount) {
+            float k = ((float)n + 0.5f * (float)s.step) * spacing;
+            F le = (F)0.0f, lr = le, lg = le, lb = le;
+            FN(layered)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, k, &le, &lr, &lg, &lb);
+            F sum = tau + le * 1.44269504f, inverse = FN(sel)(sum > 0, 1.0f / sum, (F)0.0f);
+            r = (r * tau + lr * 1.44269504f) * inverse; g = (g * tau + lg * 1.44269504f) * inverse; bl = (bl * tau + lb * 1.44269504f) * inverse;
+            tau = sum;
+        }
+        F after = rest * FN(exp2)(-(tau * length));
+        F weight = FN(sel)(live, rest - after, (F)0.0f);
+        rest = FN(sel)(live, after, rest);
+        red += weight * r; green += weight * g; blue += weight * bl;
+        live &= rest > w->opaque;
+        if (!FN(any)(live)) break;
+    }
+    p->front = front; p->frontClass = frontClass; p->frontAt = s.end;
+    p->rest = rest; p->red = red; p->green = green; p->blue = blue;
+}
+
+INLINE void FN(surfaceBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c, Packet *p, const Block *b, int format, int pairs) {
+    const FN(Span) s = FN(span)(w, f, b->layer);
+    const float spacing = 1.0f / (float)w->substeps;
+    const float lowK = (float)(f->forward ? s.start : s.end) * spacing, highK = (float)(f->forward ? s.end : s.start) * spacing;
+    I live = (p->rest > 0) & (p->enter <= p->leave) & (p->enter < highK) & (p->leave > lowK);
+    if (!FN(any)(live)) return;
+    const int whole = b->inner;
+    const int sub = w->substeps;
+    if (p->frontAt != s.start) p->front = AT(s.start);
+    for (int n = s.start; n != s.end; n += s.step) {
+        F front = p->front, back = AT(n + s.step);
+        p->front = back;
+        I crossing = live & ((front < w->isovalue) != (back < w->isovalue));
+        if (!FN(any)(crossing)) continue;
+        // Regula falsi with halving (Illinois): the function along the ray is a cubic, five rounds leave 1e-3 voxels at most.
+        F a = (F)((float)n * spacing), z = (F)((float)(n + s.step) * spacing);
+        F fa = front - w->isovalue, fz = back - w->isovalue, k = a;
+        for (int round = 0; round < 5; round++) {
+            F down = fa - fz;
+            F t = FN(sel)(FN(absf)(down) > 1e-20f, fa / down, (F)0.5f);
+            k = a + FN(clampf)(t, 0, 1) * (z - a);
+            F value = FN(free)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, k) - w->isovalue;
+            I same = (value < 0) == (fa < 0);
+            F nextZ = FN(sel)(same, fz * 0.5f, value), nextA = FN(sel)(same, value, fa * 0.5f);
+            a = FN(sel)(same, k, a); z = FN(sel)(same, z, k);
+            fa = nextA; fz = nextZ;
+        }
+        I hit = crossing & (k >= p->enter) & (k <= p->leave);
+        if (!FN(any)(hit)) continue;
+        F u = p->u0 + k * p->du, v = p->v0 + k * p->dv, one = (F)1.0f;
+        F r = (F)w->surface[0], g = (F)w->surface[1], bl = (F)w->surface[2];
+        if (w->labelCount) {
+            F tr, tg, tb, ta;
+            // One lane at a time because the depth differs between lanes.
+            for (int l = 0; l < LANES; l++) {
+                if (!hit[l]) continue;
+                I h = FN(hidden)(w, f, (F)u[l], (F)v[l], k[l], &tr, &tg, &tb, &ta);
+                if (h[0]) hit[l] = 0;
+                r[l] += ta[0] * (tr[0] - r[l]); g[l] += ta[0] * (tg[0] - g[l]); bl[l] += ta[0] * (tb[0] - bl[l]);
+            }
+            if (!FN(any)(hit)) continue;
+        }
+        F gu = (FN(free)(w, f, u + one, v, k) - FN(free)(w, f, u - one, v, k)) * 0.5f;
+        F gv = (FN(free)(w, f, u, v + one, k) - FN(free)(w, f, u, v - one, k)) * 0.5f;
+        F gk = (FN(free)(w, f, u, v, k + one) - FN(free)(w, f, u, v, k - one)) * 0.5f;
+        FN(light)(w, f, p, gu, gv, gk);
+        F lit = p->lit, gloss = p->gloss;
+        if (w->reached) {
+            F reach;
+            for (int l = 0; l < LANES; l++) reach[l] = hit[l] ? FN(reaching)(w, f, (F)u[l], (F)v[l], k[l])[0] : 1;
+            lit = w->occludesAmbient ? lit * reach : w->ambient + (lit - w->ambient) * reach;
+            gloss *= reach;
+        }
+        p->red = FN(sel)(hit, r * lit + gloss, p->red);
+        p->green = FN(sel)(hit, g * lit + gloss, p->green);
+        p->blue = FN(sel)(hit, bl * lit + gloss, p->blue);
+        p->rest = FN(sel)(hit, (F)0.0f, p->rest);
+        live &= ~hit;
+        if (!FN(any)(live)) break;
+    }
+    p->frontAt = s.end;
+}
+
+/// Maximum, minimum (of negated values) and mean. Samples of a block: its start and all between; its end too when no layer follows.
+INLINE void FN(foldBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c, Packet *p, const Block *b, int format, int pairs) {
+    const int sub = w->substeps;
+    int first = b->layer * RAY_CELL * sub, last = first + RAY_CELL * sub - 1;
+    if (b->layer == f->cells[2] - 1) last = f->thin ? sub : (f->size[2] - 1) * sub;
+    const float spacing = 1.0f / (float)sub, lowK = (float)first * spacing, highK = (float)last * spacing;
+    I live = (p->enter <= p->leave) & (p->enter <= highK) & (p->leave >= lowK);
+    if (w->fold != RayMean) live &= p->best < b->bound;
+    if (!FN(any)(live)) return;
+    const int whole = b->inner && !FN(any)(live & ((p->enter > lowK) | (p->leave < highK)));
+    F best = p->best, count = p->count;
+    for (int n = first; n <= last; n++) {
+        F k = (F)((float)n * spacing), value = AT(n);
+        I in = (p->enter <= k) & (p->leave >= k);
+        if (w->labelCount) {
+            F tr, tg, tb, ta;
+            in &= ~FN(hidden)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, (float)n * spacing, &tr, &tg, &tb, &ta);
+        }
+        switch (w->fold) {
+        case RayMean: best += FN(sel)(in, value, (F)0.0f); count += FN(sel)(in, (F)1.0f, (F)0.0f); break;
+        case RayMinimum: best = FN(sel)(in, FN(maxf)(best, -value), best); break;
+        default:
+            if (w->depthCue > 0) {
+                F depth = FN(clampf)((p->t0 + k * p->dt - w->cueNear) * w->cuePerUnit, 0, 1);
+                value = w->cueFloor + (value - w->cueFloor) * (1.0f - w->depthCue * depth);
+            }
+            best = FN(sel)(in, FN(maxf)(best, value), best);
+        }
+    }
+    p->best = best; p->count = count;
+}
+#undef AT
+
+/// Rays of four corners of the tile along the frame: they bound all others.
+typedef struct { float u0[4], du[4], v0[4], dv[4]; int unbounded; } FN(Corners);
+
+INLINE void FN(box)(const FN(Corners) *q, float low, float high, float *u0, float *u1, float *v0, float *v1) {
+    *u0 = *v0 = INFINITY; *u1 = *v1 = -INFINITY;
+    for (int i = 0; i < 4; i++) {
+        float a = q->u0[i] + low * q->du[i], z = q->u0[i] + high * q->du[i];
+        *u0 = fminf(*u0, fminf(a, z)); *u1 = fmaxf(*u1, fmaxf(a, z));
+        a = q->v0[i] + low * q->dv[i]; z = q->v0[i] + high * q->dv[i];
+        *v0 = fminf(*v0, fminf(a, z)); *v1 = fmaxf(*v1, fmaxf(a, z));
+    }
+}
+
+/// Lists the blocks that can contribute, in the order in which they are to be visited.
+static int FN(list)(const RayWork *w, const Frame *f, const FN(Corners) *q, float enter, float leave, Block *out, FN(Corner) *corners) {
+    const int first = clampi((int)(enter > 0 ? enter : 0) / RAY_CELL, 0, f->cells[2] - 1), last = clampi((int)leave / RAY_CELL, 0, f->cells[2] - 1);
+    const float limitU = (float)(f->size[0] - 1), limitV = (float)(f->size[1] - 1);
+    const int searching = w->fold == RayComposite || w->fold == RayIsosurface;
+    int n = 0;
+    const int step = f->forward ? 1 : -1;
+    for (int layer = f->forward ? first : last; layer >= first && layer <= last; layer += step) {
+        float u0, u1, v0, v1;
+        if (q->unbounded) { u0 = v0 = 0; u1 = limitU; v1 = limitV; }
+        else {
+            if (searching && layer % 8 == (f->forward ? 0 : 7)) {
+                // Eight layers at once: most of a volume is empty.
+                int other = clampi(layer + 7 * step, 0, f->cells[2] - 1), low = layer < other ? layer : other, high = layer < other ? other : layer;
+                FN(box)(q, (float)(low * RAY_CELL), (float)((high + 1) * RAY_CELL), &u0, &u1, &v0, &v1);
+                int out_ = !(u1 >= 0 && v1 >= 0 && u0 <= limitU && v0 <= limitV);
+                if (out_ || !occupied(w, f, clampi((int)fmaxf(u0, 0) / RAY_CELL, 0, f->cells[0] - 1), clampi((int)fminf(u1, limitU) / RAY_CELL, 0, f->cells[0] - 1),
+                                      clampi((int)fmaxf(v0, 0) / RAY_CELL, 0, f->cells[1] - 1), clampi((int)fminf(v1, limitV) / RAY_CELL, 0, f->cells[1] - 1), low, high)) {
+                    layer += 7 * step;
+                    continue;
+                }
+            }
+            FN(box)(q, (float)(layer * RAY_CELL), (float)((layer + 1) * RAY_CELL), &u0, &u1, &v0, &v1);
+            if (!(u1 >= -0.5f && v1 >= -0.5f && u0 <= limitU + 0.5f && v0 <= limitV + 0.5f)) continue;
+        }
+        Block b = { layer, 0, 0 };
+        // Positions are rounded, so neither the box nor what is inside is taken to the last bit.
+        b.inner = !q->unbounded && u0 >= 1.01f && v0 >= 1.01f && u1 <= limitU - 1.01f && v1 <= limitV - 1.01f
+            && layer > 0 && (layer + 1) * RAY_CELL < f->size[2] - 1;
+        u0 = fminf(fmaxf(u0 - 0.01f, 0), limitU); v0 = fminf(fmaxf(v0 - 0.01f, 0), limitV);
+        u1 = fmaxf(fminf(u1 + 0.01f, limitU), 0); v1 = fmaxf(fminf(v1 + 0.01f, limitV), 0);
+        int c0 = clampi((int)u0 / RAY_CELL, 0, f->cells[0] - 1), c1 = clampi((int)u1 / RAY_CELL, 0, f->cells[0] - 1);
+        int d0 = clampi((int)v0 / RAY_CELL, 0, f->cells[1] - 1), d1 = clampi((int)v1 / RAY_CELL, 0, f->cells[1] - 1);
+        if (searching) { if (!occupied(w, f, c0, c1, d0, d1, layer, layer)) continue; }
+        else if (w->fold != RayMean) {
+            float bound = -INFINITY;
+            for (int d = d0; d <= d1; d++) for (int c = c0; c <= c1; c++) {
+                int64_t cell = c * f->cellStride[0] + d * f->cellStride[1] + layer * f->cellStride[2];
+                if (w->cellMinimum[cell] > w->cellMaximum[cell]) continue;
+                bound = fmaxf(bound, w->fold == RayMaximum ? w->cellMaximum[cell] : -w->cellMinimum[cell]);
+            }
+            if (bound == -INFINITY) continue;
+            if (w->depthCue > 0) bound = fmaxf(bound, w->cueFloor);
+            b.bound = bound + fabsf(bound) * 1e-6f;
+        }
+        // 32-bit offsets reach a little beyond the box, for gradients.
+        double reach = (double)((int)u1 - (int)u0 + 4) * (double)f->step[0] + (double)((int)v1 - (int)v0 + 4) * (double)f->step[1];
+        corners[n] = (FN(Corner)){ (int)u0, (int)v0, reach > 1e9 };
+        if (corners[n].far) b.inner = 0;
+        out[n++] = b;
+    }
+    return n;
+}
+
+/// Marches the rays of `lanes` through the frame.
+static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Packet *packets) {
+    float enter = INFINITY, leave = -INFINITY;
+    for (int i = 0; i < PACKETS; i++) {
+        Packet *p = packets + i;
+        p->frontAt = p->litAt = -1;
+        I hit = p->enter <= p->leave;
+        enter = fminf(enter, __builtin_reduce_min(FN(sel)(hit, p->enter, (F)INFINITY)));
+        leave = fmaxf(leave, __builtin_reduce_max(FN(sel)(hit, p->leave, (F)-INFINITY)));
+    }
+    if (!(enter <= leave)) return;
+    Block blocks[RAY_LONGEST_AXIS / RAY_CELL];
+    FN(Corner) corners[RAY_LONGEST_AXIS / RAY_CELL];
+    const int count = FN(list)(w, f, q, enter, leave, blocks, corners);
+    const int pairs = f->axis[0] == 0;
+
+#define EACH_PACKET(block, function) { const Block *b_ = (block); const FN(Corner) *c_ = corners + (b_ - blocks); \
+        for (int i = 0; i < PACKETS; i++) { \
+            if (w->format == VOXELS_INT16) { if (pairs) FN(function)(w, f, c_, packets + i, b_, VOXELS_INT16, 1); else FN(function)(w, f, c_, packets + i, b_, VOXELS_INT16, 0); } \
+            else if (pairs) FN(function)(w, f, c_, packets + i, b_, VOXELS_FLOAT32, 1); else FN(function)(w, f, c_, packets + i, b_, VOXELS_FLOAT32, 0); } }
+
+    switch (w->fold) {
+    case RayComposite:
+    case RayIsosurface:
+        for (int n = 0; n < count; n++) {
+            if (w->fold == RayComposite) EACH_PACKET(blocks + n, compositeBlock) else EACH_PACKET(blocks + n, surfaceBlock)
+            I live = (I)0;
+            for (int i = 0; i < PACKETS; i++) live |= (packets[i].enter <= packets[i].leave) & (packets[i].rest > w->opaque);
+            if (!FN(any)(live)) break;
+        }
+        break;
+    case RayMean:
+        for (int n = 0; n < count; n++) EACH_PACKET(blocks + n, foldBlock)
+        break;
+    default: {
+        // Largest first: a maximum does not care for order, and soon no other block can raise it.
+        uint16_t order[RAY_LONGEST_AXIS / RAY_CELL];
+        for (int n = 0; n < count; n++) {
+            int m = n;
+            for (; m > 0 && blocks[order[m - 1]].bound < blocks[n].bound; m--) order[m] = order[m - 1];
+            order[m] = (uint16_t)n;
+        }
+        for (int n = 0; n < count; n++) {
+            const Block *b = blocks + order[n];
+            I live = (I)0;
+            for (int i = 0; i < PACKETS; i++) live |= (packets[i].enter <= packets[i].leave) & (packets[i].best < b->bound);
+            if (!FN(any)(live)) break;
+            EACH_PACKET(b, foldBlock)
+        }
+    }
+    }
+#undef EACH_PACKET
+}
+
+/// A ray as it comes from the camera.
+INLINE void FN(ray)(const RayWork *w, float x, float y, float o[3], float d[3]) {
+    for (int a = 0; a < 3; a++) {
+        o[a] = w->origin[a] + x * w->originX[a] + y * w->originY[a];
+        d[a] = w->direction[a] + x * w->directionX[a] + y * w->directionY[a];
+    }
+}
+INLINE int FN(steepest)(const float d[3]) {
+    float x = fabsf(d[0]), y = fabsf(d[1]), z = fabsf(d[2]);
+    return x > y && x > z ? 0 : y > z ? 1 : 2;
+}
+
+/// Places the packets' rays along the frame. `steepestOnly`: lanes with another steepest axis or direction are left out.
+static void FN(setUp)(const RayWork *w, const Frame *f, float x0, float y0, int steepestOnly, Packet *packets) {
+    F laneX, laneY;
+    for (int l = 0; l < LANES; l++) { laneX[l] = (float)(l & 3); laneY[l] = (float)(l >> 2); }
+    for (int i = 0; i < PACKETS; i++) {
+        Packet *p = packets + i;
+        F x = laneX + (x0 + (float)(i & 1) * 4), y = laneY + (y0 + (float)(i >> 1) * PACKET_ROWS);
+        F o[3], d[3];
+        for (int a = 0; a < 3; a++) {
+            o[a] = w->origin[a] + x * w->originX[a] + y * w->originY[a];
+            d[a] = w->direction[a] + x * w->directionX[a] + y * w->directionY[a];
+        }
+        F low = (F)w->near, high = (F)INFINITY;
+        I miss = (I)0;
+        for (int a = 0; a < 3; a++) {
+            // A single voxel reaches half its size to either side; several end at their centres.
+            float from = w->size[a] > 1 ? 0 : -0.5f, to = w->size[a] > 1 ? (float)(w->size[a] - 1) : 0.5f;
+            I parallel = FN(absf)(d[a]) < 1e-9f;
+            F inverse = 1.0f / FN(sel)(parallel, (F)1.0f, d[a]);
+            F s = (from - o[a]) * inverse, e = (to - o[a]) * inverse;
+            low = FN(sel)(parallel, low, FN(maxf)(FN(minf)(s, e), low));
+            high = FN(sel)(parallel, high, FN(minf)(FN(maxf)(s, e), high));
+            miss |= parallel & ((o[a] < from) | (o[a] > to));
+        }
+        for (int n = 0; n < w->cuts; n++) {
+            const float *c = w->cut[n];
+            F slope = d[0] * c[0] + d[1] * c[1] + d[2] * c[2], room = c[3] - (o[0] * c[0] + o[1] * c[1] + o[2] * c[2]);
+            I parallel = FN(absf)(slope) < 1e-9f;
+            F t = room / FN(sel)(parallel, (F)1.0f, slope);
+            low = FN(sel)(~parallel & (slope < 0), FN(maxf)(t, low), low);
+            high = FN(sel)(~parallel & (slope > 0), FN(minf)(t, high), high);
+            miss |= parallel & (room < 0);
+        }
+        F ou = o[f->axis[0]], ov = o[f->axis[1]], ok = o[f->axis[2]] + (f->thin ? 0.5f : 0);
+        F du = d[f->axis[0]], dv = d[f->axis[1]], dk = d[f->axis[2]];
+        if (steepestOnly)
+            for (int l = 0; l < LANES; l++) {
+                float one[3] = { d[0][l], d[1][l], d[2][l] };
+                if (FN(steepest)(one) != f->axis[2] || (dk[l] > 0) != f->forward) miss[l] = -1;
+            }
+        F inverse = 1.0f / FN(sel)(FN(absf)(dk) < 1e-9f, (F)1.0f, dk);
+        p->du = du * inverse; p->dv = dv * inverse;
+        p->u0 = ou - ok * p->du; p->v0 = ov - ok * p->dv;
+        p->dt = inverse; p->t0 = -ok * inverse;
+        F a = ok + low * dk, z = ok + high * dk;
+        miss |= ~(low <= high);
+        const float top = f->thin ? 1 : (float)(f->size[2] - 1);
+        p->enter = FN(sel)(miss, (F)1.0f, FN(maxf)(FN(minf)(a, z), (F)0.0f));
+        p->leave = FN(sel)(miss, (F)-1.0f, FN(minf)(FN(maxf)(a, z), (F)top));
+        // A plane within rounding of the first or last position counts as inside.
+        F slack = (F)2e-4f;
+        p->enter = FN(sel)(miss, p->enter, FN(maxf)(p->enter - slack, (F)0.0f)); p->leave = FN(sel)(miss, p->leave, FN(minf)(p->leave + slack, (F)top));
+        F sx = x * w->slopeX + w->slopeX0, sy = y * w->slopeY + w->slopeY0;
+        F length = __builtin_elementwise_sqrt(1.0f + sx * sx + sy * sy), unit = 1.0f / length;
+        p->length = length * FN(absf)(inverse);
+        p->viewX = (w->forward[0] + sx * w->right[0] + sy * w->down[0]) * unit;
+        p->viewY = (w->forward[1] + sx * w->right[1] + sy * w->down[1]) * unit;
+        p->viewZ = (w->forward[2] + sx * w->right[2] + sy * w->down[2]) * unit;
+    }
+}
+
+static void FN(tile)(const RayWork *w, int tileX, int tileY) {
+    Packet packets[PACKETS];
+    F sums[PACKETS][3];
+    memset(sums, 0, sizeof sums);
+    const int passes = w->picture && w->passes > 1 ? w->passes : 1;
+    for (int pass = 0; pass < passes; pass++) {
+        float jx, jy;
+        jitter(pass, passes, &jx, &jy);
+        const float x0 = (float)(tileX * RAY_TILE) + jx, y0 = (float)(tileY * RAY_TILE) + jy;
+        for (int i = 0; i < PACKETS; i++) {
+            Packet *p = packets + i;
+            p->red = p->green = p->blue = p->count = (F)0.0f;
+            p->rest = (F)1.0f;
+            p->best = (F)(w->fold == RayMean ? 0.0f : -INFINITY);
+        }
+        float o[4][3], d[4][3], center[3], unused[3];
+        FN(ray)(w, x0 + 3.5f, y0 + 3.5f, unused, center);
+        const int axis = FN(steepest)(center), forward = center[axis] > 0;
+        int bounded = 1;
+        for (int i = 0; i < 4; i++) {
+            FN(ray)(w, x0 + (i & 1 ? RAY_TILE - 1 : 0), y0 + (i & 2 ? RAY_TILE - 1 : 0), o[i], d[i]);
+            float most = fmaxf(fabsf(d[i][0]), fmaxf(fabsf(d[i][1]), fabsf(d[i][2])));
+            if ((d[i][axis] > 0) != forward || fabsf(d[i][axis]) < 0.5f * most) bounded = 0;
+        }
+        Frame f;
+        FN(Corners) q;
+        if (bounded) {
+            frameAlong(w, axis, forward, &f);
+            q.unbounded = 0;
+            for (int i = 0; i < 4; i++) {
+                float inverse = 1 / d[i][axis];
+                q.du[i] = d[i][f.axis[0]] * inverse; q.u0[i] = o[i][f.axis[0]] - (o[i][axis] + (f.thin ? 0.5f : 0)) * q.du[i];
+                q.dv[i] = d[i][f.axis[1]] * inverse; q.v0[i] = o[i][f.axis[1]] - (o[i][axis] + (f.thin ? 0.5f : 0)) * q.dv[i];
+            }
+            FN(setUp)(w, &f, x0, y0, 0, packets);
+            FN(march)(w, &f, &q, packets);
+        } else {
+            // A tile of a very wide view looks along several axes: each ray is marched along its own.
+            q.unbounded = 1;
+            for (int k = 0; k < 6; k++) {
+                frameAlong(w, k >> 1, k & 1, &f);
+                FN(setUp)(w, &f, x0, y0, 1, packets);
+                FN(march)(w, &f, &q, packets);
+            }
+        }
+        for (int i = 0; i < PACKETS; i++) { sums[i][0] += packets[i].red; sums[i][1] += packets[i].green; sums[i][2] += packets[i].blue; }
+    }
+    for (int i = 0; i < PACKETS; i++) {
+        const Packet *p = packets + i;
+        F value = p->best;
+        I missed = p->best == -INFINITY;
+        if (w->fold == RayMean) { missed = p->count < 0.5f; value = p->best / FN(maxf)(p->count, (F)1.0f); }
+        if (w->fold == RayMinimum) value = -value;
+        value = FN(sel)(missed, (F)w->background, value * w->slope + w->intercept);
+        for (int l = 0; l < LANES; l++) {
+            int x = tileX * RAY_TILE + (i & 1) * 4 + (l & 3), y = tileY * RAY_TILE + (i >> 1) * PACKET_ROWS + (l >> 2);
+            if (x >= w->width || y >= w->height) continue;
+            int64_t pixel = (int64_t)y * w->width + x;
+            if (w->picture) {
+                for (int n = 0; n < 3; n++) {
+                    float level = sums[i][n][l] * (255.0f / (float)passes) + 0.5f;
+                    w->picture[4 * pixel + n] = (uint8_t)(level < 255 ? level : 255);
+                }
+                w->picture[4 * pixel + 3] = 255;
+            } else w->values[pixel] = value[l];
+        }
+    }
+}
+
+static void FN(cellLayer)(const void *voxels, int format, const int32_t size[3], int z, float *minimum, float *maximum) {
+    const int cellsX = rayCells(size[0]), cellsY = rayCells(size[1]);
+    const int z0 = z * RAY_CELL, z1 = z0 + RAY_CELL < size[2] - 1 ? z0 + RAY_CELL : size[2] - 1;
+    const int64_t plane = (int64_t)size[0] * size[1];
+    for (int cy = 0; cy < cellsY; cy++) {
+        const int y0 = cy * RAY_CELL, y1 = y0 + RAY_CELL < size[1] - 1 ? y0 + RAY_CELL : size[1] - 1;
+        float *low = minimum + ((int64_t)z * cellsY + cy) * cellsX, *high = maximum + ((int64_t)z * cellsY + cy) * cellsX;
+        // Columns of voxels first, in runs that stay in registers and the nearest cache.
+        enum { RUN = 64 };
+        for (int x0 = 0; x0 < size[0]; x0 += RUN) {
+            const int count = x0 + RUN < size[0] ? RUN + 1 : size[0] - x0;
+#define COLUMNS(T, LOWEST, HIGHEST) { \
+            T least[RUN + 1], most[RUN + 1]; \
+            for (int i = 0; i <= RUN; i++) { least[i] = HIGHEST; most[i] = LOWEST; } \
+            for (int zz = z0; zz <= z1; zz++) for (int y = y0; y <= y1; y++) { \
+                const T *row = (const T *)voxels + zz * plane + (int64_t)y * size[0] + x0; \
+                for (int i = 0; i < count; i++) { T v = row[i]; least[i] = v < least[i] ? v : least[i]; most[i] = v > most[i] ? v : most[i]; } \
+            } \
+            for (int c = 0; c * RAY_CELL < count && x0 / RAY_CELL + c < cellsX; c++) { \
+                T a = HIGHEST, b = LOWEST; \
+                for (int i = c * RAY_CELL; i <= c * RAY_CELL + RAY_CELL && i < count; i++) { a = least[i] < a ? least[i] : a; b = most[i] > b ? most[i] : b; } \
+                if (c * RAY_CELL < RUN) { low[x0 / RAY_CELL + c] = (float)a; high[x0 / RAY_CELL + c] = (float)b; } \
+            } }
+            if (format == VOXELS_INT16) COLUMNS(int16_t, INT16_MIN, INT16_MAX) else COLUMNS(float, -INFINITY, INFINITY)
+#undef COLUMNS
+        }
+    }
+}
+
+#undef PACKETS
+#undef PACKET_ROWS
+#undef F
+#undef I
+#undef Quad
+#undef Packet
+#undef Rays
+#undef FN
+#undef LANES
+#undef NAME

@@ -1,0 +1,131 @@
+#include "rays.h"
+#include "parameters.h"
+#include <math.h>
+#include <string.h>
+#pragma clang diagnostic ignored "-Wpsabi"
+#pragma clang diagnostic ignored "-Wpass-failed"
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+/// One layer of cells that a tile's rays cross.
+typedef struct {
+    int32_t layer;
+    int32_t inner;                  // all neighbours of all samples exist, those of gradients included
+    float bound;                    // largest value (maximum), negated smallest (minimum)
+} Block;
+
+/// A tile's rays as seen along axis k, with lateral axes u and v.
+typedef struct {
+    int axis[3];                    // u, v, k
+    int forward;                    // k rises along the rays
+    int thin;                       // one voxel along k: positions 0 ... 1 stand for half a voxel around it
+    int size[3];                    // of the volume, in u, v, k
+    int cells[3];
+    int64_t stride[3];              // voxels to the next; 0 along an axis of one voxel
+    int64_t step[3];                // voxels to the next, always
+    int64_t cellStride[3], sumStride[3];
+} Frame;
+
+static void frameAlong(const RayWork *w, int k, int forward, Frame *f) {
+    static const int lateral[3][2] = { { 1, 2 }, { 0, 2 }, { 0, 1 } };
+    f->thin = w->size[k] == 1;
+    f->axis[0] = lateral[k][0]; f->axis[1] = lateral[k][1]; f->axis[2] = k;
+    f->forward = forward;
+    const int64_t step[3] = { 1, w->size[0], (int64_t)w->size[0] * w->size[1] };
+    const int64_t cell[3] = { 1, w->cells[0], (int64_t)w->cells[0] * w->cells[1] };
+    const int64_t sum[3] = { 1, w->cells[0] + 1, (int64_t)(w->cells[0] + 1) * (w->cells[1] + 1) };
+    for (int i = 0; i < 3; i++) {
+        int a = f->axis[i];
+        f->size[i] = w->size[a]; f->cells[i] = w->cells[a];
+        f->step[i] = step[a]; f->stride[i] = w->size[a] > 1 ? step[a] : 0;
+        f->cellStride[i] = cell[a]; f->sumStride[i] = sum[a];
+    }
+}
+
+INLINE int clampi(int v, int low, int high) { return v < low ? low : v > high ? high : v; }
+
+/// Visible cells in the box [u0, u1] × [v0, v1] × [k0, k1], ends included.
+INLINE int occupied(const RayWork *w, const Frame *f, int u0, int u1, int v0, int v1, int k0, int k1) {
+    const int32_t *s = w->occupancy;
+    int64_t a0 = u0 * f->sumStride[0], a1 = (u1 + 1) * f->sumStride[0];
+    int64_t b0 = v0 * f->sumStride[1], b1 = (v1 + 1) * f->sumStride[1];
+    int64_t c0 = k0 * f->sumStride[2], c1 = (k1 + 1) * f->sumStride[2];
+    return (s[a1 + b1 + c1] - s[a0 + b1 + c1] - s[a1 + b0 + c1] + s[a0 + b0 + c1])
+         - (s[a1 + b1 + c0] - s[a0 + b1 + c0] - s[a1 + b0 + c0] + s[a0 + b0 + c0]);
+}
+
+/// Offsets below a pixel of averaged passes: the R2 sequence (Roberts 2018), which fills the square evenly at any length.
+INLINE void jitter(int pass, int passes, float *x, float *y) {
+    if (passes <= 1) { *x = *y = 0; return; }
+    double a = 0.5 + pass * 0.7548776662466927, b = 0.5 + pass * 0.5698402909980532;
+    *x = (float)(a - floor(a) - 0.5); *y = (float)(b - floor(b) - 0.5);
+}
+
+#define LANES 8
+#define NAME(x) x##Portable
+#include "ray_body.h"
+
+#if defined(__x86_64__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#define LANES 8
+#define NAME(x) x##AVX2
+#include "ray_body.h"
+#pragma clang attribute pop
+
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#define LANES 16
+#define NAME(x) x##AVX512
+#include "ray_body.h"
+#pragma clang attribute pop
+#endif
+
+void rayTile(const RayWork *work, int tileX, int tileY, Instructions instructions) {
+#if defined(__x86_64__)
+    switch (instructions) {
+    case InstructionsAVX512: tileAVX512(work, tileX, tileY); return;
+    case InstructionsAVX2: tileAVX2(work, tileX, tileY); return;
+    case InstructionsPortable: break;
+    }
+#endif
+    tilePortable(work, tileX, tileY);
+}
+
+void rayCellLayer(const void *voxels, int format, const int32_t size[3], int z, float *minimum, float *maximum, Instructions instructions) {
+#if defined(__x86_64__)
+    switch (instructions) {
+    case InstructionsAVX512: cellLayerAVX512(voxels, format, size, z, minimum, maximum); return;
+    case InstructionsAVX2: cellLayerAVX2(voxels, format, size, z, minimum, maximum); return;
+    case InstructionsPortable: break;
+    }
+#endif
+    cellLayerPortable(voxels, format, size, z, minimum, maximum);
+}
+
+static int classOf(const RayWork *w, float stored) {
+    float c = (stored - w->classFirst) * w->classesPerUnit;
+    return c > 0 ? c < RAY_CLASSES - 1 ? (int)c : RAY_CLASSES - 1 : 0;
+}
+
+void rayOccupancy(const RayWork *w, const uint8_t *extra, int32_t *sums) {
+    const int nx = w->cells[0] + 1, ny = w->cells[1] + 1, nz = w->cells[2] + 1;
+    const int64_t plane = (int64_t)nx * ny;
+    memset(sums, 0, sizeof(int32_t) * (size_t)plane);
+    int64_t cell = 0;
+    for (int z = 1; z < nz; z++) {
+        int32_t *s = sums + z * plane;
+        memset(s, 0, sizeof(int32_t) * (size_t)nx);
+        for (int y = 1; y < ny; y++) {
+            int32_t row = 0;
+            s[y * nx] = 0;
+            for (int x = 1; x < nx; x++, cell++) {
+                float low = w->cellMinimum[cell], high = w->cellMaximum[cell];
+                int visible = extra && extra[cell];
+                if (!visible && low <= high)
+                    visible = w->fold == RayIsosurface ? low <= w->isovalue && w->isovalue <= high
+                        : w->classes[classOf(w, high) + 1].extinction > w->classes[classOf(w, low)].extinction;
+                row += visible;
+                s[y * nx + x] = row + s[(y - 1) * nx + x] + s[y * nx + x - plane] - s[(y - 1) * nx + x - plane];
+            }
+        }
+    }
+}

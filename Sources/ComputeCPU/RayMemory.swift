@@ -1,0 +1,72 @@
+import CKernels
+import Compute
+import Geometry
+import Imaging
+import Synchronization
+
+/// What ray casting keeps between frames: cells of volumes, classifications and their visible cells.
+final class RayMemory: Sendable {
+    /// What decides which cells are visible.
+    struct Key: Hashable {
+        var volume: ObjectIdentifier
+        var fold: Visibility
+        /// Cell layers and stored range at the time.
+        var version: Int
+        var range: ClosedRange<Double>
+        var glows: [Rays.Glow]
+    }
+    enum Visibility: Hashable {
+        case classes(TransferFunction)
+        case isovalue(Double)
+    }
+    /// Everything that follows from a key; `occupancy` is filled by the job that first needs it.
+    final class Prepared: @unchecked Sendable {
+        let classes: RayClasses?
+        let occupancy: RayOccupancy
+        private let filled = Atomic<Bool>(false)
+        init(classes: RayClasses?, occupancy: RayOccupancy) { self.classes = classes; self.occupancy = occupancy }
+        var isFilled: Bool {
+            get { filled.load(ordering: .acquiring) }
+            set { filled.store(newValue, ordering: .releasing) }
+        }
+    }
+
+    private struct Weak: @unchecked Sendable { weak var volume: Volume? }
+    private struct State {
+        var cells: [ObjectIdentifier: (owner: Weak, cells: RayCells)] = [:]
+        /// Most recent last.
+        var prepared: [(key: Key, owner: Weak, value: Prepared)] = []
+    }
+    private let state = Mutex(State())
+    /// Transfer functions and isovalues of all volumes that are kept ready.
+    private static let preparedCount = 12
+
+    func cells(of volume: Volume) throws(ComputeError) -> RayCells {
+        let id = ObjectIdentifier(volume)
+        if let found = state.withLock({ s in s.cells[id].flatMap { $0.owner.volume === volume ? $0.cells : nil } }) { return found }
+        let fresh = try RayCells(volume.geometry)
+        return state.withLock { s in
+            if let found = s.cells[id], found.owner.volume === volume { return found.cells }
+            s.cells = s.cells.filter { $0.value.owner.volume != nil }
+            s.prepared.removeAll { $0.owner.volume == nil }
+            s.cells[id] = (Weak(volume: volume), fresh)
+            return fresh
+        }
+    }
+
+    func prepared(_ key: Key, of volume: Volume, make: () throws(ComputeError) -> Prepared) throws(ComputeError) -> Prepared {
+        if let found = state.withLock({ s -> Prepared? in
+            guard let i = s.prepared.firstIndex(where: { $0.key == key && $0.owner.volume === volume }) else { return nil }
+            let entry = s.prepared.remove(at: i)
+            s.prepared.append(entry)
+            return entry.value
+        }) { return found }
+        let fresh = try make()
+        state.withLock { s in
+            s.prepared.removeAll { $0.owner.volume == nil || ($0.key.volume == key.volume && $0.key.version < key.version) }
+            if s.prepared.count >= Self.preparedCount { s.prepared.removeFirst() }
+            s.prepared.append((key, Weak(volume: volume), fresh))
+        }
+        return fresh
+    }
+}

@@ -1,0 +1,431 @@
+import CKernels
+import Compute
+import ComputeCPU
+import Geometry
+import Glibc
+import Imaging
+import Testing
+@testable import Rendering
+
+/// Instruction sets of this machine that the kernels know.
+private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, InstructionsAVX512].filter { $0.rawValue <= bestInstructions().rawValue }
+
+@Suite struct RayTests {
+    /// Smooth blobs of up to 1500 HU on an anisotropic, sheared grid.
+    static func blobs(_ format: VoxelFormat = .int16, sheared: Bool = true) -> Volume {
+        let step = sheared ? Vector<Patient>(0.3, 0.2, 1.6) : Vector<Patient>(0, 0, 1.6)
+        let geometry = VolumeGeometry(columns: 57, rows: 49, slices: 37, patientFromVoxel: Affine(
+            x: Vector(0.9, 0, 0), y: Vector(0, 1.1, 0), z: step, origin: Point(-25, -26, 100)))!
+        let volume = TestVolumes.make(geometry, format, intercept: format == .int16 ? -1024 : 0) { x, y, z in
+            let p = geometry.patientFromVoxel * Point(Double(x), Double(y), Double(z))
+            func ball(_ c: Point<Patient>, _ r: Double, _ hu: Double) -> Double { let d = p.distance(to: c) / r; return hu * exp(-d * d) }
+            let value = -900 + ball(Point(0, 0, 130), 16, 1900) + ball(Point(10, -8, 118), 8, 1200) + ball(Point(-9, 9, 142), 7, 900)
+            return (value + (format == .int16 ? 1024 : 0)).rounded()
+        }
+        return Volume(volume.description, voxels: volume.voxels, range: -1024...1500)
+    }
+    static func camera(_ volume: Volume, _ direction: Vector<Patient> = Vector(0.5, 0.75, -0.35), height: Double = 70, distance: Double = 150,
+                       projection: Camera.Projection = .orthographic) -> Camera {
+        let center = volume.geometry.center
+        return Camera(position: center - direction.normalized! * distance, target: center, up: Vector(0, 0.1, 1), height: height, projection: projection)
+    }
+    static func scene(_ volume: Volume, _ camera: Camera, crop: Crop? = nil, _ configure: (inout Presentation) -> Void) -> Scene {
+        var scene = TestVolumes.scene(volume, .camera(camera), configure)
+        scene.crop = crop
+        return scene
+    }
+    static func render(_ scene: Scene, _ volume: Volume, size: PixelSize, device: CPUDevice = CPUDevice(threads: 2), segmentations: [Segmentation] = [],
+                       layers: [Volume] = [], sampling: RenderRequest.Sampling = .full) async throws -> [UInt8] {
+        let request = RenderRequest(scene: scene, size: size, sampling: sampling, volume: volume, layerVolumes: layers, segmentations: segmentations)
+        switch try await Renderer(device: device).render(request).raster.pixels {
+        case .grey(let bytes), .rgb(let bytes): return bytes
+        case .values: Issue.record("values instead of a picture"); return []
+        }
+    }
+    static let glassy = TransferFunction([
+        .init(-500, 0, 0.9, 0.5, 0.4), .init(-200, 0.02, 0.9, 0.6, 0.4), .init(200, 0.08, 0.7, 0.3, 0.3), .init(600, 0.4, 1, 0.9, 0.7), .init(1000, 0.8, 1, 1, 0.95)])
+
+    /// Largest difference of a rendering to the reference, on every `stride`-th pixel.
+    static func difference(_ volume: Volume, _ camera: Camera, crop: Crop? = nil, shading: Shading?, gradientOpacity: [Double]? = nil,
+                           device: CPUDevice = CPUDevice(threads: 2), function: TransferFunction = glassy) async throws -> Double {
+        let size = PixelSize(72, 64)
+        let scene = Self.scene(volume, camera, crop: crop) {
+            $0.fold = .composite; $0.transferFunction = function; $0.shading = shading; $0.gradientOpacity = gradientOpacity
+        }
+        let picture = try await render(scene, volume, size: size, device: device)
+        let reference = RayReference(volume: volume, camera: camera, size: size)
+        var worst = 0.0
+        for y in stride(from: 0, to: size.height, by: 5) {
+            for x in stride(from: 0, to: size.width, by: 5) {
+                let expected = reference.composite(x, y, function, shading: shading, gradientOpacity: gradientOpacity, crop: crop, step: 0.05)
+                for c in 0..<3 { worst = max(worst, abs(min(expected[c], 1) * 255 - Double(picture[3 * (y * size.width + x) + c]))) }
+            }
+        }
+        return worst
+    }
+
+    private static func expect(_ limit: Double, _ volume: Volume, _ camera: Camera, crop: Crop? = nil, shading: Shading?, gradientOpacity: [Double]? = nil,
+                               function: TransferFunction = glassy, sourceLocation: SourceLocation = #_sourceLocation) async throws {
+        let worst = try await difference(volume, camera, crop: crop, shading: shading, gradientOpacity: gradientOpacity, function: function)
+        #expect(worst <= limit, sourceLocation: sourceLocation)
+    }
+
+    @Test("A composite is within two levels of a fine-step reference", arguments: [Camera.Projection.orthographic, .perspective], [VoxelFormat.int16, .float32])
+    func compositeAgreesWithReference(projection: Camera.Projection, format: VoxelFormat) async throws {
+        let volume = Self.blobs(format)
+        try await Self.expect(2, volume, Self.camera(volume, projection: projection), shading: nil)
+        try await Self.expect(2, volume, Self.camera(volume, Vector(0.8, 0.3, 0.5), projection: projection), shading: Shading())
+    }
+
+    @Test("Shading with a fixed light and gradient opacity agree with the reference")
+    func lightAndGradientOpacity() async throws {
+        let volume = Self.blobs()
+        let shading = Shading(ambient: 0.2, diffuse: 0.8, specular: 0.4, shininess: 12, light: Vector(1, 1, -1))
+        try await Self.expect(2, volume, Self.camera(volume), shading: shading)
+        try await Self.expect(2, volume, Self.camera(volume), shading: Shading(), gradientOpacity: [20, 60])
+    }
+
+    @Test("Every steepest axis and direction agrees with the reference")
+    func allDirections() async throws {
+        let volume = Self.blobs()
+        for direction in [Vector<Patient>(1, 0.1, 0.2), Vector(-1, 0.2, 0.1), Vector(0.1, 1, 0.2), Vector(0.2, -1, 0.1), Vector(0.1, 0.2, 1), Vector(0.2, 0.1, -1)] {
+            try await Self.expect(2, volume, Self.camera(volume, direction), shading: Shading())
+        }
+    }
+
+    @Test("A camera inside the volume sees what lies in front of it")
+    func endoscopy() async throws {
+        let volume = Self.blobs()
+        let camera = Camera(position: Point(-14, -4, 128), target: Point(-4, 0, 130), up: Vector(0, 0, 1), height: 24, projection: .perspective)
+        try await Self.expect(2, volume, camera, shading: Shading())
+    }
+
+    @Test("A crop box and clip planes cut exactly")
+    func crop() async throws {
+        let volume = Self.blobs()
+        let a = Vector<Patient>(1, 0.2, 0.1).normalized!, b = Vector<Patient>(0, 0, 1).cross(a).normalized!
+        let crop = Crop(box: .init(center: Point(2, 1, 131), axes: [a, b, a.cross(b)], halfSize: [9, 14, 11]),
+                        planes: [.init(point: Point(0, 0, 134), normal: Vector(0.3, -0.2, 1))])
+        try await Self.expect(2, volume, Self.camera(volume), crop: crop, shading: nil)
+        // Light on a cut face comes from the plane of voxels next to it.
+        try await Self.expect(4, volume, Self.camera(volume, projection: .perspective), crop: crop, shading: Shading())
+    }
+
+    @Test("A shell thinner than a step does not alias: the error is a small part of that of samples as far apart")
+    func thinFeature() async throws {
+        let volume = Self.blobs(), camera = Self.camera(volume), size = PixelSize(72, 64)
+        // Visible only between 100 and 160 HU: a third of a step on the steep flanks, and its two sides differ in colour.
+        let shell = TransferFunction([.init(100, 0, 1, 1, 1), .init(101, 0.7, 1, 0.4, 0.2), .init(159, 0.7, 0.2, 0.4, 1), .init(160, 0, 1, 1, 1)])
+        let worst = try await Self.difference(volume, camera, shading: nil, function: shell)
+        let reference = RayReference(volume: volume, camera: camera, size: size)
+        var aliased = 0.0
+        for y in stride(from: 0, to: size.height, by: 5) { for x in stride(from: 0, to: size.width, by: 5) {
+            let fine = reference.composite(x, y, shell, shading: nil, step: 0.05), coarse = reference.composite(x, y, shell, shading: nil, step: 0.7)
+            for c in 0..<3 { aliased = max(aliased, abs(fine[c] - coarse[c]) * 255) }
+        } }
+        #expect(worst <= 8)
+        #expect(aliased > 8 * worst)
+    }
+
+    @Test("The maximum along rays that hit voxel columns is exact", arguments: [0, 1, 2])
+    func maximumIsExact(axis: Int) async throws {
+        let geometry = VolumeGeometry(columns: 40, rows: 36, slices: 33, origin: Point(0, 0, 0), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (1, 1, 1))!
+        var random: UInt64 = 7
+        let volume = TestVolumes.make(geometry) { _, _, _ in
+            random = random &* 6364136223846793005 &+ 1442695040888963407
+            return Double(random >> 33 & 2047) - 1000
+        }
+        let forward = [Vector<Patient>(1, 0, 0), Vector(0, 1, 0), Vector(0, 0, 1)][axis], up = [Vector<Patient>(0, 0, 1), Vector(0, 0, 1), Vector(0, -1, 0)][axis]
+        let right = forward.cross(up), down = forward.cross(right)
+        // Pixel centres on voxel centres: 40 pixels of 1 mm around an index between two voxels.
+        let size = PixelSize(40, 40)
+        let target = Point<Patient>(19.5, 19.5, 19.5)
+        let camera = Camera(position: target - forward * 100, target: target, up: up, height: 40)
+        let scene = Self.scene(volume, camera) { $0.fold = .maximum; $0.window = Window(center: 0, width: 256) }
+        let picture = try await Self.render(scene, volume, size: size)
+        for y in 0..<40 { for x in 0..<40 {
+            let start = target + right * (Double(x) - 19.5) + down * (Double(y) - 19.5)
+            var best: Double?
+            for k in 0..<40 {
+                let p = start + forward * (Double(k) - 19.5)
+                let i = (Int(p.x.rounded()), Int(p.y.rounded()), Int(p.z.rounded()))
+                guard (0..<40).contains(i.0), (0..<36).contains(i.1), (0..<33).contains(i.2) else { continue }
+                best = max(best ?? -.infinity, volume.value(column: i.0, row: i.1, slice: i.2))
+            }
+            let expected = best.map { Window(center: 0, width: 256)($0) * 255 } ?? 0
+            #expect(abs(Double(picture[y * 40 + x]) - expected) <= 0.51, "\(x) \(y)")
+        } }
+    }
+
+    @Test("Maximum, minimum and mean of oblique rays agree with a plain loop over the same planes", arguments: [Fold.maximum, .minimum, .mean])
+    func foldsAgree(fold: Fold) async throws {
+        let volume = TestVolumes.noise()
+        let center = volume.geometry.center, size = PixelSize(48, 40)
+        let camera = Camera(position: center - Vector(0.3, 0.2, 0.9) * 300, target: center, up: Vector(0, 1, 0), height: 45)
+        let window = Window(center: 1000, width: 4000)
+        let picture = try await Self.render(Self.scene(volume, camera) { $0.fold = fold; $0.window = window }, volume, size: size)
+        let reference = RayReference(volume: volume, camera: camera, size: size), map = volume.geometry.voxelFromPatient
+        for y in stride(from: 1, to: 40, by: 3) { for x in stride(from: 0, to: 48, by: 3) {
+            let ray = reference.ray(x, y), o = (map * ray.start).simd, d = (map * ray.direction).simd
+            let axis = abs(d.x) > abs(d.y) && abs(d.x) > abs(d.z) ? 0 : abs(d.y) > abs(d.z) ? 1 : 2
+            var values: [Double] = []
+            for n in 0...Int(2 * volume.geometry.voxelBox.maximum.simd[axis]) {
+                let t = (Double(n) / 2 - o[axis]) / d[axis]
+                var p = Point<Voxel>(o + d * t)
+                p.simd[axis] = Double(n) / 2
+                if let v = volume.geometry.voxelBox.contains(p) ? Reference.linear(volume, p) : nil { values.append(v) }
+            }
+            let value: Double? = values.isEmpty ? nil : fold == .maximum ? values.max() : fold == .minimum ? values.min() : values.reduce(0, +) / Double(values.count)
+            // Rays that graze the border may win or lose one sample.
+            if values.count < 8 { continue }
+            #expect(abs(Double(picture[y * 48 + x]) - window(value!) * 255) <= (fold == .mean ? 1.0 : 0.6), "\(x) \(y)")
+        } }
+    }
+
+    @Test("An isosurface of a sphere has its radius, to a twentieth of a voxel")
+    func isosurfaceRadius() async throws {
+        let geometry = VolumeGeometry(columns: 64, rows: 64, slices: 40, origin: Point(-31.5, -31.5, -31.2), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (1, 1, 1.6))!
+        let volume = TestVolumes.make(geometry, .float32) { x, y, z in
+            let p = geometry.patientFromVoxel * Point(Double(x), Double(y), Double(z))
+            return 20 - p.distance(to: Point(0, 0, 0))
+        }
+        // Distances to the sphere r = 12 seen as the silhouette: the outermost lit pixel in 20 directions.
+        let size = PixelSize(400, 400)
+        for direction in [Vector<Patient>(0, 1, 0), Vector(0.6, 0.5, 0.62)] {
+            let camera = Camera(position: Point(0, 0, 0) - direction.normalized! * 100, target: Point(0, 0, 0), up: Vector(0, 0.2, 1), height: 40)
+            let picture = try await Self.render(Self.scene(volume, camera) { $0.fold = .isosurface; $0.isovalue = 8 }, volume, size: size)
+            let lit = (0..<size.count).filter { picture[3 * $0] > 0 }.count
+            let radius = (Double(lit) * 0.01 / .pi).squareRoot()
+            #expect(abs(radius - 12) < 0.05, "\(direction): \(radius)")
+        }
+    }
+
+    @Test("An isosurface is shaded by its normals")
+    func isosurfaceShading() async throws {
+        let volume = Self.blobs()
+        let camera = Self.camera(volume), size = PixelSize(64, 64)
+        let picture = try await Self.render(Self.scene(volume, camera) { $0.fold = .isosurface; $0.isovalue = 150 }, volume, size: size)
+        let reference = RayReference(volume: volume, camera: camera, size: size)
+        var compared = 0
+        for y in stride(from: 2, to: 64, by: 4) { for x in stride(from: 2, to: 64, by: 4) {
+            let ray = reference.ray(x, y)
+            guard let span = reference.span(ray, nil) else { continue }
+            var hit: Double?
+            for t in stride(from: span.lowerBound, to: span.upperBound, by: 0.02) where reference.value(ray.start + ray.direction * t) >= 150 { hit = t; break }
+            guard let hit else { continue }
+            let light = reference.light(reference.gradient(ray.start + ray.direction * hit), ray.direction, Shading(), knee: 1e-3)
+            // At grazing incidence the place of the hit is uncertain by more than its normal allows.
+            if light.lit < 0.45 { continue }
+            compared += 1
+            #expect(abs(Double(picture[3 * (y * 64 + x)]) - min(1, 0.93 * light.lit + light.gloss) * 255) <= 3, "\(x) \(y)")
+        } }
+        #expect(compared > 20)
+    }
+
+    @Test("A point known in patient millimetres lands on the right pixel", arguments: [Camera.Projection.orthographic, .perspective])
+    func geometry(projection: Camera.Projection) async throws {
+        let point = Point<Patient>(11, -7, 117)
+        let geometry = Self.blobs().geometry
+        let volume = TestVolumes.make(geometry, intercept: -1024) { x, y, z in
+            let d = (geometry.patientFromVoxel * Point(Double(x), Double(y), Double(z))).distance(to: point)
+            return (3000 * exp(-d * d / 4)).rounded()
+        }
+        let size = PixelSize(301, 201)
+        let camera = Camera(position: Point(-60, -110, 160), target: Point(2, 3, 128), up: Vector(0.1, 0, 1), height: 60, projection: projection)
+        let picture = try await Self.render(Self.scene(volume, camera) { $0.fold = .maximum; $0.window = Window(center: 500, width: 3000) }, volume, size: size)
+        var sum = SIMD3<Double>.zero
+        for y in 0..<201 { for x in 0..<301 where picture[y * 301 + x] > 20 { let w = Double(picture[y * 301 + x]); sum += SIMD3(Double(x) * w, Double(y) * w, w) } }
+        let forward = (camera.target - camera.position).normalized!, right = forward.cross(camera.up).normalized!, down = forward.cross(right)
+        let away = point - camera.position, scale = projection == .orthographic ? 1 : camera.position.distance(to: camera.target) / away.dot(forward)
+        let mm = camera.height / 201
+        #expect(abs(sum.x / sum.z - (150 + away.dot(right) * scale / mm)) < 0.5)
+        #expect(abs(sum.y / sum.z - (100 + away.dot(down) * scale / mm)) < 0.5)
+    }
+
+    @Test("Portable, AVX2 and AVX-512 kernels agree within one level", arguments: [Fold.composite, .maximum, .isosurface])
+    func pathsAgree(fold: Fold) async throws {
+        let volume = Self.blobs(), size = PixelSize(90, 77)
+        let scene = Self.scene(volume, Self.camera(volume, projection: .perspective)) {
+            $0.fold = fold; $0.transferFunction = Self.glassy; $0.shading = Shading(); $0.isovalue = 100; $0.window = Window(center: 0, width: 2000)
+        }
+        let expected = try await Self.render(scene, volume, size: size, device: CPUDevice(threads: 1, instructions: InstructionsPortable))
+        for path in paths {
+            let got = try await Self.render(scene, volume, size: size, device: CPUDevice(threads: 2, instructions: path))
+            let far = zip(expected, got).filter { abs(Int($0) - Int($1)) > 1 }.count
+            // A ray that just misses a silhouette on one path may hit it on another.
+            #expect(far <= (fold == .isosurface ? 12 : 0), "\(path)")
+        }
+    }
+
+    @Test("Equal scenes give equal pixels whatever the number of threads")
+    func deterministic() async throws {
+        let volume = Self.blobs(), size = PixelSize(120, 90)
+        let scene = Self.scene(volume, Self.camera(volume, projection: .perspective)) {
+            $0.fold = .composite; $0.transferFunction = Self.glassy; $0.shading = Shading(); $0.accumulation = 3; $0.occlusion = .ambient
+        }
+        let one = try await Self.render(scene, volume, size: size, device: CPUDevice(threads: 1))
+        let four = try await Self.render(scene, volume, size: size, device: CPUDevice(threads: 4))
+        #expect(one == four)
+    }
+
+    @Test("Accumulated passes smooth edges and keep the mean")
+    func accumulation() async throws {
+        let volume = Self.blobs(), size = PixelSize(60, 60)
+        func picture(_ passes: Int) async throws -> [UInt8] {
+            try await Self.render(Self.scene(volume, Self.camera(volume)) { $0.fold = .isosurface; $0.isovalue = 0; $0.accumulation = passes }, volume, size: size)
+        }
+        let one = try await picture(1), many = try await picture(16)
+        let mean = { (p: [UInt8]) in p.reduce(0.0) { $0 + Double($1) } / Double(p.count) }
+        #expect(abs(mean(one) - mean(many)) < 1)
+        // The silhouette of the darkest surface is brighter than this where it is drawn at all, so values between come from averaging.
+        let between = { (p: [UInt8]) in stride(from: 0, to: p.count, by: 3).filter { p[$0] > 3 && p[$0] < 40 }.count }
+        #expect(between(many) > between(one) + 20)
+    }
+
+    @Test("Hidden segments disappear, and only chosen ones remain", arguments: [SegmentLayer.Visibility.hide, .only])
+    func segments(visibility: SegmentLayer.Visibility) async throws {
+        let volume = Self.blobs(), g = volume.geometry, size = PixelSize(60, 60)
+        let labels = (0..<g.voxelCount).map { i -> UInt16 in i % g.columns < 29 ? 1 : 2 }
+        let segmentation = Segmentation(series: "9.9", frameOfReference: "", geometry: g, segments: [
+            .init(number: 3, label: "left", color: [1, 0, 0]), .init(number: 5, label: "right", color: [0, 1, 0])], combinations: [[], [0], [1]], labels: labels)
+        var scene = Self.scene(volume, Self.camera(volume)) { $0.fold = .composite; $0.transferFunction = Self.glassy }
+        scene.segments = [SegmentLayer(series: "9.9", numbers: [3], visibility: visibility)]
+        let picture = try await Self.render(scene, volume, size: size, segmentations: [segmentation])
+        let reference = RayReference(volume: volume, camera: Self.camera(volume), size: size)
+        var outliers = 0
+        for y in stride(from: 0, to: 60, by: 4) { for x in stride(from: 0, to: 60, by: 4) {
+            let expected = reference.composite(x, y, Self.glassy, shading: nil, step: 0.05) { p in
+                ((g.voxelFromPatient * p).x.rounded() < 29) == (visibility == .hide)
+            }
+            for c in 0..<3 where abs(expected[c] * 255 - Double(picture[3 * (y * 60 + x) + c])) > 6 { outliers += 1 }
+        } }
+        // The border of a segment lies between two samples, so a few rays along it differ more.
+        #expect(outliers <= 8)
+    }
+
+    @Test("A tinted segment takes its colour")
+    func tint() async throws {
+        let volume = Self.blobs(), g = volume.geometry, size = PixelSize(40, 40)
+        let segmentation = Segmentation(series: "9.9", frameOfReference: "", geometry: g, segments: [.init(number: 1, label: "all", color: [0, 0, 1])],
+                                        combinations: [[], [0]], labels: Array(repeating: 1, count: g.voxelCount))
+        var scene = Self.scene(volume, Self.camera(volume)) { $0.fold = .composite; $0.transferFunction = Self.glassy }
+        scene.segments = [SegmentLayer(series: "9.9", opacity: 1)]
+        let picture = try await Self.render(scene, volume, size: size, segmentations: [segmentation])
+        let middle = 3 * (20 * 40 + 20)
+        #expect(picture[middle] == 0 && picture[middle + 1] == 0 && picture[middle + 2] > 200)
+    }
+
+    @Test("A second volume glows in its own geometry")
+    func fusion() async throws {
+        let volume = Self.blobs(), size = PixelSize(61, 61)
+        let center = volume.geometry.center
+        let small = VolumeGeometry(columns: 12, rows: 12, slices: 12, origin: center + Vector(3, -14, -14), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (2, 2, 2))!
+        let hot = TestVolumes.make(small, .float32, series: "4.5") { x, y, z in (3...8).contains(x) && (3...8).contains(y) && (3...8).contains(z) ? 10 : 0 }
+        let camera = Self.camera(volume, Vector(0, 1, 0))
+        let empty = TransferFunction([.init(5000, 0, 1, 1, 1), .init(6000, 0.5, 1, 1, 1)])
+        var scene = Self.scene(volume, camera) { $0.fold = .composite; $0.transferFunction = empty }
+        scene.layers = [Layer(volume: VolumeReference(series: "4.5"), window: Window(center: 5, width: 10, function: .linearExact), opacity: 0.9)]
+        let picture = try await Self.render(scene, volume, size: size, layers: [hot])
+        // The block's middle is 3 + 11 mm to the patient's left of the centre and 3 mm above it: right of and above the middle.
+        let mm = 70.0 / 61, x = 30 + Int((14 / mm).rounded()), y = 30 + Int((3 / mm).rounded())
+        #expect(picture[3 * (y * 61 + x)] > 150)
+        #expect(picture[3 * (y * 61 + 10)] == 0)
+        let lit = (0..<61).filter { picture[3 * (y * 61 + $0)] > 100 }
+        #expect(abs(Double(lit.first! + lit.last!) / 2 - Double(x)) <= 1)
+    }
+
+    @Test("Rays along the axes and beside the volume end, and give black")
+    func degenerateRays() async throws {
+        let volume = Self.blobs(sheared: false), size = PixelSize(40, 40)
+        for direction in [Vector<Patient>(1, 0, 0), Vector(0, 1, 0), Vector(0, 0, 1), Vector(0, 0, -1)] {
+            let center = volume.geometry.center + Vector(direction.y, direction.z, direction.x) * 500
+            let camera = Camera(position: center - direction * 100, target: center, up: direction.anyPerpendicular, height: 60)
+            let picture = try await Self.render(Self.scene(volume, camera) { $0.fold = .maximum; $0.window = Window(center: 0, width: 4000) }, volume, size: size)
+            #expect(picture.allSatisfy { $0 == 0 })
+        }
+    }
+
+    @Test("A volume of one slice, row or column is drawn", arguments: [0, 1, 2])
+    func thinVolume(axis: Int) async throws {
+        var n = [20, 20, 20]
+        n[axis] = 1
+        let g = VolumeGeometry(columns: n[0], rows: n[1], slices: n[2], origin: Point(0, 0, 0), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (1, 1, 1))!
+        let volume = TestVolumes.make(g) { _, _, _ in 700 }
+        let directions = [Vector<Patient>(1, 0.1, 0.1), Vector(0.1, 1, 0.1), Vector(0.1, 0.1, 1)]
+        for direction in directions {
+            let camera = Camera(position: g.center - direction * 50, target: g.center, up: Vector(0.3, 0.5, 0.7), height: 30)
+            for fold in [Fold.composite, .maximum] {
+                let picture = try await Self.render(Self.scene(volume, camera) { $0.fold = fold; $0.preset = "bone"; $0.shading = Shading(); $0.window = Window(center: 500, width: 1000) },
+                                                    volume, size: PixelSize(30, 30))
+                #expect(picture[picture.count / 2 + 15 * (fold == .composite ? 3 : 1)] > 30, "\(direction) \(fold)")
+            }
+        }
+    }
+
+    @Test("While a volume loads, what is there is drawn and the picture says it is incomplete")
+    func loading() async throws {
+        let full = Self.blobs(), g = full.geometry
+        var description = full.description
+        description.id = Volume.ID(series: "loading")
+        let volume = Volume(description)!
+        let plane = g.columns * g.rows
+        let renderer = Renderer(device: CPUDevice(threads: 2))
+        let scene = Self.scene(volume, Self.camera(volume)) { $0.fold = .composite; $0.transferFunction = Self.glassy }
+        func draw() async throws -> ([UInt8], Fidelity) {
+            let r = try await renderer.render(RenderRequest(scene: scene, size: PixelSize(50, 50), volume: volume))
+            guard case .rgb(let bytes) = r.raster.pixels else { return ([], []) }
+            return (bytes, r.fidelity)
+        }
+        let empty = try await draw()
+        #expect(empty.0.allSatisfy { $0 == 0 } && empty.1.contains(.volumeIncomplete))
+        for z in 0..<g.slices {
+            (volume.voxels.int16 + z * plane).update(from: full.voxels.int16 + z * plane, count: plane)
+            volume.finishSlice(z, range: full.range!)
+            if z == 20 {
+                let half = try await draw()
+                #expect(half.0.contains { $0 > 30 } && half.1.contains(.volumeIncomplete))
+            }
+        }
+        let complete = try await draw()
+        #expect(!complete.1.contains(.volumeIncomplete))
+        #expect(try await Self.render(scene, full, size: PixelSize(50, 50)) == complete.0)
+    }
+
+    @Test("A cancelled rendering returns without a result")
+    func cancellation() async throws {
+        let volume = Self.blobs()
+        let scene = Self.scene(volume, Self.camera(volume)) { $0.fold = .composite; $0.transferFunction = Self.glassy; $0.shading = Shading(); $0.accumulation = 64 }
+        let cancellation = Cancellation()
+        let renderer = Renderer(device: CPUDevice(threads: 1))
+        async let result = { () -> RenderError? in
+            do throws(RenderError) {
+                _ = try await renderer.render(RenderRequest(scene: scene, size: PixelSize(4000, 4000), volume: volume), cancellation: cancellation)
+                return nil
+            } catch { return error }
+        }()
+        try await Task.sleep(for: .milliseconds(30))
+        cancellation.cancel()
+        #expect(await result == .cancelled)
+    }
+
+    @Test("What cannot be drawn is refused with a reason")
+    func refusals() async throws {
+        let volume = Self.blobs()
+        func refused(_ camera: Camera, crop: Crop? = nil, _ configure: (inout Presentation) -> Void) async -> Bool {
+            do { _ = try await Self.render(Self.scene(volume, camera, crop: crop, configure), volume, size: PixelSize(8, 8)); return false } catch RenderError.invalidScene { return true } catch { return false }
+        }
+        let camera = Self.camera(volume)
+        var flat = camera
+        flat.target = flat.position
+        var tilted = camera
+        tilted.up = camera.target - camera.position
+        #expect(await refused(flat) { $0.fold = .composite })
+        #expect(await refused(tilted) { $0.fold = .composite })
+        #expect(await refused(camera) { $0.fold = .composite; $0.preset = "no such preset" })
+        #expect(await refused(camera) { $0.fold = .composite; $0.transferFunction = TransferFunction([]) })
+        #expect(await refused(camera) { $0.fold = .isosurface })
+        #expect(await refused(camera) { $0.fold = .composite; $0.gradientOpacity = [5, 1] })
+        #expect(await refused(camera) { $0.fold = .composite; $0.accumulation = 1000 })
+        #expect(await refused(camera, crop: Crop(box: .init(center: .init(0, 0, 0), axes: [], halfSize: []))) { $0.fold = .composite })
+    }
+}
