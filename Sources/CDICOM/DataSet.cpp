@@ -116,6 +116,21 @@ uint64_t endOfSequence(Source &source, uint64_t position, uint64_t end, Encoding
     }
 }
 
+/// Items of a sequence of known length must fill it exactly. Their content is parsed when it is asked for.
+void checkItems(Source &source, const Header &header, Encoding encoding) {
+    const uint64_t end = header.value + header.length;
+    uint64_t position = header.value;
+    while (position < end) {
+        const Header item = readHeader(source, position, end, encoding);
+        if (item.tag == tagSequenceEnd) return;
+        if (item.tag != tagItem) throw Failure("malformed", "Sequence (%04X,%04X) holds something other than items.", header.tag >> 16, header.tag & 0xFFFF);
+        if (item.length == undefined) return;   // only its content says where it ends
+        if (item.length > end - item.value)
+            throw Failure("malformed", "An item of sequence (%04X,%04X) is longer than the sequence.", header.tag >> 16, header.tag & 0xFFFF);
+        position = item.value + item.length;
+    }
+}
+
 bool isPixelData(cdicom_tag tag) { return tag == tagPixels || tag == tagFloatPixels || tag == tagDoublePixels; }
 
 /// Parses elements from `position` to `end`, or to the item delimiter. Returns where the next item or element begins.
@@ -158,6 +173,7 @@ uint64_t parseElements(cdicom_dataset &dataset, uint64_t position, uint64_t end,
             }
             position = header.value + header.length;
             if (!stops && !source.require(position)) cut(header.value);
+            if (header.vr[0] == 'S' && header.vr[1] == 'Q') checkItems(source, header, encoding);
         }
         if (!dataset.elements.empty() && dataset.elements.back().tag >= element.tag) isSorted = false;
         dataset.elements.push_back(element);
@@ -209,7 +225,7 @@ void parseObject(cdicom_dataset &dataset) {
     bool hasMeta = true;
     if (source->require(132) && memcmp(source->front() + 128, "DICM", 4) == 0) {
         position = 132;
-    } else if (source->require(8) && read32(source->front(), false) == 0x00000002 && source->front()[4] == 'U' && source->front()[5] == 'L') {
+    } else if (source->require(8) && read16(source->front(), false) == 2 && looksExplicit(source->front())) {
         position = 0;   // file meta information without preamble
     } else if (source->require(12) && read16(source->front(), false) == 8 && read16(source->front() + 2, false) <= 0x0018
                && (looksExplicit(source->front()) || read32(source->front() + 4, false) <= 64)) {

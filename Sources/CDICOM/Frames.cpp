@@ -373,13 +373,15 @@ Bytes cdicom_dataset::encodedFrame(const cdicom_image &image, uint32_t index) {
     const Fragments &found = findFragments(image);
     size_t total = 0;
     for (size_t i = found.firstOfFrame[index]; i < found.firstOfFrame[index + 1]; ++i) total += found.items[i].second;
-    Bytes bytes(total);
+    Bytes bytes(total + endMarkerBytes);
+    bytes.count = total;
     size_t at = 0;
     for (size_t i = found.firstOfFrame[index]; i < found.firstOfFrame[index + 1]; ++i) {
         source->read(found.items[i].first, found.items[i].second, bytes.data() + at);
         at += found.items[i].second;
     }
     if (index < found.frameLengths.size() && found.frameLengths[index] <= total) bytes.count = size_t(found.frameLengths[index]);
+    bytes.data()[bytes.count] = 0xFF, bytes.data()[bytes.count + 1] = 0xD9;
     return bytes;
 }
 
@@ -409,7 +411,7 @@ bool cdicom_decode_frame(cdicom_dataset *dataset, uint32_t index, bool toRGB, vo
             const FrameLayout layout{image.rows, image.columns, image.samples_per_pixel, image.bits_allocated, image.bits_stored,
                                      image.bytes_per_sample, image.is_signed, isYBR, index + 1, allocationLimit(dataset->source->size())};
             const Coding coding = codingOf(dataset->transferSyntax);
-            if (image.bits_allocated == 1 && coding != Coding::deflatedFrames && coding != Coding::encapsulatedNative)
+            if (image.bits_allocated == 1 && (coding == Coding::rle || coding == Coding::jpeg || coding == Coding::jpegLS))
                 throw Failure("unsupported-transfer-syntax", "One-bit pixel data cannot be compressed with transfer syntax %.64s.", dataset->transferSyntax.c_str());
             const Bytes encoded = dataset->encodedFrame(image, index);
             Decoded decoded;

@@ -129,6 +129,10 @@ inline uint64_t read64(const uint8_t *p, bool big) {
     return big ? uint64_t(read32(p, true)) << 32 | read32(p + 4, true) : uint64_t(read32(p + 4, false)) << 32 | read32(p, false);
 }
 
+/// `encodedFrame` puts an end-of-image marker behind the bytes, outside their count: CharLS searches for seconds in a
+/// stream that ends without one.
+constexpr size_t endMarkerBytes = 2;
+
 /// What a codec must deliver.
 struct FrameLayout {
     uint32_t rows, columns, samples;

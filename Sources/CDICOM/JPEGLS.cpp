@@ -14,7 +14,7 @@ void check(charls_jpegls_errc state, const FrameLayout &layout) {
 Decoded decodeJPEGLS(const Bytes &encoded, const FrameLayout &layout, uint8_t *destination) {
     std::unique_ptr<charls_jpegls_decoder, void (*)(const charls_jpegls_decoder *)> decoder(charls_jpegls_decoder_create(), charls_jpegls_decoder_destroy);
     if (!decoder) throw std::bad_alloc();
-    check(charls_jpegls_decoder_set_source_buffer(decoder.get(), encoded.data(), encoded.count), layout);
+    check(charls_jpegls_decoder_set_source_buffer(decoder.get(), encoded.data(), encoded.count + endMarkerBytes), layout);
     check(charls_jpegls_decoder_read_header(decoder.get()), layout);
     charls_frame_info facts;
     check(charls_jpegls_decoder_get_frame_info(decoder.get(), &facts), layout);

@@ -1,11 +1,12 @@
 // RLE Lossless (PS3.5 Annex G): a PackBits segment for each byte plane of each sample, most significant byte first.
 #include "Internal.hpp"
+#include <algorithm>
 
 namespace cdicom {
 
 namespace {
 
-/// Unpacks one segment to every `stride`-th byte. False when it gives too few or is cut.
+/// Unpacks one segment to every `stride`-th byte. False unless it gives `count` bytes exactly.
 template <size_t stride>
 bool unpack(const uint8_t *from, const uint8_t *end, uint8_t *to, size_t count, size_t runtimeStride) {
     const size_t step = stride ? stride : runtimeStride;
@@ -16,7 +17,6 @@ bool unpack(const uint8_t *from, const uint8_t *end, uint8_t *to, size_t count, 
         if (control >= 0) {
             const size_t run = size_t(control) + 1;
             if (run > size_t(end - from)) return false;
-            // Padding beyond the last sample is tolerated, overrunning is not.
             if (run > count - made) return false;
             for (size_t i = 0; i < run; ++i) to[(made + i) * step] = from[i];
             from += run, made += run;
@@ -29,7 +29,8 @@ bool unpack(const uint8_t *from, const uint8_t *end, uint8_t *to, size_t count, 
             made += run;
         }
     }
-    return true;
+    // Segments are padded with zeros; anything else is a picture larger than the header says.
+    return std::all_of(from, end, [](uint8_t byte) { return byte == 0; });
 }
 
 }  // namespace
@@ -51,7 +52,7 @@ void decodeRLE(const Bytes &encoded, const FrameLayout &layout, uint8_t *destina
         const bool isWhole = segments == 2 ? unpack<2>(bytes + begin, bytes + end, to, count, 2)
             : segments == 1 ? unpack<1>(bytes + begin, bytes + end, to, count, 1)
                             : unpack<0>(bytes + begin, bytes + end, to, count, segments);
-        if (!isWhole) throw Failure("decode-failed", "Frame %u: RLE segment %zu is damaged or does not give %zu samples. Resend the object.", layout.frame, segment + 1, count);
+        if (!isWhole) throw Failure("decode-failed", "Frame %u: RLE segment %zu is damaged or does not give exactly %zu samples. Resend the object.", layout.frame, segment + 1, count);
     }
 }
 
