@@ -5,7 +5,9 @@
 #include "dcmtk/dcmdata/dcspchrs.h"
 #include "dcmtk/oflog/oflog.h"
 #include <algorithm>
+#include <cctype>
 #include <charls/charls.h>
+#include <iconv.h>
 #include <openjpeg.h>
 
 namespace cdicom {
@@ -26,10 +28,60 @@ void dictionaryVR(cdicom_tag tag, char vr[2]) {
     dcmDataDict.rdunlock();
 }
 
+namespace {
+
+/// Japanese text with code extensions (PS3.3 C.12.1.1.2, PS3.5 6.1.2.5), which DCMTK cannot convert with the C library's
+/// iconv: the escape sequences are turned into EUC-JP, which iconv knows.
+std::string japaneseToUTF8(const char *text, size_t count, bool isPersonName) {
+    enum class Set { ascii, kanji, supplement } set = Set::ascii;
+    std::string extended;
+    for (size_t i = 0; i < count;) {
+        const uint8_t byte = uint8_t(text[i]);
+        auto escape = [&](const char *sequence) { return count - i > strlen(sequence) && !memcmp(text + i + 1, sequence, strlen(sequence)); };
+        if (byte == 0x1B) {
+            if (escape("$B") || escape("$@")) set = Set::kanji, i += 3;
+            else if (escape("$(D")) set = Set::supplement, i += 4;
+            else if (escape("(B") || escape("(J")) set = Set::ascii, i += 3;
+            else if (escape(")I")) i += 3;   // half-width katakana in the upper half, which needs no state
+            else i += 1;
+        } else if (set != Set::ascii && byte >= 0x21 && byte <= 0x7E && i + 1 < count) {
+            if (set == Set::supplement) extended += char(0x8F);
+            extended += char(byte | 0x80);
+            extended += char(uint8_t(text[i + 1]) | 0x80);
+            i += 2;
+        } else {
+            // Delimiters and line ends return to the initial set (PS3.5 6.1.2.5.3).
+            if (byte == '\\' || byte == '\r' || byte == '\n' || byte == '\t' || (isPersonName && (byte == '^' || byte == '='))) set = Set::ascii;
+            if (byte >= 0xA1 && byte <= 0xDF) extended += char(0x8E);
+            if (byte < 0x80 || (byte >= 0xA1 && byte <= 0xDF)) extended += char(byte);
+            ++i;
+        }
+    }
+    const iconv_t converter = iconv_open("UTF-8", "EUC-JP");
+    if (converter == iconv_t(-1)) return std::string(text, count);
+    std::string converted(extended.size() * 3 + 3, 0);
+    char *from = extended.data(), *to = converted.data();
+    size_t left = extended.size(), room = converted.size();
+    while (left > 0 && room >= 3) {
+        if (iconv(converter, &from, &left, &to, &room) != size_t(-1)) break;
+        if (room < 3) break;
+        memcpy(to, "\xEF\xBF\xBD", 3);   // a character that does not exist
+        to += 3, room -= 3, ++from, --left;
+    }
+    iconv_close(converter);
+    converted.resize(size_t(to - converted.data()));
+    return converted;
+}
+
+}  // namespace
+
 std::string toUTF8(const char *text, size_t count, const std::string &characterSet, bool isPersonName) {
     const bool isPlain = std::all_of(text, text + count, [](char c) { return uint8_t(c) < 0x80 && c != 0x1B; });
     // Shift JIS and its kin give two ASCII codes another meaning; no other repertoire touches the plain letters.
     if (isPlain || characterSet == "ISO_IR 192") return std::string(text, count);
+    for (const char *japanese : {"IR 87", "IR 159", "IR 13"})
+        if (const size_t at = characterSet.find(japanese); at != std::string::npos && !isdigit(uint8_t(characterSet.c_str()[at + strlen(japanese)])))
+            return japaneseToUTF8(text, count, isPersonName);
     // Setting up a converter costs far more than using it.
     thread_local std::string preparedFor;
     thread_local std::unique_ptr<DcmSpecificCharacterSet> converter;

@@ -64,6 +64,25 @@ template <class Sample> void store(const opj_image_t &image, const FrameLayout &
     }
 }
 
+/// OpenJPEG sets up every tile of the header before it reads the first one, several kilobytes each. A real tile has a
+/// header of 14 bytes at least, so a stream cannot hold more than its length allows.
+void checkTiles(const Bytes &encoded, const FrameLayout &layout) {
+    constexpr size_t sizeSegment = 38;   // SIZ up to and with YTOsiz (ISO/IEC 15444-1 A.5.1)
+    constexpr uint64_t bytesPerTile = 8192;
+    const uint8_t *begin = encoded.data(), *end = begin + encoded.count;
+    static const uint8_t marker[4] = {0xFF, 0x4F, 0xFF, 0x51};
+    // OpenJPEG reads the first codestream, wherever boxes put it.
+    const uint8_t *at = std::search(begin, end, marker, marker + 4);
+    if (size_t(end - at) < 4 + sizeSegment) return;   // OpenJPEG says what is wrong with it
+    auto word = [at](size_t offset) { return uint64_t(read32(at + 4 + offset, true)); };
+    const uint64_t right = word(4), bottom = word(8), tileWidth = word(20), tileHeight = word(24), left = word(28), top = word(32);
+    if (!tileWidth || !tileHeight || right <= left || bottom <= top) return;
+    const uint64_t across = (right - left + tileWidth - 1) / tileWidth, down = (bottom - top + tileHeight - 1) / tileHeight;
+    if (across > 65535 || down > 65535 || across * down > encoded.count / 14 || across * down * bytesPerTile > layout.limit)
+        throw Failure("decode-failed", "Frame %u: JPEG 2000: the header states %llu × %llu tiles, which the stream cannot hold. It is damaged; resend the object.", layout.frame,
+                      (unsigned long long)across, (unsigned long long)down);
+}
+
 }  // namespace
 
 Decoded decodeJPEG2000(const Bytes &encoded, const FrameLayout &layout, uint8_t *destination) {
@@ -72,6 +91,7 @@ Decoded decodeJPEG2000(const Bytes &encoded, const FrameLayout &layout, uint8_t 
     if (encoded.count < 12) fail("the stream is empty or cut");
     const bool isBoxed = !memcmp(encoded.data(), boxes, 8);
     if (!isBoxed && !(encoded.data()[0] == 0xFF && encoded.data()[1] == 0x4F)) fail("there is no start of codestream");
+    checkTiles(encoded, layout);
     Cursor cursor{encoded.data(), encoded.count, 0};
     Messages messages;
     std::unique_ptr<opj_codec_t, void (*)(opj_codec_t *)> codec(opj_create_decompress(isBoxed ? OPJ_CODEC_JP2 : OPJ_CODEC_J2K), opj_destroy_codec);

@@ -71,7 +71,12 @@ public final class DataSet {
         // LT, ST, UT and UR are one value, whatever backslashes they hold, and keep leading spaces (PS3.5 6.2).
         let isSingle = representation == "LT" || representation == "ST" || representation == "UT" || representation == "UR"
         let values = isSingle ? [bytes[...]] : bytes.split(separator: UInt8(ascii: "\\"), omittingEmptySubsequences: false)
-        let trimmed = values.map { String(decoding: trim($0, leading: !isSingle), as: UTF8.self) }
+        let trimmed = values.map { value in
+            var rest = trim(value, leading: !isSingle)
+            // Groups that a name leaves empty at its end (PS3.5 6.2.1.1).
+            while representation == "PN", rest.last == UInt8(ascii: "=") { rest.removeLast() }
+            return String(decoding: rest, as: UTF8.self)
+        }
         return trimmed == [""] ? [] : trimmed
     }
 
