@@ -38,7 +38,7 @@ struct RunningServer: Sendable {
 
         let linePort = try freePort()
         let log = folder.appending(path: "log")
-        FileManager.default.createFile(atPath: log.path, contents: nil)
+        try Data().write(to: log)
         let process = Process()
         process.executableURL = URL(filePath: executable)
         process.arguments = ["serve", "--data", data.path, "--port", "0", "--origin", "http://127.0.0.1:\(linePort)"]
