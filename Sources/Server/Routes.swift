@@ -1,7 +1,9 @@
 import Foundation
 import HTTPTypes
 import Hummingbird
+import Imaging
 import NIOCore
+import NIOFoundationCompat
 import Streaming
 
 /// An answer that is an error: `{"code", "message"}` with the status of the one table below.
@@ -94,6 +96,11 @@ func makeRouter(_ configuration: ServerConfiguration, _ services: StreamServices
     guarded.get("/metrics") { _, _ in
         Response(status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8", .cacheControl: "no-store"],
                  body: .init(byteBuffer: ByteBuffer(string: await metrics())))
+    }
+    guarded.get("/api/presets") { _, _ -> Response in
+        // So that a client can move the points of a preset and send them as the scene's transfer function.
+        Response(status: .ok, headers: [.contentType: "application/json", .cacheControl: "no-cache"],
+                 body: .init(byteBuffer: ByteBuffer(data: try JSONEncoder().encode(TransferFunction.presets))))
     }
     guarded.get("/api/series") { _, _ -> Response in
         do throws(StreamError) { return json(try await services.library.list()) } catch { throw ErrorResponse(error: error) }

@@ -74,7 +74,7 @@ actor Session {
         lostSince = nil
         pings = [:]
         let token = SessionToken(purpose: .resume, session: id, expires: TokenSigner.now + 86_400)
-        say(.ready(resume: services.signer.text(token), grace: SessionRegistry.grace, panes: viewer.revisions))
+        say(.ready(resume: services.signer.text(token), grace: SessionRegistry.grace, panes: viewer.revisions, device: services.renderer.device.name))
         process(.connected(formats: formats))
         heartbeat?.cancel()
         let number = generation

@@ -1,7 +1,8 @@
 /// What the server says in text: one JSON object per WebSocket text message.
 public enum ServerMessage: Sendable, Equatable {
     /// `panes` tells which revision of each pane the server holds; a resuming client sends what differs.
-    case ready(resume: String, grace: Double, panes: [Int: UInt32])
+    /// `device` names the machine that renders, for people.
+    case ready(resume: String, grace: Double, panes: [Int: UInt32], device: String)
     case progress(series: String, index: Int, time: Int, loaded: Int, total: Int, state: LoadState)
     case answer(id: Int, result: JSON)
     case error(StreamError, pane: Int?, revision: UInt32?, id: Int?)
@@ -10,8 +11,8 @@ public enum ServerMessage: Sendable, Equatable {
 
     public var json: JSON {
         switch self {
-        case .ready(let resume, let grace, let panes):
-            ["type": "ready", "resume": .string(resume), "grace": .number(grace), "limits": StreamLimits.json,
+        case .ready(let resume, let grace, let panes, let device):
+            ["type": "ready", "device": .string(device), "resume": .string(resume), "grace": .number(grace), "limits": StreamLimits.json,
              "panes": .object(Dictionary(uniqueKeysWithValues: panes.map { (String($0), .number(Double($1))) }))]
         case .progress(let series, let index, let time, let loaded, let total, let state):
             ["type": "progress", "series": .string(series), "index": .number(Double(index)), "time": .number(Double(time)),

@@ -238,7 +238,7 @@ class PaneController {
     if (!part) return;
     const parts = [PASSES[part.pass] ?? "", stream.isExact ? "lossless" : "lossy", formatBytes(stream.pictureBytes)];
     parts.push(`${formatTime(part.latency ?? part.rendering + part.encoding)} ms`);
-    if (connection.server.device) parts.push(connection.server.device);
+    if (connection.server.device) parts.push(connection.server.device.split(",")[0]);
     text.state.textContent = parts.join(" · ");
     this.root.dataset.exact = stream.isExact;
   }
@@ -732,7 +732,10 @@ async function loadList() {
 }
 
 async function loadPresets() {
-  try { presets = await (await fetch("/api/presets")).json(); } catch { /* the window tool turns the volume instead */ }
+  try {
+    const response = await fetch("/api/presets");
+    if (response.ok) presets = await response.json();
+  } catch { /* the window tool turns the volume instead */ }
 }
 
 function seriesButtons(series) {
