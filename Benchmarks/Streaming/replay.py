@@ -138,7 +138,7 @@ async def replay_gesture(options):
         link = await client.query("link")
         report = {**screen.figures(times, begin, end), "releaseToFull": round(1000 * (full - end)), "releaseToLossless": round(1000 * (exact - end)),
                   "bytesMoving": bytes_moving, "bytesInAll": bytes_all, "discarded": client.discarded,
-                  "nextDragDuringRefinement": quantiles(answers), "problems": client.problems, "link": link,
+                  "nextDragDuringRefinement": quantiles(answers), "problems": client.problems, "serverFigures": link,
                   "clientCPUSeconds": round(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), 2)}
     keep(options, screen, picture)
     return report
