@@ -22,6 +22,8 @@ let dcmtk: [LinkerSetting] = ["dcmtls", "dcmnet", "dcmjpeg", "dcmjpls", "ijg8", 
 func product(_ name: String, _ package: String) -> Target.Dependency { .product(name: name, package: package) }
 
 var products: [Product] = [
+    // Scenes to pictures, without decoding and archives: for benchmarks and embedding.
+    .library(name: "TomosRendering", targets: ["Geometry", "Imaging", "Compute", "ComputeCPU", "Rendering"]),
     .library(name: "TomosCore", targets: ["Geometry", "Imaging", "Caching", "Phantoms", "FrameCoding", "DICOM", "Compute", "ComputeCPU", "Rendering", "Archive", "Streaming", "Tomography"]),
 ]
 

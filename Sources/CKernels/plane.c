@@ -222,14 +222,20 @@ static void colorRow(const PlaneWork *w, int x0, int x1, int y) {
 #include "plane_body.h"
 #endif
 
-void planeTile(const PlaneWork *work, int x0, int y0, int x1, int y1, Instructions instructions) {
+void planeTile(const PlaneWork *work, int x0, int y0, int x1, int y1, float *scratch, Instructions instructions) {
     if (work->parameters.format == VOXELS_RGBA8) {
         for (int y = y0; y < y1; y++) colorRow(work, x0, x1, y);
         return;
     }
 #if defined(__x86_64__)
-    if (instructions == InstructionsAVX512) { tileAVX512(work, x0, y0, x1, y1); return; }
-    if (instructions == InstructionsAVX2) { tileAVX2(work, x0, y0, x1, y1); return; }
+    if (instructions == InstructionsAVX512) {
+        if (work->aligned) alignedAVX512(work, x0, y0, x1, y1, scratch); else tileAVX512(work, x0, y0, x1, y1);
+        return;
+    }
+    if (instructions == InstructionsAVX2) {
+        if (work->aligned) alignedAVX2(work, x0, y0, x1, y1, scratch); else tileAVX2(work, x0, y0, x1, y1);
+        return;
+    }
 #endif
-    tilePortable(work, x0, y0, x1, y1);
+    if (work->aligned) alignedPortable(work, x0, y0, x1, y1, scratch); else tilePortable(work, x0, y0, x1, y1);
 }

@@ -149,4 +149,5 @@ TARGET static void NAME(tile)(const PlaneWork *w, int x0, int y0, int x1, int y1
         }
     }
 }
+#include "plane_aligned_body.h"
 #include "vector_end.h"

@@ -10,12 +10,16 @@ extension CPUDevice {
         let size = march.size, instructions = instructions
         // About 16 k samples a tile: a fraction of a millisecond. Widths are multiples of the kernels' runs, and do not depend
         // on the number of threads.
-        let width = min(size.width, 4 * Int(PLANE_RUN))
-        let height = max(1, min(16, 16_384 / max(1, width * march.samples)))
+        let width = min(size.width, Int(PLANE_TILE_WIDTH))
+        // Separable tiles keep lines from row to row, so that higher ones waste less.
+        let height = work.aligned == nil ? max(1, min(16, 16_384 / (width * march.samples))) : max(8, min(64, 131_072 / (width * march.samples)))
         let across = (size.width + width - 1) / width, down = (size.height + height - 1) / height
-        return WorkerPool.Phase(tiles: across * down) { tile, _ in
+        return WorkerPool.Phase(tiles: across * down) { tile, worker in
             let x = tile % across * width, y = tile / across * height
-            work.withKernelParameters { planeTile($0, Int32(x), Int32(y), Int32(min(x + width, size.width)), Int32(min(y + height, size.height)), instructions) }
+            let scratch = work.aligned.map { worker.scratch(4 * $0.scratch).assumingMemoryBound(to: Float.self) }
+            work.withKernelParameters {
+                planeTile($0, Int32(x), Int32(y), Int32(min(x + width, size.width)), Int32(min(y + height, size.height)), scratch, instructions)
+            }
         }
     }
 }
@@ -26,6 +30,8 @@ private final class MarchWork: @unchecked Sendable {
     private let owners: [AnyObject]
     private let lines: [Double]
     private let loaded: [UInt8]
+    /// Set for planes along the axes of the volume.
+    let aligned: AlignedTables?
 
     init(_ march: March, _ job: Job) throws(ComputeError) {
         let target = try job.memory(march.target, bytes: 4 * march.size.count)
@@ -86,6 +92,11 @@ private final class MarchWork: @unchecked Sendable {
         plane.colors = target.bytes
         self.owners = owners
         self.loaded = loaded
+        var seen = march
+        seen.fold = fold
+        let isSeparable = loaded.isEmpty && (p.format == VOXELS_INT16 || p.format == VOXELS_FLOAT32)
+        aligned = isSeparable ? AlignedTables(seen, geometry: geometry) : nil
+        plane.aligned = aligned.map { UnsafePointer($0.kernel) }
     }
 
     func withKernelParameters(_ body: (UnsafePointer<PlaneWork>) -> Void) {

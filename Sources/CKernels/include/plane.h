@@ -3,6 +3,33 @@
 #include "parameters.h"
 #include "instructions.h"
 
+/// Planes and slabs along the volume's axes: interpolation is separable, and every axis has a table. Axis 0 runs along the rows
+/// of the picture, 1 down its columns, 2 along the normal.
+typedef struct {
+    int taps;                       // 1, 2 or 4 neighbours along every axis
+    int64_t stride[3];              // in voxels
+    int size[3];
+    int columnFirst, columnEnd;     // columns of the picture in the volume
+    int rowFirst, rowEnd;
+    int paddedWidth;                // row length of columnIndex and columnWeight: width and a vector more
+    const int32_t *columnIndex;     // per column: first neighbour, may be -1; the others follow
+    const float *columnWeight;      // taps × paddedWidth
+    int isUnit;                     // neighbouring columns have neighbouring voxels, ascending
+    int longestLine;                // voxels under the widest tile
+    const int32_t *rowIndex;        // taps × height, in the volume
+    const float *rowWeight;         // taps × height
+    int lines;                      // samples along the normal; one for a mean, whose weights hold the fold
+    const int32_t *depthStart;      // lines + 1: where each sample's neighbours start
+    const int32_t *depthIndex;
+    const float *depthWeight;
+    int ahead;                      // voxel rows ahead (signed) to prefetch when lines are strided
+} PlaneAligned;
+
+/// Widest tile of `planeTile` with `aligned`, and samples kept at once. Scratch memory: `longestLine` + 128 floats for voxels and
+/// 4 × PLANE_LINES × (PLANE_TILE_WIDTH + 16) for resampled lines.
+#define PLANE_TILE_WIDTH 128
+#define PLANE_LINES 32
+
 /// Positions in voxels, in double: the kernels split them into a whole voxel and a small rest, so that precision does not
 /// depend on the size of the volume.
 typedef struct {
@@ -12,6 +39,7 @@ typedef struct {
     double origin[3], right[3], down[3], step[3];
     /// Curves: for every row of the picture nine numbers, origin, right and step; NULL: the affine above.
     const double *lines;
+    const PlaneAligned *aligned;    // instead of the affine; NULL: the general path
     /// Prefetch two rows ahead: worth it when neighbouring pixels lie in different cache lines.
     int prefetch;
     float *values;                  // width × height, or
@@ -22,4 +50,5 @@ typedef struct {
 #define PLANE_RUN 32
 
 /// Computes columns x0 ..< x1 and rows y0 ..< y1. All paths give the same bits.
-void planeTile(const PlaneWork *work, int x0, int y0, int x1, int y1, Instructions instructions);
+/// `scratch`, aligned to 64 bytes, is needed with `aligned` only.
+void planeTile(const PlaneWork *work, int x0, int y0, int x1, int y1, float *scratch, Instructions instructions);

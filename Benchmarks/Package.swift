@@ -1,0 +1,11 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let package = Package(
+    name: "tomos-benchmarks",
+    dependencies: [.package(name: "tomos", path: "..")],
+    targets: [
+        .executableTarget(name: "KernelBench", dependencies: [.product(name: "TomosRendering", package: "tomos")]),
+    ],
+    swiftLanguageModes: [.v6]
+)

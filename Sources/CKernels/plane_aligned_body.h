@@ -1,0 +1,177 @@
+// Planes and slabs along the axes of the volume, for one instruction set; included by plane.c behind plane_body.h's vectors.
+// Interpolation is separable here: voxel rows are combined along the normal, resampled along the picture's rows, kept, and
+// combined down its columns. Every step is elementwise, so that all vector widths give the same bits.
+
+typedef int16_t NAME(S) __attribute__((ext_vector_type(LANES)));
+typedef int64_t NAME(L) __attribute__((ext_vector_type(LANES)));
+typedef float NAME(FF) __attribute__((ext_vector_type(2 * LANES)));
+
+INLINE F NAME(contiguous)(const void *voxels, int format, int64_t i) {
+    if (format == VOXELS_INT16) {
+        NAME(S) s;
+        __builtin_memcpy(&s, (const int16_t *)voxels + i, sizeof s);
+        return __builtin_convertvector(s, F);
+    }
+    F v;
+    __builtin_memcpy(&v, (const float *)voxels + i, sizeof v);
+    return v;
+}
+
+/// Voxels first ... first + count - 1 along the line axis, weighted along the normal. `line` has room for whole vectors.
+INLINE void NAME(combine)(const PlaneWork *w, int format, int64_t row, int first, int count, int k, float *line) {
+    const PlaneAligned *a = w->aligned;
+    const int from = a->depthStart[k], to = a->depthStart[k + 1];
+    const int64_t base = row + (int64_t)first * a->stride[0];
+    if (a->stride[0] == 1) {
+        int x = 0;
+        // A whole cache line of each slice at a time: slices often fall into the same cache sets.
+        for (; x + 4 * LANES <= count; x += 4 * LANES) {
+            F sum[4] = { (F)0.0f, (F)0.0f, (F)0.0f, (F)0.0f };
+            for (int t = from; t < to; t++) {
+                const int64_t i = base + x + a->depthIndex[t] * a->stride[2];
+                const float weight = a->depthWeight[t];
+                for (int q = 0; q < 4; q++) sum[q] += NAME(contiguous)(w->voxels, format, i + q * LANES) * weight;
+            }
+            __builtin_memcpy(line + x, sum, sizeof sum);
+        }
+        for (; x < count; x += LANES) {
+            F sum = (F)0.0f;
+            for (int t = from; t < to; t++)
+                sum += NAME(contiguous)(w->voxels, format, base + x + a->depthIndex[t] * a->stride[2]) * a->depthWeight[t];
+            __builtin_memcpy(line + x, &sum, sizeof sum);
+        }
+        return;
+    }
+    const int64_t ahead = a->ahead * a->stride[1];
+    for (int x = 0; x < count; x += LANES) {
+        F sum = (F)0.0f;
+        for (int t = from; t < to; t++) {
+            F v;
+            for (int l = 0; l < LANES; l++) {
+                const int64_t i = base + (int64_t)(x + l < count ? x + l : count - 1) * a->stride[0] + a->depthIndex[t] * a->stride[2];
+                if (format == VOXELS_INT16) {
+                    if (t == from) __builtin_prefetch((const int16_t *)w->voxels + i + ahead);
+                    v[l] = (float)((const int16_t *)w->voxels)[i];
+                } else {
+                    if (t == from) __builtin_prefetch((const float *)w->voxels + i + ahead);
+                    v[l] = ((const float *)w->voxels)[i];
+                }
+            }
+            sum += v * a->depthWeight[t];
+        }
+        __builtin_memcpy(line + x, &sum, sizeof sum);
+    }
+}
+
+/// Columns x0 ..< x1 of the picture from a line of voxels that starts at `first`.
+INLINE void NAME(resample)(const PlaneAligned *a, const float *line, int first, int x0, int x1, int width, float *out) {
+    const int taps = a->taps;
+    const float *weights = a->columnWeight;
+    for (int x = x0; x < x1; x += LANES) {
+        F sum = (F)0.0f;
+        if (a->isUnit) {
+            const float *p = line + (a->columnIndex[x] - first);
+            for (int t = 0; t < taps; t++) {
+                F v, weight;
+                __builtin_memcpy(&v, p + t, sizeof v);
+                __builtin_memcpy(&weight, weights + (size_t)t * (size_t)width + x, sizeof weight);
+                sum += v * weight;
+            }
+        } else {
+            for (int t = 0; t < taps; t += 2) {
+                // Two neighbours with one 64-bit load.
+                NAME(L) pairs;
+                for (int l = 0; l < LANES; l++) __builtin_memcpy((char *)&pairs + 8 * l, line + (a->columnIndex[x + l] - first) + t, 8);
+                NAME(FF) both = __builtin_bit_cast(NAME(FF), pairs);
+                F weight;
+                __builtin_memcpy(&weight, weights + (size_t)t * (size_t)width + x, sizeof weight);
+                sum += both.even * weight;
+                if (t + 1 < taps) {
+                    __builtin_memcpy(&weight, weights + (size_t)(t + 1) * (size_t)width + x, sizeof weight);
+                    sum += both.odd * weight;
+                }
+            }
+        }
+        __builtin_memcpy(out + (x - x0), &sum, sizeof sum);
+    }
+}
+
+INLINE void NAME(alignedTile)(const PlaneWork *w, int x0, int y0, int x1, int y1, float *scratch, int format, int fold) {
+    const MarchParameters *m = &w->parameters;
+    const PlaneAligned *a = w->aligned;
+    const int padded = a->paddedWidth, taps = a->taps;
+    // Columns and rows of the tile that lie in the volume.
+    const int c0 = x0 > a->columnFirst ? x0 : a->columnFirst, c1 = x1 < a->columnEnd ? x1 : a->columnEnd;
+    const int columns = c1 - c0, pitch = (columns + 15) & ~15;
+    for (int y = y0; y < y1; y++) {
+        float *out = w->values + (size_t)y * (size_t)m->width;
+        const int outside = columns <= 0 || y < a->rowFirst || y >= a->rowEnd;
+        for (int x = x0; x < (outside ? x1 : c0); x++) out[x] = m->background;
+        if (!outside) for (int x = c1; x < x1; x++) out[x] = m->background;
+    }
+    const int r0 = y0 > a->rowFirst ? y0 : a->rowFirst, r1 = y1 < a->rowEnd ? y1 : a->rowEnd;
+    if (columns <= 0 || r0 >= r1) return;
+    // The voxels under these columns; a line may reach past the edges of the volume, where they are repeated.
+    int low = a->columnIndex[c0], high = a->columnIndex[c1 - 1];
+    if (low > high) { int t = low; low = high; high = t; }
+    high += taps - 1;
+    const int first = low < 0 ? 0 : low, last = high > a->size[0] - 1 ? a->size[0] - 1 : high;
+    float *line = scratch + 32;                                          // voxels of one line
+    float *lines = line + a->longestLine + 64;                           // resampled: slot, sample, column
+    for (int k0 = 0; k0 < a->lines; k0 += PLANE_LINES) {
+        const int count = a->lines - k0 < PLANE_LINES ? a->lines - k0 : PLANE_LINES;
+        int slots[4] = { -1, -1, -1, -1 };                               // voxel row in each slot
+        for (int y = r0; y < r1; y++) {
+            const float *source[4];
+            int used[4] = { 0, 0, 0, 0 };
+            for (int t = 0; t < taps; t++)
+                for (int q = 0; q < taps; q++) used[q] |= slots[q] == a->rowIndex[(size_t)t * (size_t)m->height + (size_t)y];
+            for (int t = 0; t < taps; t++) {
+                const int row = a->rowIndex[(size_t)t * (size_t)m->height + (size_t)y];
+                int s = 0, here = 0;
+                for (int q = 0; q < taps; q++) if (slots[q] == row) { s = q; here = 1; }
+                if (!here) {
+                    // A slot that no tap of this row uses.
+                    for (s = 0; used[s]; s++) {}
+                    used[s] = 1; slots[s] = row;
+                    float *target = lines + (size_t)s * PLANE_LINES * (size_t)pitch;
+                    for (int k = 0; k < count; k++) {
+                        float *voxels = line + (first - low);
+                        NAME(combine)(w, format, (int64_t)row * a->stride[1], first, last - first + 1, k0 + k, voxels);
+                        for (int x = low; x < first; x++) line[x - low] = voxels[0];
+                        for (int x = last + 1; x <= high; x++) line[x - low] = voxels[last - first];
+                        NAME(resample)(a, line, low, c0, c1, padded, target + (size_t)k * (size_t)pitch);
+                    }
+                }
+                source[t] = lines + (size_t)s * PLANE_LINES * (size_t)pitch;
+            }
+            float *out = w->values + (size_t)y * (size_t)m->width + (size_t)c0;
+            for (int x = 0; x < columns; x += LANES) {
+                F best = (F)(fold == FOLD_MAXIMUM ? -INFINITY : INFINITY);
+                if (k0 > 0) for (int l = 0; l < LANES && x + l < columns; l++) best[l] = out[x + l];
+                for (int k = 0; k < count; k++) {
+                    F sum = (F)0.0f;
+                    for (int t = 0; t < taps; t++) {
+                        F v;
+                        __builtin_memcpy(&v, source[t] + (size_t)k * (size_t)pitch + x, sizeof v);
+                        sum += v * a->rowWeight[(size_t)t * (size_t)m->height + (size_t)y];
+                    }
+                    best = fold == FOLD_MEAN ? sum : fold == FOLD_MAXIMUM ? larger(best, sum) : smaller(best, sum);
+                }
+                if (k0 + count == a->lines) best = best * m->slope + m->intercept;
+                if (x + LANES <= columns) __builtin_memcpy(out + x, &best, sizeof best);
+                else for (int l = 0; x + l < columns; l++) out[x + l] = best[l];
+            }
+        }
+    }
+}
+
+TARGET static void NAME(aligned)(const PlaneWork *w, int x0, int y0, int x1, int y1, float *scratch) {
+#define FOLDS(format) \
+    switch (w->parameters.fold) { \
+    case FOLD_MAXIMUM: NAME(alignedTile)(w, x0, y0, x1, y1, scratch, format, FOLD_MAXIMUM); break; \
+    case FOLD_MINIMUM: NAME(alignedTile)(w, x0, y0, x1, y1, scratch, format, FOLD_MINIMUM); break; \
+    default: NAME(alignedTile)(w, x0, y0, x1, y1, scratch, format, FOLD_MEAN); }
+    if (w->parameters.format == VOXELS_INT16) FOLDS(VOXELS_INT16) else FOLDS(VOXELS_FLOAT32)
+#undef FOLDS
+}
