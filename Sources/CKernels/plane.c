@@ -207,19 +207,20 @@ static void colorRow(const PlaneWork *w, int x0, int x1, int y) {
 
 #define LANES 4
 #define NAME(x) x##Portable
-#define TARGET
 #include "plane_body.h"
 
 #if defined(__x86_64__)
 #define LANES 8
 #define NAME(x) x##AVX2
-#define TARGET __attribute__((target("avx2,fma")))
+#pragma clang attribute push(__attribute__((target(AVX2))), apply_to = function)
 #include "plane_body.h"
+#pragma clang attribute pop
 
 #define LANES 16
 #define NAME(x) x##AVX512
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-256-bit")))
+#pragma clang attribute push(__attribute__((target(AVX512))), apply_to = function)
 #include "plane_body.h"
+#pragma clang attribute pop
 #endif
 
 void planeTile(const PlaneWork *work, int x0, int y0, int x1, int y1, float *scratch, Instructions instructions) {

@@ -26,13 +26,19 @@ INLINE void NAME(combine)(const PlaneWork *w, int format, int64_t row, int first
         int x = 0;
         // A whole cache line of each slice at a time: slices often fall into the same cache sets.
         for (; x + 4 * LANES <= count; x += 4 * LANES) {
-            F sum[4] = { (F)0.0f, (F)0.0f, (F)0.0f, (F)0.0f };
+            F sum0 = (F)0.0f, sum1 = sum0, sum2 = sum0, sum3 = sum0;
             for (int t = from; t < to; t++) {
                 const int64_t i = base + x + a->depthIndex[t] * a->stride[2];
                 const float weight = a->depthWeight[t];
-                for (int q = 0; q < 4; q++) sum[q] += NAME(contiguous)(w->voxels, format, i + q * LANES) * weight;
+                sum0 += NAME(contiguous)(w->voxels, format, i) * weight;
+                sum1 += NAME(contiguous)(w->voxels, format, i + LANES) * weight;
+                sum2 += NAME(contiguous)(w->voxels, format, i + 2 * LANES) * weight;
+                sum3 += NAME(contiguous)(w->voxels, format, i + 3 * LANES) * weight;
             }
-            __builtin_memcpy(line + x, sum, sizeof sum);
+            __builtin_memcpy(line + x, &sum0, sizeof sum0);
+            __builtin_memcpy(line + x + LANES, &sum1, sizeof sum1);
+            __builtin_memcpy(line + x + 2 * LANES, &sum2, sizeof sum2);
+            __builtin_memcpy(line + x + 3 * LANES, &sum3, sizeof sum3);
         }
         for (; x < count; x += LANES) {
             F sum = (F)0.0f;
@@ -42,21 +48,29 @@ INLINE void NAME(combine)(const PlaneWork *w, int format, int64_t row, int first
         }
         return;
     }
-    const int64_t ahead = a->ahead * a->stride[1];
+    // Lines across the rows of memory: every voxel lies in another cache line, so the line after next is fetched meanwhile.
+    const int bytes = format == VOXELS_INT16 ? 2 : 4;
+    const char *here = (const char *)w->voxels + (base + a->depthIndex[from] * a->stride[2]) * bytes;
+    const int64_t across = a->stride[0] * bytes, ahead = a->ahead * a->stride[1] * bytes;
+    const int paired = format == VOXELS_INT16 && a->stride[2] == 1 && to == from + 2 && a->depthIndex[from + 1] == a->depthIndex[from] + 1;
     for (int x = 0; x < count; x += LANES) {
+        const char *p = here + (int64_t)x * across;
+        const int64_t reach = count - x < LANES ? count - x - 1 : LANES - 1;
+        for (int l = 0; l < LANES; l++) __builtin_prefetch(p + (l < reach ? l : reach) * across + ahead);
         F sum = (F)0.0f;
-        for (int t = from; t < to; t++) {
+        if (paired) {
+            I g;
+            for (int l = 0; l < LANES; l++) { int32_t t; __builtin_memcpy(&t, p + (l < reach ? l : reach) * across, 4); g[l] = t; }
+            sum += toFloat((g << 16) >> 16) * a->depthWeight[from];
+            sum += toFloat(g >> 16) * a->depthWeight[from + 1];
+        } else for (int t = from; t < to; t++) {
+            const char *q = p + (int64_t)(a->depthIndex[t] - a->depthIndex[from]) * a->stride[2] * bytes;
             F v;
-            for (int l = 0; l < LANES; l++) {
-                const int64_t i = base + (int64_t)(x + l < count ? x + l : count - 1) * a->stride[0] + a->depthIndex[t] * a->stride[2];
-                if (format == VOXELS_INT16) {
-                    if (t == from) __builtin_prefetch((const int16_t *)w->voxels + i + ahead);
-                    v[l] = (float)((const int16_t *)w->voxels)[i];
-                } else {
-                    if (t == from) __builtin_prefetch((const float *)w->voxels + i + ahead);
-                    v[l] = ((const float *)w->voxels)[i];
-                }
-            }
+            if (format == VOXELS_INT16) {
+                I g;
+                for (int l = 0; l < LANES; l++) g[l] = *(const int16_t *)(q + (l < reach ? l : reach) * across);
+                v = toFloat(g);
+            } else for (int l = 0; l < LANES; l++) v[l] = *(const float *)(q + (l < reach ? l : reach) * across);
             sum += v * a->depthWeight[t];
         }
         __builtin_memcpy(line + x, &sum, sizeof sum);
@@ -166,7 +180,7 @@ INLINE void NAME(alignedTile)(const PlaneWork *w, int x0, int y0, int x1, int y1
     }
 }
 
-TARGET static void NAME(aligned)(const PlaneWork *w, int x0, int y0, int x1, int y1, float *scratch) {
+static void NAME(aligned)(const PlaneWork *w, int x0, int y0, int x1, int y1, float *scratch) {
 #define FOLDS(format) \
     switch (w->parameters.fold) { \
     case FOLD_MAXIMUM: NAME(alignedTile)(w, x0, y0, x1, y1, scratch, format, FOLD_MAXIMUM); break; \

@@ -6,19 +6,20 @@
 
 #define LANES 4
 #define NAME(x) x##Portable
-#define TARGET
 #include "present_body.h"
 
 #if defined(__x86_64__)
 #define LANES 8
 #define NAME(x) x##AVX2
-#define TARGET __attribute__((target("avx2,fma")))
+#pragma clang attribute push(__attribute__((target(AVX2))), apply_to = function)
 #include "present_body.h"
+#pragma clang attribute pop
 
 #define LANES 16
 #define NAME(x) x##AVX512
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-256-bit")))
+#pragma clang attribute push(__attribute__((target(AVX512))), apply_to = function)
 #include "present_body.h"
+#pragma clang attribute pop
 #endif
 
 void presentRows(const PresentWork *work, int y0, int y1, Instructions instructions) {

@@ -1,4 +1,4 @@
-// The loops of present.c for one instruction set; LANES, NAME(x) and TARGET come from the including file.
+// The loops of present.c for one instruction set; LANES and NAME(x) come from the including file.
 #include "vector.h"
 
 typedef uint8_t NAME(B) __attribute__((ext_vector_type(LANES)));
@@ -58,7 +58,7 @@ INLINE I NAME(segmentColor)(const PresentSegments *s, int width, int height, int
     return c;
 }
 
-INLINE void NAME(rows)(const PresentWork *w, int y0, int y1) {
+static void NAME(present)(const PresentWork *w, int y0, int y1) {
     for (int y = y0; y < y1; y++) {
         size_t row = (size_t)y * (size_t)w->width;
         for (int x = 0; x < w->width; x += LANES) {
@@ -93,7 +93,4 @@ INLINE void NAME(rows)(const PresentWork *w, int y0, int y1) {
         }
     }
 }
-
-// Vectors may not be passed to a function without TARGET, so that the body above is inlined here as a whole.
-TARGET static void NAME(present)(const PresentWork *w, int y0, int y1) { NAME(rows)(w, y0, y1); }
 #include "vector_end.h"

@@ -3,4 +3,3 @@
 #undef P
 #undef LANES
 #undef NAME
-#undef TARGET

@@ -118,7 +118,7 @@ final class AlignedTables: @unchecked Sendable {
             paddedWidth: Int32(padded), columnIndex: columnIndex, columnWeight: columnWeight, isUnit: isUnit && right[a] > 0 ? 1 : 0,
             longestLine: Int32(longest), rowIndex: rowIndex, rowWeight: rowWeight,
             lines: Int32(march.fold == .mean ? 1 : max(inside.count, 1)), depthStart: depthStart, depthIndex: depthIndex, depthWeight: depthWeight,
-            ahead: down[b] < 0 ? -1 : 1))
+            ahead: down[b] < 0 ? -2 : 2))
         scratch = longest + 128 + 4 * Int(PLANE_LINES) * (Int(PLANE_TILE_WIDTH) + 16)
     }
 }

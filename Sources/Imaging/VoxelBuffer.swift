@@ -42,6 +42,8 @@ public final class VoxelBuffer: @unchecked Sendable {
         let bytes = payload + 2 * Self.margin
         let p = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         guard let p, p != MAP_FAILED else { return nil }
+        // Planes across the rows of memory touch a page every few voxels: large pages save most of the address translation.
+        madvise(p, bytes, MADV_HUGEPAGE)
         self.format = format; self.count = count
         mapping = p; mappedBytes = bytes
         base = p + Self.margin
