@@ -1,5 +1,3 @@
-public import Geometry
-
 /// Labelled voxels from a SEG or RTSTRUCT: one dense map for any number of segments, overlapping ones included.
 ///
 /// A voxel stores the index of a *combination*, the set of segments that cover it; combination 0 is the empty set. Real

@@ -1,0 +1,83 @@
+/// Collects overlapping segments into one combination map. Segments may be added in any order and repeatedly; a voxel
+/// holds the set of all that were added to it.
+public struct SegmentationBuilder: Sendable {
+    public let geometry: VolumeGeometry
+    private var labels: [UInt16]
+    private var combinations: [[Int]] = [[]]
+    private var indices: [[Int]: UInt16] = [[]: 0]
+    /// What each combination becomes with `current` added, filled as needed.
+    private var successor: [UInt16?] = []
+    private var current = -1
+
+    /// All voxels empty.
+    public init(geometry: VolumeGeometry) {
+        self.geometry = geometry
+        labels = Array(repeating: 0, count: geometry.voxelCount)
+    }
+
+    /// Adds `segment` (an index into the segments given to `finish`) to `count` voxels from `first`, x fastest, where
+    /// `isCovered` says so for the offset from `first`. `false` when more than 65 536 different combinations would arise.
+    public mutating func add(segment: Int, first: Int, count: Int, where isCovered: (Int) -> Bool) -> Bool {
+        precondition(segment >= 0 && first >= 0 && count >= 0 && first + count <= labels.count)
+        if segment != current { current = segment; successor.removeAll(keepingCapacity: true) }
+        for i in 0..<count where isCovered(i) {
+            let old = labels[first + i]
+            if Int(old) < successor.count, let new = successor[Int(old)] {
+                labels[first + i] = new
+            } else {
+                guard let new = with(segment, old, at: first + i) else { return false }
+                labels[first + i] = new
+            }
+        }
+        return true
+    }
+
+    /// The combination of voxel `at` with `segment` added.
+    private mutating func with(_ segment: Int, _ old: UInt16, at voxel: Int) -> UInt16? {
+        let set = combinations[Int(old)]
+        var index = Int(old)
+        var union = set
+        if !set.contains(segment) {
+            union.append(segment)
+            union.sort()
+            if let known = indices[union] {
+                index = Int(known)
+            } else {
+                if combinations.count == 1 << 16 {
+                    // Combinations that only arose on the way to larger ones make room.
+                    compact()
+                    guard combinations.count < 1 << 16 else { return nil }
+                    return with(segment, labels[voxel], at: voxel)
+                }
+                index = combinations.count
+                indices[union] = UInt16(index)
+                combinations.append(union)
+            }
+        }
+        while successor.count <= Int(old) { successor.append(nil) }
+        successor[Int(old)] = UInt16(index)
+        return UInt16(index)
+    }
+
+    /// Drops combinations that no voxel has.
+    private mutating func compact() {
+        var isUsed = [Bool](repeating: false, count: combinations.count)
+        isUsed[0] = true
+        for l in labels { isUsed[Int(l)] = true }
+        var new = [UInt16](repeating: 0, count: combinations.count), kept: [[Int]] = []
+        for (i, c) in combinations.enumerated() where isUsed[i] { new[i] = UInt16(kept.count); kept.append(c) }
+        if kept.count < combinations.count {
+            for i in labels.indices { labels[i] = new[Int(labels[i])] }
+            combinations = kept
+            indices = Dictionary(uniqueKeysWithValues: kept.enumerated().map { ($1, UInt16($0)) })
+        }
+        successor.removeAll(keepingCapacity: true)
+    }
+
+    /// The finished map.
+    public consuming func finish(series: String, frameOfReference: String, segments: [Segmentation.Segment]) -> Segmentation {
+        compact()
+        return Segmentation(series: series, frameOfReference: frameOfReference, geometry: geometry, segments: segments,
+                            combinations: combinations, labels: labels)
+    }
+}
