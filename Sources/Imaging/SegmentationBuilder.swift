@@ -32,6 +32,40 @@ public struct SegmentationBuilder: Sendable {
         return true
     }
 
+    /// As above for a mask of bytes: voxel `first + i` is covered where `mask[i]` is at least `least`, which is above 0.
+    /// Empty stretches, most of any mask, are passed over eight voxels at a time.
+    public mutating func add(segment: Int, first: Int, from least: Int, mask: UnsafeRawBufferPointer) -> Bool {
+        precondition(least > 0)
+        var start = 0
+        while start < mask.count {
+            var end = min(start + 1024, mask.count)
+            if start + 8 <= mask.count, mask.loadUnaligned(fromByteOffset: start, as: UInt64.self) == 0 {
+                start += 8
+                continue
+            }
+            // To the next empty word.
+            var i = start
+            while i + 8 <= end, mask.loadUnaligned(fromByteOffset: i, as: UInt64.self) != 0 { i += 8 }
+            if i + 8 <= end { end = i }
+            guard add(segment: segment, first: first + start, count: end - start, where: { Int(mask[start + $0]) >= least }) else { return false }
+            start = end
+        }
+        return true
+    }
+
+    /// Adds to `count` voxels from `first` the segment that `segment` names for each; below 0 is none.
+    public mutating func add(first: Int, count: Int, segment: (Int) -> Int) -> Bool {
+        var start = 0
+        while start < count {
+            let s = segment(start)
+            var end = start + 1
+            while end < count, segment(end) == s { end += 1 }
+            if s >= 0, !add(segment: s, first: first + start, count: end - start, where: { _ in true }) { return false }
+            start = end
+        }
+        return true
+    }
+
     /// The combination of voxel `at` with `segment` added.
     private mutating func with(_ segment: Int, _ old: UInt16, at voxel: Int) -> UInt16? {
         let set = combinations[Int(old)]
