@@ -90,21 +90,24 @@ struct ContourRaster {
                 throw DICOMError(code: "bad-attribute", message: "Contour \(c + 1) of ROI \(region.segment.number) is CLOSED_PLANAR, but its points (3006,0050) lie in no plane.")
             }
             let polygon = points.map { p in SIMD2(Vector<Patient>(p.simd).dot(stack.u), Vector<Patient>(p.simd).dot(stack.v)) }
-            let sheet = stack.sheets.firstIndex { abs($0.depth - depth) <= tolerance } ?? {
-                stacks[index].sheets.append(Sheet(depth: depth))
-                return stacks[index].sheets.count - 1
-            }()
-            stacks[index].sheets[sheet].add(polygon)
+            if let sheet = stack.sheets.firstIndex(where: { abs($0.depth - depth) <= tolerance }) {
+                stacks[index].sheets[sheet].add(polygon)
+            } else {
+                var sheet = Sheet(depth: depth)
+                sheet.add(polygon)
+                stacks[index].sheets.append(sheet)
+            }
         }
         for i in stacks.indices {
             stacks[i].sheets.sort { $0.depth < $1.depth }
             for s in stacks[i].sheets.indices { stacks[i].sheets[s].sort() }
             let depths = stacks[i].sheets.map(\.depth)
-            // Distance of the volume's own layers across the contours' planes: no contour may fall between two of them.
+            // The usual distance: gaps do not widen it, two planes that lie close together by accident do not narrow it.
+            let gaps = zip(depths.dropFirst(), depths).map { $0 - $1 }.sorted()
+            // A single contour is as thick as it says, else as the volume's own layers in its direction.
             let n = stacks[i].normal, m = geometry.patientFromVoxel
-            let layers = [m.x, m.y, m.z].map { abs($0.dot(n)) }.max()!
-            let gap = zip(depths.dropFirst(), depths).map { $0 - $1 }.min() ?? region.thickness ?? layers
-            stacks[i].reach = max(gap, layers) / 2
+            let layer = [m.x, m.y, m.z].map { abs($0.dot(n)) }.max()!
+            stacks[i].reach = (gaps.isEmpty ? region.thickness ?? layer : gaps[(gaps.count - 1) / 2]) / 2
         }
     }
 

@@ -11,6 +11,9 @@ struct SegmentationGrid {
     /// Slices that a segmentation may span, and voxels it may have: bounds for damaged positions.
     private static let largestSliceCount = 1 << 14, largestVoxelCount = 1 << 31
 
+    /// Slices further apart than this, mm, are no stack.
+    private static let largestStep = 1000.0
+
     /// - Parameters:
     ///   - positions: Image Position (Patient) (0020,0032) of each frame.
     ///   - orientation: unit vectors along a row and down a column.
@@ -43,6 +46,7 @@ struct SegmentationGrid {
             }
             step = found
         }
+        guard step < Self.largestStep else { throw bad("their distances are too large") }
         let count = Int(((last - first) / step).rounded()) + 1
         guard count <= Self.largestSliceCount, count * rows * columns <= Self.largestVoxelCount else {
             throw DICOMError(code: "too-large", message: "The segmentation's frames span \(count) slices of \(columns) × \(rows) voxels, more than is supported. Check Image Position (Patient) (0020,0032).")

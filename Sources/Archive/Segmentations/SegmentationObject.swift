@@ -1,4 +1,4 @@
-import DICOM
+public import DICOM
 import Geometry
 public import Imaging
 
@@ -13,13 +13,9 @@ public enum SegmentationObject {
     public static let sopClasses: Set<String> = ["1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"]
 
     /// The segmentation in a file. One dense map, two bytes a voxel, whatever the number of segments.
-    public static func segmentation(inFileAt path: String) throws(ArchiveError) -> Segmentation {
-        do { return try segmentation(try DataSet(path: path)) } catch {
-            throw .damaged(file: ContainerFile.name(path), code: error.code, message: error.message)
-        }
-    }
+    public static func segmentation(inFileAt path: String) throws(DICOMError) -> Segmentation { try segmentation(try DataSet(path: path)) }
 
-    static func segmentation(_ object: DataSet) throws(DICOMError) -> Segmentation {
+    public static func segmentation(_ object: DataSet) throws(DICOMError) -> Segmentation {
         let image = try object.imageDescription()
         guard image.samplesPerPixel == 1, !image.isFloat, image.bytesPerSample <= 2 else {
             throw DICOMError(code: "bad-attribute", message: "A segmentation has one integer sample of at most 16 bits per pixel (Bits Allocated (0028,0100)).")

@@ -1,5 +1,5 @@
-import DICOM
-import Geometry
+public import DICOM
+public import Geometry
 public import Imaging
 
 /// An RT Structure Set (PS3.3 A.19): outlines drawn on images, and what they enclose on a volume's grid.
@@ -8,9 +8,9 @@ public import Imaging
 /// holes, keyholes and CLOSEDPLANAR_XOR come out alike. A centre exactly on an edge belongs to one of the two sides, so that
 /// regions that share an edge share no voxel.
 ///
-/// A plane of contours stands for the space up to halfway to its neighbours, and at the ends of the region, and beside
-/// gaps, for half the distance of neighbouring planes: volumes finer than the contours repeat the nearest one, coarser ones
-/// take the nearest. Points and open lines enclose nothing. Contours may lie in any plane of any volume.
+/// A plane of contours stands for the space up to halfway to its neighbours; at the ends of the region, and beside gaps, for
+/// half the usual (median) distance of its planes. So volumes finer than the contours repeat the nearest one, and coarser
+/// ones take the nearest. Points and open lines enclose nothing. Contours may lie in any plane of any volume.
 public struct StructureSet: Sendable {
     public static let sopClass = "1.2.840.10008.5.1.4.1.1.481.3"
 
@@ -31,13 +31,9 @@ public struct StructureSet: Sendable {
     let regions: [Region]
 
     /// Reads the file at `path`.
-    public init(inFileAt path: String) throws(ArchiveError) {
-        do { self = try StructureSet(try DataSet(path: path)) } catch {
-            throw .damaged(file: ContainerFile.name(path), code: error.code, message: error.message)
-        }
-    }
+    public init(inFileAt path: String) throws(DICOMError) { try self.init(try DataSet(path: path)) }
 
-    init(_ object: DataSet) throws(DICOMError) {
+    public init(_ object: DataSet) throws(DICOMError) {
         series = object.string(.seriesInstanceUID) ?? ""
         var references: [String] = [], frames: [String] = []
         for frame in object.items(.referencedFrameOfReferenceSequence) {
@@ -84,12 +80,10 @@ public struct StructureSet: Sendable {
     public var bounds: Box<Patient>? { Box(around: regions.lazy.flatMap(\.contours).joined()) }
 
     /// The regions on a grid: that of the volume they were drawn on, or any other of the same patient space.
-    public func segmentation(on geometry: VolumeGeometry) throws(ArchiveError) -> Segmentation {
+    public func segmentation(on geometry: VolumeGeometry) throws(DICOMError) -> Segmentation {
         var builder = SegmentationBuilder(geometry: geometry)
         for (index, region) in regions.enumerated() {
-            do { try ContourRaster(region, on: geometry).add(to: &builder, segment: index) } catch {
-                throw .damaged(file: "RTSTRUCT", code: error.code, message: error.message)
-            }
+            try ContourRaster(region, on: geometry).add(to: &builder, segment: index)
         }
         return builder.finish(series: series, frameOfReference: frameOfReference, segments: regions.map(\.segment))
     }
