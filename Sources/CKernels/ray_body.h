@@ -215,24 +215,25 @@ INLINE void FN(light)(const RayWork *w, const Frame *f, Packet *p, F gu, F gv, F
     if (w->gradientOpacity) p->steep = FN(clampf)((root - w->gradientLow) * w->gradientPerUnit, 0, 1);
 }
 
-/// Light that reaches plane k of the frame, 0 ... 1, between the corners of cells.
+/// Light that reaches plane k of the frame, 0 ... 1, between the centres of cells.
 static F FN(reaching)(const RayWork *w, const Frame *f, F u, F v, float k) {
     F q[3];
     F *lateral[2] = { &q[f->axis[0]], &q[f->axis[1]] };
     *lateral[0] = u; *lateral[1] = v; q[f->axis[2]] = (F)k;
-    const int64_t nx = w->cells[0] + 1, nxy = nx * (w->cells[1] + 1);
+    const int64_t nx = w->cells[0], nxy = nx * w->cells[1];
+    const int64_t sx = w->cells[0] > 1, sy = w->cells[1] > 1 ? nx : 0, sz = w->cells[2] > 1 ? nxy : 0;
     I cell[3]; F t[3];
     for (int a = 0; a < 3; a++) {
-        F x = FN(clampf)(q[a] * (1.0f / RAY_CELL), 0, (float)w->cells[a]);
-        cell[a] = FN(mini)(FN(toI)(x), (I)(w->cells[a] - 1));
+        F x = FN(clampf)((q[a] + w->reachedOffset[a]) * (1.0f / RAY_CELL) - 0.5f, 0, (float)(w->cells[a] - 1));
+        cell[a] = FN(mini)(FN(toI)(x), (I)(w->cells[a] > 1 ? w->cells[a] - 2 : 0));
         t[a] = x - FN(toF)(cell[a]);
     }
     F corner[8];
     for (int l = 0; l < LANES; l++) {
         const uint8_t *b = w->reached + cell[0][l] + cell[1][l] * nx + cell[2][l] * nxy;
-        corner[0][l] = b[0]; corner[1][l] = b[1]; corner[2][l] = b[nx]; corner[3][l] = b[nx + 1];
-        b += nxy;
-        corner[4][l] = b[0]; corner[5][l] = b[1]; corner[6][l] = b[nx]; corner[7][l] = b[nx + 1];
+        corner[0][l] = b[0]; corner[1][l] = b[sx]; corner[2][l] = b[sy]; corner[3][l] = b[sy + sx];
+        b += sz;
+        corner[4][l] = b[0]; corner[5][l] = b[sx]; corner[6][l] = b[sy]; corner[7][l] = b[sy + sx];
     }
     F low = FN(lerp)(FN(lerp)(corner[0], corner[1], t[0]), FN(lerp)(corner[2], corner[3], t[0]), t[1]);
     F high = FN(lerp)(FN(lerp)(corner[4], corner[5], t[0]), FN(lerp)(corner[6], corner[7], t[0]), t[1]);

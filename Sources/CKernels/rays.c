@@ -129,3 +129,90 @@ void rayOccupancy(const RayWork *w, const uint8_t *extra, int32_t *sums) {
         }
     }
 }
+
+void rayClarity(const RayWork *w, int z, float length, float *clarity) {
+    const int64_t row = w->size[0], plane = row * w->size[1];
+    int64_t cell = (int64_t)z * w->cells[0] * w->cells[1];
+    for (int y = 0; y < w->cells[1]; y++) for (int x = 0; x < w->cells[0]; x++, cell++) {
+        clarity[cell] = 1;
+        float low = w->cellMinimum[cell], high = w->cellMaximum[cell];
+        if (!(low <= high)) continue;
+        const int surface = w->fold == RayIsosurface;
+        if (surface ? high < w->isovalue : w->classes[classOf(w, high) + 1].extinction == w->classes[classOf(w, low)].extinction) continue;
+        const float center[3] = { (float)x * RAY_CELL + 2, (float)y * RAY_CELL + 2, (float)z * RAY_CELL + 2 };
+        int cut = 0;
+        for (int n = 0; n < w->cuts; n++)
+            cut |= center[0] * w->cut[n][0] + center[1] * w->cut[n][1] + center[2] * w->cut[n][2] > w->cut[n][3];
+        if (cut) continue;
+        float sum = 0;
+        int count = 0;
+        for (int c = z * RAY_CELL; c < (z + 1) * RAY_CELL && c < w->size[2]; c += 2)
+            for (int b = y * RAY_CELL; b < (y + 1) * RAY_CELL && b < w->size[1]; b += 2)
+                for (int a = x * RAY_CELL; a < (x + 1) * RAY_CELL && a < w->size[0]; a += 2) {
+                    int64_t i = c * plane + b * row + a;
+                    float v = w->format == VOXELS_INT16 ? ((const int16_t *)w->voxels)[i] : ((const float *)w->voxels)[i];
+                    if (surface) sum += v >= w->isovalue ? 3.0f : 0;
+                    else { int k = classOf(w, v); sum += (float)(w->classes[k + 1].extinction - w->classes[k].extinction) * w->extinctionScale; }
+                    count++;
+                }
+        clarity[cell] = exp2f(-sum / (float)count * length);
+    }
+}
+
+void rayAmbientSweep(const RayWork *w, const float *clarity, int direction, float forget, uint8_t *light) {
+    // 0 ... 5: the axes, both ways; 6 ... 13: the diagonals of the cube.
+    int d[3] = { 0, 0, 0 };
+    if (direction < 6) d[direction >> 1] = direction & 1 ? 1 : -1;
+    else for (int a = 0; a < 3; a++) d[a] = (direction - 6) >> a & 1 ? 1 : -1;
+    const int nx = w->cells[0], ny = w->cells[1], nz = w->cells[2];
+    const int64_t back = d[0] + (int64_t)nx * (d[1] + (int64_t)ny * d[2]);
+    for (int c = 0; c < nz; c++) for (int b = 0; b < ny; b++) {
+        const int z = d[2] < 0 ? nz - 1 - c : c, y = d[1] < 0 ? ny - 1 - b : b;
+        const int outside = z - d[2] < 0 || z - d[2] >= nz || y - d[1] < 0 || y - d[1] >= ny;
+        for (int a = 0; a < nx; a++) {
+            const int x = d[0] < 0 ? nx - 1 - a : a;
+            const int64_t i = x + (int64_t)nx * (y + (int64_t)ny * z);
+            if (outside || x - d[0] < 0 || x - d[0] >= nx) { light[i] = 255; continue; }
+            const float passed = (float)light[i - back] * clarity[i - back];
+            light[i] = (uint8_t)(255.5f - (255.0f - passed) * forget);
+        }
+    }
+}
+
+void rayAmbientMean(const RayWork *w, const uint8_t *light, int z, uint8_t *reached) {
+    const int64_t plane = (int64_t)w->cells[0] * w->cells[1], count = plane * w->cells[2];
+    for (int64_t i = z * plane; i < (z + 1) * plane; i++) {
+        int sum = 0;
+        for (int d = 0; d < RAY_AMBIENT_DIRECTIONS; d++) sum += light[d * count + i];
+        sum = sum * 2 / RAY_AMBIENT_DIRECTIONS;
+        reached[i] = (uint8_t)(sum < 255 ? sum : 255);
+    }
+}
+
+void rayShadow(const RayWork *w, const float *clarity, const float travel[3], float perVoxel, float length, uint8_t *reached) {
+    float x = fabsf(travel[0]), y = fabsf(travel[1]), z = fabsf(travel[2]);
+    const int k = x > y && x > z ? 0 : y > z ? 1 : 2;
+    Frame f;
+    frameAlong(w, k, travel[k] > 0, &f);
+    const float du = travel[f.axis[0]] / fabsf(travel[k]), dv = travel[f.axis[1]] / fabsf(travel[k]);
+    const float power = perVoxel * RAY_CELL / length;
+    const int nu = f.cells[0], nv = f.cells[1], nk = f.cells[2];
+    for (int n = 0; n < nk; n++) {
+        const int64_t here = (f.forward ? n : nk - 1 - n) * f.cellStride[2], before = here - (f.forward ? 1 : -1) * f.cellStride[2];
+        for (int b = 0; b < nv; b++) for (int a = 0; a < nu; a++) {
+            const int64_t i = here + a * f.cellStride[0] + b * f.cellStride[1];
+            const float u = (float)a - du, v = (float)b - dv;
+            if (n == 0 || u < 0 || v < 0 || u > (float)(nu - 1) || v > (float)(nv - 1)) { reached[i] = 255; continue; }
+            const int u0 = clampi((int)u, 0, nu > 1 ? nu - 2 : 0), v0 = clampi((int)v, 0, nv > 1 ? nv - 2 : 0);
+            const float tu = u - (float)u0, tv = v - (float)v0;
+            float sum = 0;
+            for (int corner = 0; corner < 4; corner++) {
+                const int cu = u0 + (corner & 1) < nu ? u0 + (corner & 1) : u0, cv = v0 + (corner >> 1) < nv ? v0 + (corner >> 1) : v0;
+                const int64_t j = before + cu * f.cellStride[0] + cv * f.cellStride[1];
+                const float weight = (corner & 1 ? tu : 1 - tu) * (corner >> 1 ? tv : 1 - tv);
+                if (weight > 0) sum += weight * (float)reached[j] * (clarity[j] < 1 ? powf(clarity[j], power) : 1);
+            }
+            reached[i] = (uint8_t)(sum + 0.5f);
+        }
+    }
+}

@@ -31,11 +31,32 @@ final class RayMemory: Sendable {
         }
     }
 
+    /// What decides how much light reaches the cells.
+    struct LightKey: Hashable {
+        var visible: Key
+        var occlusion: Rays.Occlusion
+        var cuts: [Rays.Cut]
+        /// Of a shadow.
+        var direction: Vector<Patient>?
+    }
+    /// Light at the centres of cells; filled by the job that first needs it.
+    final class ReachedLight: @unchecked Sendable {
+        let light: UnsafeMutablePointer<UInt8>
+        private let filled = Atomic<Bool>(false)
+        init(count: Int) { light = .allocate(capacity: count) }
+        deinit { light.deallocate() }
+        var isFilled: Bool {
+            get { filled.load(ordering: .acquiring) }
+            set { filled.store(newValue, ordering: .releasing) }
+        }
+    }
+
     private struct Weak: @unchecked Sendable { weak var volume: Volume? }
     private struct State {
         var cells: [ObjectIdentifier: (owner: Weak, cells: RayCells)] = [:]
         /// Most recent last.
         var prepared: [(key: Key, owner: Weak, value: Prepared)] = []
+        var reached: [(key: LightKey, owner: Weak, value: ReachedLight)] = []
     }
     private let state = Mutex(State())
     /// Transfer functions and isovalues of all volumes that are kept ready.
@@ -68,5 +89,20 @@ final class RayMemory: Sendable {
             s.prepared.append((key, Weak(volume: volume), fresh))
         }
         return fresh
+    }
+
+    func reached(_ key: LightKey, of volume: Volume, count: Int) -> ReachedLight {
+        state.withLock { s in
+            if let i = s.reached.firstIndex(where: { $0.key == key && $0.owner.volume === volume }) {
+                let entry = s.reached.remove(at: i)
+                s.reached.append(entry)
+                return entry.value
+            }
+            s.reached.removeAll { $0.owner.volume == nil }
+            if s.reached.count >= Self.preparedCount { s.reached.removeFirst() }
+            let fresh = ReachedLight(count: count)
+            s.reached.append((key, Weak(volume: volume), fresh))
+            return fresh
+        }
     }
 }

@@ -35,6 +35,7 @@ extension CPUDevice {
                     prepared.isFilled = true
                 })
             }
+            phases += task.lightPhases(memory)
         }
         // Four tiles of the kernel make one of the pool: fractions of a millisecond, well under the time a cancellation may take.
         let across = Int(rayTilesAcross(Int32(rays.size.width))), down = Int(rayTilesAcross(Int32(rays.size.height)))
@@ -214,6 +215,59 @@ private final class RayTask: @unchecked Sendable {
         return r
     }
 
+    /// Distance in mm over which an ambient shadow fades to a third.
+    private static let ambientReach = 25.0
+
+    /// Light that reaches the cells, when the fold asks for it and it is not there yet.
+    func lightPhases(_ memory: RayMemory) -> [WorkerPool.Phase] {
+        let light: Rays.Light?, asked: Rays.Occlusion?
+        switch rays.fold {
+        case .composite(let material): (light, asked) = (material.light, material.occlusion)
+        case .isosurface(_, _, let l, let occlusion): (light, asked) = (l, occlusion)
+        default: return []
+        }
+        guard let light, let asked, let visible = visibleKey else { return [] }
+        let task = self, layers = Int(cells.counts.z), count = cells.count
+        let key = RayMemory.LightKey(visible: visible, occlusion: asked, cuts: rays.cuts, direction: asked == .shadow ? light.direction : nil)
+        let reached = memory.reached(key, of: volume, count: count)
+        owners.append(reached)
+        kernel.pointee.reached = UnsafePointer(reached.light)
+        kernel.pointee.occludesAmbient = asked == .ambient ? 1 : 0
+        let g = volume.geometry, spacing = g.spacing
+        let edge = Double(RAY_CELL) * (spacing.x * spacing.y * spacing.z.magnitude).cubeRoot
+        var travel = SIMD3<Float>(0, 0, 1), perVoxel = Float(1)
+        if asked == .shadow {
+            let way = -(light.direction?.normalized ?? -rays.camera.forward)
+            let v = (g.voxelFromPatient * way).simd, steepest = max(abs(v.x), abs(v.y), abs(v.z))
+            travel = SIMD3<Float>(v)
+            perVoxel = Float(1 / steepest)
+            // A surface must not lie in its own shadow: light is looked up one and a half cells towards its source.
+            let offset = SIMD3<Float>(v * (-1.5 * Double(RAY_CELL) / steepest))
+            kernel.pointee.reachedOffset = (offset.x, offset.y, offset.z)
+        }
+        guard !reached.isFilled else { return [] }
+        let scratch = LightScratch(cells: count, directions: asked == .ambient ? Int(RAY_AMBIENT_DIRECTIONS) : 0)
+        let length = Float(edge), forget = Float(exp(-edge / Self.ambientReach))
+        var phases = [WorkerPool.Phase(tiles: layers) { z, _ in rayClarity(task.kernel, Int32(z), length, scratch.clarity) }]
+        switch asked {
+        case .ambient:
+            phases.append(WorkerPool.Phase(tiles: Int(RAY_AMBIENT_DIRECTIONS)) { direction, _ in
+                rayAmbientSweep(task.kernel, scratch.clarity, Int32(direction), forget, scratch.light + direction * count)
+            })
+            phases.append(WorkerPool.Phase(tiles: layers) { z, _ in
+                rayAmbientMean(task.kernel, scratch.light, Int32(z), reached.light)
+            })
+        case .shadow:
+            let way = travel, step = perVoxel
+            phases.append(WorkerPool.Phase(tiles: 1) { _, _ in
+                withUnsafeBytes(of: way) { rayShadow(task.kernel, scratch.clarity, $0.baseAddress!.assumingMemoryBound(to: Float.self), step, length, reached.light) }
+            })
+        }
+        // Only a phase of its own runs after all layers are done.
+        phases.append(WorkerPool.Phase(tiles: 1) { _, _ in reached.isFilled = true })
+        return phases
+    }
+
     /// Finds or makes the classification and the visible cells.
     func prepare(_ memory: RayMemory, version: Int) throws(ComputeError) -> RayMemory.Prepared {
         let d = volume.description
@@ -226,6 +280,7 @@ private final class RayTask: @unchecked Sendable {
         default: .isovalue(0)
         }
         let key = RayMemory.Key(volume: ObjectIdentifier(volume), fold: fold, version: version, range: range, glows: rays.glows)
+        visibleKey = key
         let prepared = try memory.prepared(key, of: volume) { () throws(ComputeError) in
             let classes: RayClasses? = if case .classes(let function) = fold { RayClasses(function, range: range, slope: d.slope, intercept: d.intercept) } else { nil }
             return RayMemory.Prepared(classes: classes, occupancy: try RayOccupancy(cells))
@@ -266,6 +321,9 @@ private final class RayTask: @unchecked Sendable {
         return marks
     }
 
+    /// Set by `prepare`.
+    private var visibleKey: RayMemory.Key?
+
     /// A copy that lives as long as this object; `nil` for an empty list.
     private func keep<T: BitwiseCopyable>(_ values: [T]) -> UnsafePointer<T>? {
         guard !values.isEmpty else { return nil }
@@ -276,7 +334,19 @@ private final class RayTask: @unchecked Sendable {
     }
 }
 
+/// Memory of one light computation.
+private final class LightScratch: @unchecked Sendable {
+    let clarity: UnsafeMutablePointer<Float>
+    let light: UnsafeMutablePointer<UInt8>
+    init(cells: Int, directions: Int) {
+        clarity = .allocate(capacity: cells)
+        light = .allocate(capacity: max(1, cells * directions))
+    }
+    deinit { clarity.deallocate(); light.deallocate() }
+}
+
 extension Double {
+    var cubeRoot: Double { cbrt(self) }
     func clamped(to range: ClosedRange<Double>) -> Double { Swift.min(Swift.max(self, range.lowerBound), range.upperBound) }
 }
 

@@ -24,6 +24,9 @@ extension Plan {
         }
         let passes = moving ? 1 : presentation.accumulation
         let occlusion: Rays.Occlusion? = moving ? nil : presentation.occlusion.rays
+        // Occlusion dims light, so there must be some; and a headlight throws no visible shadow: it moves over the left shoulder.
+        var shading = presentation.shading ?? (presentation.occlusion == .none ? nil : Shading())
+        if presentation.occlusion == .shadow, shading?.light == nil { shading?.light = eye.forward + eye.right * 0.45 + eye.down * 0.65 }
 
         switch presentation.fold {
         case .composite, .isosurface:
@@ -39,13 +42,13 @@ extension Plan {
                 let function = try presentation.classification
                 let span = function.points.last!.value - function.points.first!.value
                 let ramp = presentation.gradientOpacity.map { $0[0]...$0[1] }
-                fold = .composite(Rays.Material(transferFunction: function, light: presentation.shading?.rays(knee: max(span, 1) * 0.02),
+                fold = .composite(Rays.Material(transferFunction: function, light: shading?.rays(knee: max(span, 1) * 0.02),
                                                 gradientOpacity: ramp, occlusion: occlusion))
             } else {
                 let value = presentation.isovalue!
                 let color = presentation.preset == nil && presentation.transferFunction == nil
                     ? SIMD3(0.93, 0.89, 0.80) : try presentation.classification.color(at: value)
-                fold = .isosurface(value, color: color, light: (presentation.shading ?? Shading()).rays(knee: 1e-3), occlusion: occlusion)
+                fold = .isosurface(value, color: color, light: (shading ?? Shading()).rays(knee: 1e-3), occlusion: occlusion)
             }
             let picture = add(4 * size.count) { target in
                 var pass = rays(0, fold, target: target)

@@ -429,3 +429,40 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         #expect(await refused(camera, crop: Crop(box: .init(center: .init(0, 0, 0), axes: [], halfSize: []))) { $0.fold = .composite })
     }
 }
+
+@Suite struct RayLightTests {
+    /// A wall at z = 0 (seen from the front along −z) with a block standing on it.
+    static func wall() -> Volume {
+        let g = VolumeGeometry(columns: 96, rows: 96, slices: 64, origin: Point(-48, -48, -20), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (1, 1, 1))!
+        let volume = TestVolumes.make(g) { x, y, z in z < 20 || (z < 44 && (40..<56).contains(x) && (40..<56).contains(y)) ? 1000 : -1000 }
+        return Volume(volume.description, voxels: volume.voxels, range: -1000...1000)
+    }
+    static func render(_ occlusion: Occlusion, light: Vector<Patient>? = nil) async throws -> [UInt8] {
+        let volume = wall()
+        let camera = Camera(position: Point(0, 0, 100), target: Point(0, 0, 0), up: Vector(0, -1, 0), height: 90)
+        let scene = RayTests.scene(volume, camera) { $0.fold = .isosurface; $0.isovalue = 0; $0.occlusion = occlusion; $0.shading = Shading(specular: 0, light: light) }
+        return try await RayTests.render(scene, volume, size: PixelSize(90, 90))
+    }
+
+    @Test("Ambient occlusion darkens the foot of a block and leaves the open wall as it is")
+    func ambient() async throws {
+        let open = try await Self.render(.none), occluded = try await Self.render(.ambient)
+        func at(_ p: [UInt8], _ x: Int, _ y: Int) -> Int { Int(p[3 * (y * 90 + x)]) }
+        #expect(abs(at(open, 6, 6) - at(occluded, 6, 6)) < 25)
+        #expect(at(occluded, 34, 45) < at(open, 34, 45) - 25)
+        #expect(abs(at(open, 45, 45) - at(occluded, 45, 45)) < 25)
+    }
+
+    @Test("A block throws its shadow away from the light and nowhere else")
+    func shadow() async throws {
+        // Seen from +z with −y up, +x is to the left. Light travels to +x and into the wall at 45 degrees.
+        let light = Vector<Patient>(1, 0, -1)
+        let open = try await Self.render(.none, light: light), shaded = try await Self.render(.shadow, light: light)
+        func at(_ p: [UInt8], _ x: Int, _ y: Int) -> Int { Int(p[3 * (y * 90 + x)]) }
+        // The block ends at x = 8 mm and is 24 mm high: its shadow reaches to 32 mm, picture column 44.5 − 32.
+        #expect(at(shaded, 27, 45) < at(open, 27, 45) - 60)
+        #expect(abs(at(shaded, 3, 45) - at(open, 3, 45)) < 20)
+        #expect(abs(at(shaded, 64, 45) - at(open, 64, 45)) < 20)
+        #expect(abs(at(shaded, 45, 45) - at(open, 45, 45)) < 20)
+    }
+}

@@ -100,10 +100,11 @@ typedef struct {
     int32_t labelCount;
     const RayLayer *layers;
     int32_t layerCount;
-    /// Light that reaches the corners of cells, 0 ... 255, (cells + 1) each way; NULL: all. `occludesAmbient`: it dims ambient light
-    /// and diffuse light alike; else diffuse and specular only (a shadow).
+    /// Light that reaches the centres of cells, 0 ... 255, looked up `reachedOffset` voxels away; NULL: all.
+    /// `occludesAmbient`: it dims ambient and diffuse light alike; else diffuse and specular only (a shadow).
     const uint8_t *reached;
     int32_t occludesAmbient;
+    float reachedOffset[3];
 
     // Results
     float background;               // where a ray meets nothing
@@ -126,3 +127,17 @@ void rayCellLayer(const void *voxels, int format, const int32_t size[3], int z, 
 /// Which cells can contribute, as sums over all cells before (x, y, z): `sums` has (cells + 1) entries each way.
 /// composite: a class with extinction lies in the range; isosurface: the isovalue does. `extra` marks cells in any case, or is NULL.
 void rayOccupancy(const RayWork *work, const uint8_t *extra, int32_t *sums);
+
+/// How much light one layer of cells lets through over `length` mm, 0 ... 1, from every second voxel along each axis. What cuts
+/// leave out is clear.
+void rayClarity(const RayWork *work, int z, float length, float *clarity);
+
+/// Directions from which ambient light comes: the axes and the diagonals of cells.
+#define RAY_AMBIENT_DIRECTIONS 14
+/// Light that comes to every cell from one direction, 0 ... 255. `forget` 0 ... 1 is how much of a shadow is left after one cell.
+void rayAmbientSweep(const RayWork *work, const float *clarity, int direction, float forget, uint8_t *light);
+/// Mean of all directions for one layer of cells; a flat wall, which sees half of them, counts as lit.
+void rayAmbientMean(const RayWork *work, const uint8_t *light, int z, uint8_t *reached);
+/// Light that comes to every cell along `travel` (voxels); `length` is the mm for which `clarity` holds, `perVoxel` the mm of
+/// `travel` per step of one voxel along its steepest axis.
+void rayShadow(const RayWork *work, const float *clarity, const float travel[3], float perVoxel, float length, uint8_t *reached);
