@@ -56,7 +56,7 @@ struct SeriesAssembler {
 
     /// Segmentations are labels, not pictures; they are read by their own path.
     private static let labelClasses: Set<String> = ["1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"]
-    /// Secondary captures: screenshots whose position, if any, is that of something else.
+    /// Secondary captures: pictures of a screen, whose position, if any, is that of something else.
     private static let captureClasses: Set<String> = [
         "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.1", "1.2.840.10008.5.1.4.1.1.7.2", "1.2.840.10008.5.1.4.1.1.7.3", "1.2.840.10008.5.1.4.1.1.7.4",
     ]
@@ -133,8 +133,11 @@ struct SeriesAssembler {
     /// Pictures without a place in the patient: colour, projections, captures, and whatever lacks position, orientation or spacing.
     private func isFlat(_ header: InstanceHeader, _ frame: FrameHeader) -> Bool {
         guard header.samplesPerPixel == 1, header.photometric.hasPrefix("MONOCHROME") else { return true }
-        if Self.captureClasses.contains(header.sopClass) || (Self.flatModalities.contains(header.modality) && !header.isEnhanced) { return true }
-        guard frame.position != nil, let spacing = frame.spacing, spacing.allSatisfy({ $0 > 0 }), let o = frame.orientation else { return true }
+        // With functional groups even a capture or an ultrasound states where each of its frames lies.
+        if !header.isEnhanced, Self.captureClasses.contains(header.sopClass) || Self.flatModalities.contains(header.modality) { return true }
+        // Beyond any patient, table or pixel: a broken value, with which no geometry can be computed.
+        guard let position = frame.position, position.allSatisfy({ abs($0) < 1e6 }),
+              let spacing = frame.spacing, spacing.allSatisfy({ (1e-4...1e4).contains($0) }), let o = frame.orientation else { return true }
         return Self.directions(o) == nil
     }
 
@@ -356,7 +359,7 @@ struct SeriesAssembler {
 
         let multiples = steps.map { ($0 / median).rounded() }
         let whole = zip(steps, multiples).allSatisfy { step, m in m >= 1 && abs(step - m * median) <= 0.05 * median }
-        if whole, multiples.count(where: { $0 == 1 }) * 2 >= steps.count {
+        if whole, multiples.count(where: { $0 == 1 }) * 2 >= steps.count, multiples.reduce(0, +) < 4 * Double(t.count) {
             var grid = [0.0]
             for m in multiples { grid.append(grid.last! + m) }
             return .missing(grid, total: Int(grid.last!) + 1)
@@ -382,7 +385,7 @@ struct SeriesAssembler {
     private mutating func addSingle(_ candidate: Candidate, right: Vector<Patient>, down: Vector<Patient>, normal: Vector<Patient>) {
         let item = candidate.times[0][0]
         let spacing = item.header.spacing!
-        let thickness = item.header.thickness.flatMap { $0 > 0 && $0.isFinite ? $0 : nil } ?? 1
+        let thickness = item.header.thickness.flatMap { (1e-4...1e4).contains($0) ? $0 : nil } ?? 1
         guard let geometry = VolumeGeometry(
             columns: headers[item.instance].columns, rows: headers[item.instance].rows, slices: 1,
             patientFromVoxel: Affine(x: right * spacing[1], y: down * spacing[0], z: normal * thickness, origin: item.position)) else { return }
@@ -394,10 +397,11 @@ struct SeriesAssembler {
     private mutating func addStack(_ items: [Item], remark: Volume.Remark?) {
         let first = items[0], header = headers[first.instance]
         let spacing = first.header.spacing ?? header.imagerSpacing ?? [1, 1]
-        let valid = spacing.allSatisfy { $0 > 0 && $0.isFinite } ? spacing : [1, 1]
+        let valid = spacing.allSatisfy { (1e-4...1e4).contains($0) } ? spacing : [1, 1]
         let (right, down) = first.header.orientation.flatMap(Self.directions) ?? (Vector(1, 0, 0), Vector(0, 1, 0))
         guard let geometry = VolumeGeometry(
-            columns: header.columns, rows: header.rows, slices: items.count, origin: first.position, right: right, down: down,
+            columns: header.columns, rows: header.rows, slices: items.count,
+            origin: first.position.simd.x.magnitude < 1e6 && first.position.simd.y.magnitude < 1e6 && first.position.simd.z.magnitude < 1e6 ? first.position : Point(0, 0, 0), right: right, down: down,
             spacing: (valid[1], valid[0], 1)) else { return }
         var remarks = remark.map { [$0] } ?? []
         if first.header.spacing == nil {
