@@ -77,13 +77,13 @@ async def replay_gesture(options):
     async with TomosClient(options.url.replace("http", "ws") + "/stream", ping_interval=None) as client:
         pane = client.pane(1, size)
         pane.set(scenes[0])
-        await pane.exact(300)
+        await pane.exact(60)
         # The line is known before the gesture, as it is in the middle of reading: a short drag, then rest.
         for scene in scenes[:30]:
             pane.set(scene, moving=True)
             await asyncio.sleep(1 / gestures.RATE)
         pane.rest()
-        await pane.exact(300)
+        await pane.exact(60)
         await asyncio.sleep(1)
 
         screen, event_of = Screen(2), {}
@@ -114,7 +114,7 @@ async def replay_gesture(options):
         event_of[pane.revision + 1] = len(scenes) - 1
         final = pane.rest()
         released.add(final)
-        picture = await pane.exact(300)
+        picture = await pane.exact(60)
         exact = time.monotonic()
         # Answers to the last events may come with the resting pictures.
         first_rest = min((t[0] for (r, _), t in passes.items() if r == final), default=exact)
@@ -134,7 +134,7 @@ async def replay_gesture(options):
             await pane.until(lambda: pane.shown[0] >= revision, 60)
             answers.append(1000 * (time.monotonic() - begun))
             pane.rest()
-            await pane.exact(300)
+            await pane.exact(60)
         link = await client.query("link")
         report = {**screen.figures(times, begin, end), "releaseToFull": round(1000 * (full - end)), "releaseToLossless": round(1000 * (exact - end)),
                   "bytesMoving": bytes_moving, "bytesInAll": bytes_all, "discarded": client.discarded,
@@ -164,7 +164,7 @@ async def replay_exact(options):
         pane = client.pane(1, size)
         for i, scene in enumerate(scenes):
             pane.set(scene)
-            np.save(folder / f"exact-{i:04}.npy", await pane.exact(300))
+            np.save(folder / f"exact-{i:04}.npy", await pane.exact(60))
             times.append(pane.parts[-1].rendering)
     return {"scenes": len(scenes), "render": quantiles(times)}
 

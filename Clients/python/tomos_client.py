@@ -171,14 +171,19 @@ class Pane:
         return self.pixels.copy()
 
     async def until(self, condition, timeout=60):
-        async with asyncio.timeout(timeout):
-            while not condition():
-                if self.error:
-                    raise StreamError(self.error)
-                if self.client.closed is not None:
-                    raise ConnectionError(f"the stream was closed: {self.client.closed}")
-                self._changed.clear()
-                await self._changed.wait()
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    if self.error:
+                        raise StreamError(self.error)
+                    if self.client.closed is not None:
+                        raise ConnectionError(f"the stream was closed: {self.client.closed}")
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            last = self.parts[-1] if self.parts else None
+            raise TimeoutError(f"pane {self.number}: nothing more for {timeout} s at revision {self.revision}; shown are revision and pass "
+                               f"{self.shown}, exact is {self._exact}, the last part was {last}") from None
 
     def receive(self, part):
         """Draws a part, or discards it: below the revision shown, or of a lower pass of the same revision."""

@@ -74,6 +74,8 @@ function defaultWindow({ modality }, volume) {
   return volume.range ? rangeWindow(...volume.range) : null;
 }
 
+const volumeWindow = (series, volume) => (series.modality === "CT" ? { center: 300, width: 900 } : defaultWindow(series, volume));
+
 /** Values between `low` and `high`, black to white. Narrow ranges are not of whole numbers. */
 function rangeWindow(low, high) {
   return high - low < 8 ? { center: (low + high) / 2, width: Math.max(high - low, 1e-6), function: "linear-exact" }
@@ -128,9 +130,9 @@ class PaneController {
   }
 
   get presentation() {
-    const { window, invert, slab, fold, preset } = shared;
+    const { invert, slab, fold, preset } = shared;
     const look = { fold: "mean" };
-    if (window) look.window = window;
+    if (this.window) look.window = this.window;
     if (invert) look.invert = true;
     if (this.isPlane && slab > 0) Object.assign(look, { fold, slab });
     if (this.isCamera) {
@@ -145,6 +147,9 @@ class PaneController {
     }
     return look;
   }
+
+  /** A projection through the volume has bright things before and behind: it has a window of its own. */
+  get window() { return this.isCamera ? shared.volumeWindow : shared.window; }
 
   get scene() {
     const { series, volume } = study;
@@ -179,7 +184,7 @@ class PaneController {
     }
     const place = view.place ? `  ${view.place.index}/${view.place.count}` : "";
     const lines = [];
-    const { window, slab, fold, invert, preset, time } = shared;
+    const { slab, fold, invert, preset, time } = shared, { window } = this;
     if (this.isComposite) lines.push(VOLUMES.find(([id]) => id === preset)[1]);
     else if (window) lines.push(`C ${tidyNumber(window.center)}  W ${tidyNumber(window.width)}${invert ? "  inverted" : ""}`);
     if (this.isPlane && slab > 0) lines.push(`${FOLDS.find(([id]) => id === fold)[1]} ${slab} mm`);
@@ -283,9 +288,13 @@ function scroll(pane, steps, options) {
   }
 }
 
+/** Few digits, and a width the standard allows (PS3.3 C.11.2.1.2). */
+function tidyWindow({ center, width, function: kind }) {
+  return { center: Number(center.toPrecision(7)), width: Math.max(Number(width.toPrecision(7)), kind ? 1e-6 : 1), ...(kind && { function: kind }) };
+}
+
 function setWindow(window, options) {
-  const { function: kind } = window;
-  shared.window = { center: Number(window.center.toPrecision(7)), width: Math.max(Number(window.width.toPrecision(7)), kind ? 1e-6 : 1), ...(kind && { function: kind }) };
+  shared.window = tidyWindow(window);
   changeLook(options);
 }
 
@@ -314,10 +323,13 @@ const gestures = {
       shared.stretch = Math.min(Math.max(shared.stretch * Math.exp(dx / 300), 0.05), 20);
       return pane.push(options);
     }
-    const from = shared.window ?? (study.volume.range ? rangeWindow(...study.volume.range) : null);
+    const from = pane.window ?? (study.volume.range ? rangeWindow(...study.volume.range) : null);
     if (!from) return;
     const gain = (from.function ? from.width : Math.max(from.width, 20)) / 400;
-    setWindow({ ...from, center: from.center + dy * gain, width: from.width + dx * gain * 1.5 }, options);
+    const window = tidyWindow({ ...from, center: from.center + dy * gain, width: from.width + dx * gain * 1.5 });
+    if (!pane.isCamera) return setWindow(window, options);
+    shared.volumeWindow = window;
+    pane.push(options);
   },
   zoom(pane, { by: [, dy], start, options }) {
     pane.view.zoomBy(Math.exp(-dy / 180), start.pixel);
@@ -468,11 +480,9 @@ function hover(pane, event) {
   hoverTimer = setTimeout(async () => {
     try {
       const answer = await pane.stream.values([point]);
-      const first = (answer.values ?? answer)[0];
-      const value = typeof first === "object" && first !== null ? first.value : first;
-      if (value === null || value === undefined) return;
-      const unit = answer.unit ?? first?.unit ?? study.volume.unit ?? "";
-      pane.text.value.textContent = `${letterCoordinates(point)}\n${tidyNumber(value)} ${unit}`;
+      const { value } = answer.samples[0];
+      if (value === null || value === undefined) return; // outside, or not loaded yet
+      pane.text.value.textContent = `${letterCoordinates(point)}\n${tidyNumber(value)} ${answer.unit}`;
     } catch { /* no value is shown */ }
   }, 160);
 }
@@ -501,7 +511,7 @@ function resetView() {
   stopCine();
   shared.point = study.grid.center;
   for (const pane of panes) { pane.view.reset(); }
-  Object.assign(shared, { window: defaultWindow(study.series, study.volume), invert: isInvertedByHabit(study.series), slab: 0, shift: 0, stretch: 1 });
+  Object.assign(shared, { window: defaultWindow(study.series, study.volume), volumeWindow: volumeWindow(study.series, study.volume), invert: isInvertedByHabit(study.series), slab: 0, shift: 0, stretch: 1 });
   for (const pane of panes) pane.push();
   showLook();
 }
@@ -645,14 +655,14 @@ function showLook() {
 }
 
 function fillHelp() {
-  const row = (keysText, what) => [element("dt", {}, ...keysText.split(" ").map((k) => (k === "/" ? " / " : element("kbd", { text: k })))), element("dd", { text: what })];
+  const row = (keysText, what) => [element("dt", {}, ...keysText.split(" ").map((k) => (k === "/" || k === "–" ? ` ${k} ` : element("kbd", { text: k })))), element("dd", { text: what })];
   const plain = (what, does) => [element("dt", { text: what }), element("dd", { text: does })];
   $("help").append(
     element("h2", { text: "Keys and gestures" }),
     element("div", { class: "columns" },
       element("dl", {},
         ...TOOLS.flatMap(({ key, name }) => row(key.toUpperCase(), name)),
-        ...row("1 / 9", "Window presets"), ...row("I", "Invert"), ...row("0", "Reset"), ...row("Space", "Play"), ...row("X", "Lines on and off")),
+        ...row("1 – 9", "Window presets"), ...row("I", "Invert"), ...row("0", "Reset"), ...row("Space", "Play"), ...row("X", "Lines on and off")),
       element("dl", {},
         ...plain("Left drag", "Chosen tool; turns the volume"), ...plain("Right drag", "Zoom"), ...plain("Middle drag", "Pan"),
         ...plain("Wheel", "Scroll; zooms the volume"), ...plain("Click", "Cross-hair"), ...plain("Line ends", "Turn the planes; Shift: one"),
@@ -759,9 +769,10 @@ const isInvertedByHabit = ({ modality }) => modality === "PT" || modality === "N
 
 function open(series, volume) {
   stopCine();
+  if (innerWidth < 900 && !document.body.classList.contains("is-listless")) $("toggle-list").click();
   study = { series, volume, grid: new Grid(volume) };
   shared = { point: study.grid.center, window: defaultWindow(series, volume), invert: isInvertedByHabit(series), slab: 0, fold: "maximum",
-    preset: series.modality === "CT" ? "bone" : "maximum", shift: 0, stretch: 1, time: 0 };
+    volumeWindow: volumeWindow(series, volume), preset: series.modality === "CT" ? "bone" : "maximum", shift: 0, stretch: 1, time: 0 };
   const isFlat = volume.isStack || volume.slices < 2;
   const names = isFlat ? [["slice", "Slice"]] : [["axial", "Axial"], ["coronal", "Coronal"], ["sagittal", "Sagittal"], ["volume", "Volume"]];
   if (panes.map((p) => p.name).join() !== names.map(([n]) => n).join()) layOut(names);
@@ -838,6 +849,8 @@ window.tomos = { connection, get panes() { return panes; }, get study() { return
 } };
 
 document.body.classList.add("is-empty");
+if (innerWidth < 900) document.body.classList.add("is-listless"); // there the list lies over the pictures
+$("toggle-list").setAttribute("aria-expanded", String(innerWidth >= 900));
 fillBar();
 fillHelp();
 setTool(tool);
