@@ -842,12 +842,6 @@ async function learnRange(of) {
 
 // --------------------------------------------------------------------------------------------------------------- Begin
 
-/** For tests and scripts: what is shown, and the library's panes. */
-window.tomos = { connection, get panes() { return panes; }, get study() { return study; }, get shared() { return shared; }, open: (uid, index = 0) => {
-  const series = listed.find((s) => s.seriesInstanceUID === uid);
-  if (series) open(series, series.volumes.find((v) => v.index === index) ?? series.volumes[0]);
-} };
-
 document.body.classList.add("is-empty");
 if (innerWidth < 900) document.body.classList.add("is-listless"); // there the list lies over the pictures
 $("toggle-list").setAttribute("aria-expanded", String(innerWidth >= 900));
@@ -855,6 +849,12 @@ fillBar();
 fillHelp();
 setTool(tool);
 let [listed] = await Promise.all([loadList(), loadPresets()]);
+/** For tests and scripts: what is shown, and the library's panes. */
+window.tomos = { connection, get panes() { return panes; }, get study() { return study; }, get shared() { return shared; }, open: (uid, index = 0) => {
+  const series = listed.find((s) => s.seriesInstanceUID === uid);
+  if (series) open(series, series.volumes.find((v) => v.index === index) ?? series.volumes[0]);
+} };
+
 let before = null;
 try { before = JSON.parse(sessionStorage.getItem("series")); } catch { /* none */ }
 const known = listed.find((s) => s.seriesInstanceUID === before?.[0] && s.volumes?.length);
