@@ -1,3 +1,4 @@
+import Archive
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -37,6 +38,16 @@ struct ErrorResponse: Error, HTTPResponseError {
 private func json(_ value: JSON, status: HTTPResponse.Status = .ok) -> Response {
     Response(status: status, headers: [.contentType: "application/json", .cacheControl: "no-store"],
              body: ResponseBody(byteBuffer: ByteBuffer(bytes: value.serialized())))
+}
+
+/// The document of `tomos list --json`.
+private struct SeriesList: Encodable { var series: [SeriesSummary] }
+
+private func document(_ value: some Encodable) throws(ArchiveError) -> Response {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    guard let data = try? encoder.encode(value) else { throw .storage("the answer cannot be written as JSON") }
+    return Response(status: .ok, headers: [.contentType: "application/json", .cacheControl: "no-store"], body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
 }
 
 /// Headers every answer carries, the check of Host, and JSON for errors of the router itself.
@@ -103,11 +114,13 @@ func makeRouter(_ configuration: ServerConfiguration, _ services: StreamServices
                  body: .init(byteBuffer: ByteBuffer(data: try JSONEncoder().encode(TransferFunction.presets))))
     }
     guarded.get("/api/series") { _, _ -> Response in
-        do throws(StreamError) { return json(try await services.library.list()) } catch { throw ErrorResponse(error: error) }
+        do throws(ArchiveError) { return try document(SeriesList(series: try await services.archive.seriesList())) }
+        catch { throw ErrorResponse(error: StreamError(error)) }
     }
     guarded.get("/api/series/:uid") { _, context -> Response in
         let uid = context.parameters.get("uid") ?? ""
-        do throws(StreamError) { return json(try await services.library.series(uid)) } catch { throw ErrorResponse(error: error) }
+        do throws(ArchiveError) { return try document(SeriesList(series: [try await services.archive.series(uid)])) }
+        catch { throw ErrorResponse(error: StreamError(error)) }
     }
     return router
 }

@@ -1,3 +1,4 @@
+import Archive
 import Compute
 import Foundation
 import FrameCoding
@@ -10,7 +11,7 @@ import Streaming
 
 /// What all sessions share.
 struct StreamServices: Sendable {
-    var library: VolumeLibrary
+    var archive: Archive
     var renderer: Renderer
     var scheduler: RenderScheduler
     var encoders: EncoderPool
@@ -204,7 +205,7 @@ actor Session {
             opening.removeValue(forKey: pane)?.cancel()
             sources[pane] = nil
         case .prefer(let pane, let slice):
-            if let volume = sources[pane]?.volume { services.library.prefer(slice, volume.id) }
+            if let volume = sources[pane]?.volume { services.archive.prefer(slice: slice, of: volume.id) }
         case .follow(let pane, let token): follow(pane, token)
         case .unfollow(let pane): unfollow(pane)
         case .query(let query): answer(query)
@@ -232,7 +233,7 @@ actor Session {
             do throws(RenderError) {
                 guard var sources else { throw .cancelled }
                 if sources.volume.id != order.scene.volume.id {
-                    do throws(StreamError) { sources.volume = try await services.library.volume(order.scene.volume.id) } catch { throw .invalidScene(reason: error.message) }
+                    do throws(ArchiveError) { sources.volume = try await services.archive.volume(order.scene.volume.id) } catch { throw .invalidScene(reason: error.message) }
                 }
                 let request = RenderRequest(scene: order.scene, size: order.size, reduction: order.reduction, sampling: order.sampling, output: order.output,
                                             volume: sources.volume, layerVolumes: sources.layers, segmentations: sources.segmentations)
@@ -253,17 +254,16 @@ actor Session {
         opening.removeValue(forKey: pane)?.cancel()
         let services = self.services
         opening[pane] = Task { [weak self] in
-            do throws(StreamError) {
-                let volume = try await services.library.volume(scene.volume.id)
+            do throws(ArchiveError) {
+                let volume = try await services.archive.volume(scene.volume.id)
                 var layers: [Volume] = []
-                for layer in scene.layers { layers.append(try await services.library.volume(layer.volume.id)) }
-                var segmentations: [Segmentation] = []
-                for layer in scene.segments { segmentations.append(try await services.library.segmentation(layer.series)) }
+                for layer in scene.layers { layers.append(try await services.archive.volume(layer.volume.id)) }
+                let segmentations: [Segmentation] = []
                 guard !Task.isCancelled else { return }
                 await self?.opened(pane, Sources(volume: volume, layers: layers, segmentations: segmentations))
                 await self?.watch(pane, volume)
             } catch {
-                if !Task.isCancelled { await self?.failed(pane, error) }
+                if !Task.isCancelled { await self?.failed(pane, StreamError(error)) }
             }
         }
     }
@@ -276,20 +276,28 @@ actor Session {
     /// Reports loading, at most four times a second.
     private nonisolated func watch(_ pane: Int, _ volume: Volume) async {
         var last = -Double.infinity
-        for await news in services.library.progress(volume.id) {
+        for await news in services.archive.loadProgress(of: volume.id) {
             if Task.isCancelled { return }
             let now = monotonicSeconds()
-            if news.state == .loading, now - last < 0.25 { continue }
+            if news.state == .loading || news.state == .waiting, now - last < 0.25 { continue }
             last = now
             await loaded(pane, volume, news)
         }
     }
-    private func loaded(_ pane: Int, _ volume: Volume, _ news: LoadNews) {
+    private func loaded(_ pane: Int, _ volume: Volume, _ news: LoadProgress) {
         guard sources[pane]?.volume === volume else { return }
         let id = volume.id
-        say(.progress(series: id.series, index: id.index, time: id.time, loaded: news.loaded, total: news.total, state: news.state))
+        let state: ServerMessage.LoadState
+        switch news.state {
+        case .waiting, .loading: state = .loading
+        case .complete: state = .complete
+        case .failed(_, let message):
+            state = .failed
+            say(.error(StreamError(.unsupportedImage, message), pane: pane, revision: nil, id: nil))
+        }
+        say(.progress(series: id.series, index: id.index, time: id.time, loaded: news.loaded, total: news.total, state: state))
         var facts = SourceFacts(volume)
-        facts.isComplete = facts.isComplete || news.state != .loading
+        facts.isComplete = facts.isComplete || state != .loading
         process(.source(pane: pane, facts))
     }
 

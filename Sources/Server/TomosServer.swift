@@ -1,3 +1,4 @@
+public import Archive
 public import Compute
 import Foundation
 import HTTPTypes
@@ -28,18 +29,14 @@ public struct TomosServer: Sendable {
     private let registry: SessionRegistry
     private let logger: Logger
 
-    init(_ configuration: ServerConfiguration, library: VolumeLibrary, renderer: Renderer, logger: Logger) throws(ServerError) {
+    public init(_ configuration: ServerConfiguration, archive: Archive, device: any ComputeDevice, logger: Logger) throws(ServerError) {
         if let refusal = configuration.refusal { throw refusal }
         self.configuration = configuration
         self.logger = logger
         let cores = max(1, ProcessInfo.processInfo.activeProcessorCount)
-        services = StreamServices(library: library, renderer: renderer, scheduler: RenderScheduler(),
+        services = StreamServices(archive: archive, renderer: Renderer(device: device), scheduler: RenderScheduler(),
                                   encoders: EncoderPool(threads: configuration.encoderThreads ?? cores), signer: TokenSigner(), port: PortBox(), logger: logger)
         registry = SessionRegistry(services: services, limit: configuration.sessionLimit)
-    }
-
-    public init(_ configuration: ServerConfiguration, device: any ComputeDevice, logger: Logger) throws(ServerError) {
-        try self.init(configuration, library: .sample(), renderer: Renderer(device: device), logger: logger)
     }
 
     /// Serves until the task is cancelled or the process is told to end; `ready` hears the address.

@@ -1,3 +1,4 @@
+import Archive
 import ArgumentParser
 import ComputeCPU
 import Foundation
@@ -52,7 +53,15 @@ struct Serve: AsyncParsableCommand {
         }
         if let refusal = configuration.refusal { throw Failure("configuration", refusal.description) }
         guard ["auto", "cpu"].contains(device) else { throw ValidationError("--device \(device) is unknown here; use auto or cpu") }
-        let server = try TomosServer(configuration, device: CPUDevice(), logger: logger)
+        let archive = try Archive(folder: data.folder)
+        if !imports.isEmpty {
+            let progress = ProgressLine("importing")
+            let report = try await archive.importFiles(at: imports) { p in progress.update(p.done, of: p.total) }
+            progress.finish()
+            Output.note("imported: \(report.stored) stored, \(report.duplicate) already there, \(report.refused.count) refused")
+            for refusal in report.refused.prefix(10) { Output.note("  \(refusal.file): \(refusal.message)") }
+        }
+        let server = try TomosServer(configuration, archive: archive, device: CPUDevice(), logger: logger)
         try await server.run { address, _ in
             Output.note("Tomos serves on \(address)")
         }
