@@ -37,7 +37,7 @@ public struct FrameHeader: Hashable, Sendable {
         out.reserveCapacity(Self.length)
         func put(_ v: UInt16) { out.append(UInt8(truncatingIfNeeded: v)); out.append(UInt8(truncatingIfNeeded: v >> 8)) }
         func put(_ v: UInt32) { put(UInt16(truncatingIfNeeded: v)); put(UInt16(truncatingIfNeeded: v >> 16)) }
-        func put(seconds: Double) { put(UInt16(min(max(seconds * 10_000, 0), 65_535).rounded())) }
+        func put(seconds: Double) { put(seconds > 0 ? UInt16(min(seconds * 10_000, 65_535).rounded()) : 0) }
         out.append(1)
         out.append(UInt8(Self.length))
         put(pane)

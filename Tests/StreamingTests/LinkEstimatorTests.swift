@@ -1,0 +1,92 @@
+import FrameCoding
+import Imaging
+import Testing
+@testable import Streaming
+
+@Suite struct LinkEstimatorTests {
+    /// Sends parts back to back over a line and acknowledges them in order.
+    private func run(_ link: inout LinkEstimator, rate: Double, delay: Double, bytes: Int, seconds: Double, from start: Double = 0, frame: inout UInt32) -> Double {
+        var now = start, free = start
+        var acks: [(Double, UInt32)] = []
+        while now < start + seconds {
+            while let first = acks.first, first.0 <= now { link.acknowledged(frame: first.1, decode: 0.001, at: first.0); acks.removeFirst() }
+            if link.allows(bytes), link.queue(at: now) < 0.05 {
+                frame += 1
+                link.sent(frame: frame, bytes: bytes, at: now)
+                free = max(free, now) + Double(bytes) / rate
+                acks.append((free + 2 * delay + 0.001, frame))
+            }
+            link.checkOverdue(at: now)
+            now += 0.002
+        }
+        for ack in acks { link.acknowledged(frame: ack.1, decode: 0.001, at: ack.0) }
+        return max(now, acks.last?.0 ?? now)
+    }
+
+    @Test(arguments: [(62_500.0, 0.05), (125_000, 0.05), (250_000, 0.075), (625_000, 0.04), (2_500_000, 0.01)])
+    func theRateOfALineIsFoundWithinAFifth(_ line: (rate: Double, delay: Double)) {
+        var link = LinkEstimator(), frame: UInt32 = 0
+        link.measured(roundTrip: 2 * line.delay, at: 0)
+        _ = run(&link, rate: line.rate, delay: line.delay, bytes: Int(line.rate * 0.05), seconds: 4, frame: &frame)
+        #expect(abs(link.rate / line.rate - 1) < 0.2)
+        #expect(abs(link.roundTripFloor - 2 * line.delay) < 0.01)
+    }
+    @Test func aStepDownIsFollowedWithinASecondAndTheWayUpIsSlow() {
+        var link = LinkEstimator(), frame: UInt32 = 0
+        link.measured(roundTrip: 0.08, at: 0)
+        var now = run(&link, rate: 500_000, delay: 0.04, bytes: 20_000, seconds: 4, frame: &frame)
+        #expect(link.rate > 400_000)
+        now = run(&link, rate: 125_000, delay: 0.04, bytes: 10_000, seconds: 1, from: now, frame: &frame)
+        #expect(link.rate < 190_000)
+        now = run(&link, rate: 500_000, delay: 0.04, bytes: 10_000, seconds: 4, from: now, frame: &frame)
+        #expect(link.rate > 400_000)
+    }
+    @Test func anOverduePartLowersTheRateAtOnce() {
+        var link = LinkEstimator()
+        link.measured(roundTrip: 0.02, at: 0)
+        link.sent(frame: 1, bytes: 6_000, at: 0)
+        link.checkOverdue(at: 0.2)
+        #expect(link.rate == LinkEstimator.initialRate)
+        link.checkOverdue(at: 0.5)
+        #expect(link.rate == 12_000)
+    }
+    @Test func theWindowHoldsTheRoundTripAndAHundredMilliseconds() {
+        var link = LinkEstimator()
+        link.measured(roundTrip: 0.1, at: 0)
+        #expect(link.window == 12_000)
+        #expect(link.allows(1_000_000))
+        link.sent(frame: 1, bytes: 12_000, at: 0)
+        #expect(!link.allows(100))
+        #expect(link.acknowledged(frame: 1, decode: 0, at: 0.3) != nil)
+        #expect(link.acknowledged(frame: 1, decode: 0, at: 0.3) == nil)
+        #expect(link.unacknowledgedBytes == 0)
+    }
+    @Test func theRoundTripFloorForgetsAfterThirtySeconds() {
+        var link = LinkEstimator()
+        link.measured(roundTrip: 0.01, at: 0)
+        link.measured(roundTrip: 0.2, at: 20)
+        #expect(link.roundTripFloor == 0.01)
+        link.measured(roundTrip: 0.25, at: 40)
+        #expect(link.roundTripFloor == 0.2)
+    }
+}
+
+@Suite struct LadderTests {
+    @Test func thinLinesGetSmallPicturesAndFastLinesFullOnes() {
+        let ladder = Ladder()
+        #expect(ladder.moving(size: PixelSize(1024, 1024), rate: 60_000).reduction >= 2)
+        #expect(ladder.moving(size: PixelSize(512, 512), rate: 12_500_000).reduction == 1)
+        let rates: [Double] = [10_000, 60_000, 125_000, 250_000, 625_000, 2_500_000, 12_500_000]
+        let rungs = rates.map { rate in Ladder.rungs.firstIndex(of: ladder.moving(size: PixelSize(512, 512), rate: rate))! }
+        #expect(rungs.first! < rungs.last!)
+    }
+    @Test func everyJPEGRungKeepsBlackAndWhite() {
+        for rung in Ladder.rungs { if case .jpeg(quality: let q) = rung.coding { #expect(FrameCodec.keepsBlackAndWhite(jpegQuality: q)) } }
+    }
+    @Test func bytesAreLearned() {
+        var ladder = Ladder()
+        let rung = Ladder.rungs[3]
+        for _ in 0..<12 { ladder.learnEncode(rung, PixelSize(512, 512), bytes: 30_000, seconds: 0.01) }
+        #expect(abs(ladder.bytes(rung, PixelSize(512, 512)) / 30_000 - 1) < 0.1)
+    }
+}
