@@ -209,6 +209,8 @@ public struct Viewer: Sendable {
     var nextFrame: UInt32 = 1
     private var nextID = 1
     private var lastVersion = 0
+    /// The pane whose pass 0 was begun last.
+    private var lastCoarse: Int?
     var work = [Work(), Work()]
     private var isClosed = false
     private var allowance = StreamLimits.messageBurst
@@ -706,11 +708,13 @@ public struct Viewer: Sendable {
         panes[number]!.prepared = unchanged(number, p, nil, at: now)
     }
 
-    private func needsCoarse(_ p: Pane, at now: Double) -> Bool {
+    private func needsCoarse(_ number: Int, _ p: Pane, at now: Double) -> Bool {
         guard p.scene != nil, !p.failed, p.facts != nil else { return false }
         if p.cine != nil { return true }
         guard p.coarseBegun < p.revision, p.prepared?.version != p.version, p.onScreen?.version != p.version else { return false }
         if !p.isAtRest(now) { return true }
+        // The hand in another pane has the line; full quality has to wait.
+        if let hand = hand(at: now), hand != number { return true }
         // At rest the full picture comes next, unless the line or the device lets the reader wait for it.
         guard p.picture == nil, now - p.coarseBegunAt > 0.5 else { return false }
         let rung = p.ladder.full(size: p.size, rate: link.rate, seconds: 0.35)
@@ -720,12 +724,11 @@ public struct Viewer: Sendable {
     /// The pane that gets the next pass 0, and when its rendering should begin.
     private func nextCoarse(at now: Double) -> (pane: Int, rung: FrameRung, start: Double)? {
         let hand = hand(at: now)
-        let candidates = panes.filter { needsCoarse($0.value, at: now) }
+        let candidates = panes.filter { needsCoarse($0.key, $0.value, at: now) }
         guard !candidates.isEmpty else { return nil }
         // The hand's pane first, but no other pane waits longer than a quarter of a second for it.
-        let starving = candidates.filter { $0.key != hand && now - max($0.value.servedAt, $0.value.changedAt - 0.1) > 0.25 }
-        let pick = (hand.flatMap { candidates[$0] != nil && (starving.isEmpty || panes[$0]!.servedAt < starving.values.map(\.servedAt).max()!) ? $0 : nil })
-            ?? (starving.isEmpty ? candidates : starving).min { ($0.value.servedAt, $0.key) < ($1.value.servedAt, $1.key) }!.key
+        let starving = candidates.filter { $0.key != hand && now - $0.value.servedAt > 0.25 }
+        let pick = (hand.flatMap { candidates[$0] != nil && (starving.isEmpty || lastCoarse != $0) ? $0 : nil }) ?? (starving.isEmpty ? candidates : starving).min { ($0.value.servedAt, $0.key) < ($1.value.servedAt, $1.key) }!.key
         let p = panes[pick]!
         let rung = p.ladder.moving(size: p.size, rate: link.rate, cadence: p.cine.map { 1 / $0.setting.rate })
         let render = p.ladder.movingRenderTime(reduction: rung.reduction), encode = p.ladder.encodeTime(rung, p.size)
@@ -768,7 +771,7 @@ public struct Viewer: Sendable {
         // The hand has the device and the line to itself.
         guard hand(at: now) == nil else { return nil }
         var best: (pane: Int, purpose: Purpose, urgency: Urgency)?
-        for (number, p) in panes.sorted(by: { ($0.value.servedAt, $0.key) < ($1.value.servedAt, $1.key) }) where !needsCoarse(p, at: now) {
+        for (number, p) in panes.sorted(by: { ($0.value.servedAt, $0.key) < ($1.value.servedAt, $1.key) }) where !needsCoarse(number, p, at: now) {
             guard let (purpose, urgency) = purpose(p, at: now) else { continue }
             // The encoder works from one exact picture after the other; two at a time keep it busy.
             if purpose == .exact, panes.values.lazy.filter({ $0.picture != nil && !$0.isDone && !$0.waitingForVolume }).count >= 2 { continue }
@@ -805,7 +808,7 @@ public struct Viewer: Sendable {
                                 sourceChange: p.sourceChange, sourceWasComplete: facts.isComplete)
         nextID += 1
         p.servedAt = now
-        if case .coarse = pick.purpose { p.coarseBegun = p.revision; p.coarseBegunAt = now }
+        if case .coarse = pick.purpose { p.coarseBegun = p.revision; p.coarseBegunAt = now; lastCoarse = pick.pane }
         panes[pick.pane] = p
         work[lane.rawValue].rendering = order
         work[lane.rawValue].renderStartedAt = now

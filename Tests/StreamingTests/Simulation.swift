@@ -50,6 +50,7 @@ struct Simulation {
     var said: [ServerMessage] = []
     var closed: StreamError?
     var isVolumeComplete = true
+    private var lastRevision: [Int: UInt32] = [:]
     private var queue: [Item] = []
     private var count = 0
     private var lineFree = 0.0
@@ -98,10 +99,19 @@ struct Simulation {
 
     mutating func ask(_ pane: Int, z: Double, moving: Bool, size: PixelSize? = nil) {
         let size = size ?? asked[pane]?.size ?? PixelSize(24, 20)
-        let revision = (asked[pane]?.revision ?? 0) + 1
+        let revision = max(asked[pane]?.revision ?? 0, lastRevision[pane] ?? 0) + 1
+        lastRevision[pane] = revision
         asked[pane] = (revision, z, size)
         guard connected else { return }
         apply(.message(.scene(.init(pane: pane, revision: revision, moving: moving, size: size, scene: Self.scene(z: z)))))
+    }
+
+    mutating func closePane(_ pane: Int) {
+        let revision = max(asked[pane]!.revision, lastRevision[pane] ?? 0) + 1
+        lastRevision[pane] = revision
+        asked[pane] = nil
+        screens[pane] = nil
+        apply(.message(.scene(.init(pane: pane, revision: revision, scene: .null))))
     }
 
     mutating func apply(_ event: Viewer.Event) {

@@ -15,6 +15,7 @@ import TestSupport
         s.jitter = [0, 0.005, 0.08].randomElement(using: &g)!
         s.renderTime = [0.001, 0.03, 0.6].randomElement(using: &g)!
         s.encodeTime = [0.0005, 0.03].randomElement(using: &g)!
+        print("SEED", seed)
         s.connect()
         for _ in 0..<Int.random(in: 5...60, using: &g) {
             let pane = Int.random(in: 1...3, using: &g)
@@ -22,11 +23,8 @@ import TestSupport
             case 0:
                 s.disconnect()
             case 1 where s.asked[pane] != nil && s.isConnected:
-                s.asked[pane]!.revision += 1
-                s.apply(.message(.scene(.init(pane: pane, revision: s.asked[pane]!.revision, scene: .null))))
-                // A closed pane forgets; the same number may open again.
-                s.asked[pane] = nil
-                s.screens[pane] = nil
+                // The same number may open again, and its revisions go on.
+                s.closePane(pane)
             case 2: s.ask(pane, z: 5, moving: Bool.random(using: &g), size: PixelSize(Int.random(in: 8...40, using: &g), Int.random(in: 8...40, using: &g)))
             case 3 where s.asked[pane] != nil: s.ask(pane, z: s.asked[pane]!.z, moving: false)
             default: s.ask(pane, z: Double(Int.random(in: 0..<60, using: &g)), moving: Bool.random(using: &g))
