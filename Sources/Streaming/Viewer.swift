@@ -735,8 +735,7 @@ public struct Viewer: Sendable {
         // Just in time: what was sent, and what will be sent before, has drained when this is ready.
         var ahead = link.queue(at: now)
         for other in panes.values { if let prepared = other.prepared, prepared.urgency >= .coarse { ahead += Double(prepared.payload.count) / link.rate } }
-        if let encoding = work[0].encoding {
-            let q = panes[encoding.pane]!
+        if let encoding = work[0].encoding, let q = panes[encoding.pane] {
             ahead += q.ladder.bytes(encoding.rung, q.size) / link.rate
             ahead = max(ahead, encoding.startedAt + q.ladder.encodeTime(encoding.rung, q.size) + encode - now)
         }

@@ -15,7 +15,6 @@ import TestSupport
         s.jitter = [0, 0.005, 0.08].randomElement(using: &g)!
         s.renderTime = [0.001, 0.03, 0.6].randomElement(using: &g)!
         s.encodeTime = [0.0005, 0.03].randomElement(using: &g)!
-        print("SEED", seed)
         s.connect()
         for _ in 0..<Int.random(in: 5...60, using: &g) {
             let pane = Int.random(in: 1...3, using: &g)
