@@ -258,7 +258,8 @@ actor Session {
                 let volume = try await services.archive.volume(scene.volume.id)
                 var layers: [Volume] = []
                 for layer in scene.layers { layers.append(try await services.archive.volume(layer.volume.id)) }
-                let segmentations: [Segmentation] = []
+                var segmentations: [Segmentation] = []
+                for layer in scene.segments { segmentations.append(try await services.archive.segmentation(series: layer.series)) }
                 guard !Task.isCancelled else { return }
                 await self?.opened(pane, Sources(volume: volume, layers: layers, segmentations: segmentations))
                 await self?.watch(pane, volume)
