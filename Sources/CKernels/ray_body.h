@@ -619,7 +619,22 @@ static int FN(list)(const RayWork *w, const Frame *f, const FN(Corners) *q, floa
     return n;
 }
 
-/// Marches the rays of `lanes` through the frame.
+/// Whether a packet's own rays, fewer than the tile's, can gain anything from a block.
+INLINE int FN(gains)(const RayWork *w, const Frame *f, const FN(Corners) *q, const Packet *p, int layer) {
+    float u0, u1, v0, v1;
+    FN(box)(q, (float)(layer * RAY_CELL), (float)((layer + 1) * RAY_CELL), &u0, &u1, &v0, &v1);
+    int c0 = clampi((int)fmaxf(u0 - 0.01f, 0) / RAY_CELL, 0, f->cells[0] - 1), c1 = clampi((int)fmaxf(u1 + 0.01f, 0) / RAY_CELL, 0, f->cells[0] - 1);
+    int d0 = clampi((int)fmaxf(v0 - 0.01f, 0) / RAY_CELL, 0, f->cells[1] - 1), d1 = clampi((int)fmaxf(v1 + 0.01f, 0) / RAY_CELL, 0, f->cells[1] - 1);
+    if (w->fold == RayComposite || w->fold == RayIsosurface) return occupied(w, f, c0, c1, d0, d1, layer, layer);
+    float bound = w->depthCue > 0 ? w->cueFloor : -INFINITY;
+    for (int d = d0; d <= d1; d++) for (int c = c0; c <= c1; c++) {
+        int64_t cell = c * f->cellStride[0] + d * f->cellStride[1] + layer * f->cellStride[2];
+        if (w->cellMinimum[cell] <= w->cellMaximum[cell]) bound = fmaxf(bound, w->fold == RayMaximum ? w->cellMaximum[cell] : -w->cellMinimum[cell]);
+    }
+    return FN(any)((p->enter <= p->leave) & (p->best < bound + fabsf(bound) * 1e-6f));
+}
+
+/// Marches the packets' rays through the frame.
 static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Packet *packets) {
     float enter = INFINITY, leave = -INFINITY;
     for (int i = 0; i < PACKETS; i++) {
@@ -634,9 +649,18 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
     FN(Corner) corners[RAY_LONGEST_AXIS / RAY_CELL];
     const int count = FN(list)(w, f, q, enter, leave, blocks, corners);
     const int pairs = f->axis[0] == 0;
+    FN(Corners) own[PACKETS];
+    for (int i = 0; i < PACKETS; i++) {
+        own[i].unbounded = q->unbounded || w->fold == RayMean;
+        for (int n = 0; n < 4; n++) {
+            const int l = (n & 1 ? 3 : 0) + (n & 2 ? LANES - 4 : 0);
+            own[i].u0[n] = packets[i].u0[l]; own[i].du[n] = packets[i].du[l]; own[i].v0[n] = packets[i].v0[l]; own[i].dv[n] = packets[i].dv[l];
+        }
+    }
 
 #define EACH_PACKET(block, function) { const Block *b_ = (block); const FN(Corner) *c_ = corners + (b_ - blocks); \
         for (int i = 0; i < PACKETS; i++) { \
+            if (!own[i].unbounded && !FN(gains)(w, f, own + i, packets + i, b_->layer)) continue; \
             if (w->format == VOXELS_INT16) { if (pairs) FN(function)(w, f, c_, packets + i, b_, VOXELS_INT16, 1); else FN(function)(w, f, c_, packets + i, b_, VOXELS_INT16, 0); } \
             else if (pairs) FN(function)(w, f, c_, packets + i, b_, VOXELS_FLOAT32, 1); else FN(function)(w, f, c_, packets + i, b_, VOXELS_FLOAT32, 0); } }
 

@@ -19,8 +19,8 @@ public struct TransferFunction: Hashable, Codable, Sendable {
     public init(_ points: [Point]) { self.points = points }
 
     public static let bone = Self([
-        Point(150, 0, 0.60, 0.24, 0.16), Point(300, 0.10, 0.80, 0.45, 0.30),
-        Point(600, 0.55, 0.98, 0.90, 0.76), Point(1200, 0.92, 1.00, 0.99, 0.95)])
+        Point(150, 0, 0.60, 0.24, 0.16), Point(300, 0.22, 0.86, 0.55, 0.40),
+        Point(600, 0.70, 0.98, 0.90, 0.76), Point(1200, 0.92, 1.00, 0.99, 0.95)])
     public static let softTissue = Self([
         Point(-400, 0, 0.90, 0.60, 0.50), Point(-150, 0.015, 0.93, 0.70, 0.58), Point(0, 0.02, 0.85, 0.48, 0.38),
         Point(150, 0.06, 0.80, 0.30, 0.22), Point(300, 0.2, 0.92, 0.62, 0.42), Point(1000, 0.85, 1.00, 0.99, 0.95)])
@@ -29,7 +29,7 @@ public struct TransferFunction: Hashable, Codable, Sendable {
         Point(500, 0.6, 0.98, 0.86, 0.70), Point(1200, 0.9, 1.00, 0.98, 0.94)])
     public static let lung = Self([
         Point(-1000, 0, 0.20, 0.35, 0.50), Point(-900, 0, 0.25, 0.45, 0.65), Point(-750, 0.012, 0.45, 0.65, 0.80),
-        Point(-500, 0.05, 0.90, 0.75, 0.65), Point(-200, 0.02, 0.80, 0.50, 0.42), Point(150, 0.0, 0.80, 0.45, 0.35)])
+        Point(-500, 0.05, 0.90, 0.75, 0.65), Point(-350, 0.04, 0.92, 0.66, 0.55), Point(-220, 0.0, 0.90, 0.55, 0.45)])
 
     /// The named presets of the product.
     public static let presets: [String: Self] = ["bone": bone, "soft-tissue": softTissue, "vessels": vessels, "lung": lung]
