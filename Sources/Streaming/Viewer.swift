@@ -625,8 +625,11 @@ public struct Viewer: Sendable {
             let stale = isCoarse
                 ? order.version != p.version && (p.isAtRest(now) || p.size != PixelSize(Int(h.width), Int(h.height)))
                 : order.version != p.version || h.revision != p.revision
-            if stale {
+            // What the screen shows better already is not worth its bytes.
+            let isSurpassed = isCoarse && p.cine == nil && order.version == p.version && p.onScreen.map { $0.version == p.version && $0.pass > .moving } ?? false
+            if stale || isSurpassed {
                 figures.droppedParts += 1
+                if isSurpassed { return }
                 if isCoarse, p.coarseBegun <= h.revision { p.coarseBegun = 0 }
                 return
             }
@@ -849,7 +852,7 @@ public struct Viewer: Sendable {
             guard p.prepared == nil, p.isAtRest(now), !p.failed else { return nil }
             if let shown = p.onScreen, shown.version == p.version, shown.revision != p.revision, shown.isWhole { return nil }
             if let picture = p.picture, !p.isDone {
-                if !p.fullSent, p.isQuick || !skipsFull(p, picture) { return .full }
+                if !p.fullSent, p.nextRow == 0, p.isQuick || !skipsFull(p, picture) { return .full }
                 return p.isQuick || p.waitingForVolume || p.final == .full ? nil : .exact
             }
             return p.valuesPicture != nil && !p.valuesDone ? .values : nil
@@ -870,7 +873,7 @@ public struct Viewer: Sendable {
         var h = header(number, p)
         if let picture = p.picture, !p.isDone {
             h.waiting = picture.waiting; h.rendering = picture.rendering
-            if !p.fullSent, p.isQuick || !skipsFull(p, picture) {
+            if !p.fullSent, p.nextRow == 0, p.isQuick || !skipsFull(p, picture) {
                 let rung = p.ladder.full(size: p.size, rate: link.rate, seconds: 0.35)
                 h.pass = .full
                 h.format = rung.coding.format.rawValue

@@ -44,6 +44,19 @@ import TestSupport
         #expect(s.viewer.isSettled)
     }
 
+    /// A lower pass behind a higher one of the same picture would be bytes for nothing.
+    @Test(arguments: [60_000.0, 300_000, 3_000_000]) func passesOfARevisionComeInOrder(rate: Double) {
+        var s = Simulation(line: .init(rate: rate, delay: 0.005), seed: 20)
+        s.encodeTime = 0.03
+        s.renderTime = 0.012
+        s.connect()
+        for z in 1...6 { s.ask(1, z: Double(z), moving: false, size: PixelSize(512, 512)); s.run(until: s.now + 4) }
+        for revision in Set(s.sent.map(\.header.revision)) {
+            let passes = s.sent.filter { $0.header.revision == revision }.map(\.header.pass)
+            #expect(passes == passes.sorted())
+        }
+    }
+
     /// As the protocol asks of a client: compare `ready.panes`, send complete scenes where they differ.
     private func resume(_ s: inout Simulation) {
         let held = s.viewer.revisions
