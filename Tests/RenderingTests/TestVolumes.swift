@@ -39,7 +39,7 @@ enum TestVolumes {
                 }
                 i += 1
             } }
-            volume.finishSlice(z, range: intercept...(intercept + 4095 * slope))
+            volume.finishSlice(z, range: min(intercept, intercept + 4095 * slope)...max(intercept, intercept + 4095 * slope))
         }
         return volume
     }
