@@ -45,7 +45,6 @@ public struct ThoraxPhantom: Hashable, Sendable {
     public var seriesUID: String { uid("series") }
     public var studyUID: String { uid("study") }
     public var frameOfReferenceUID: String { uid("frame of reference") }
-    public func instanceUID(slice: Int) -> String { uid("instance \(slice)") }
 
     private func uid(_ role: String) -> String {
         // 2.25 and a 128-bit number, here two hashes of everything that makes the object what it is.

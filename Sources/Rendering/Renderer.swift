@@ -130,7 +130,7 @@ public final class Renderer: Sendable {
             timing.march = report.dispatches.prefix(fresh.count).reduce(0, +)
             timing.present = report.dispatches.dropFirst(fresh.count).reduce(0, +)
             let reading = clock.now
-            let raster = try plan.read(buffers)
+            let raster = request.annotate(try plan.read(buffers), fidelity: plan.fidelity)
             timing.read = (clock.now - reading).seconds
             return Rendered(raster: raster, fidelity: plan.fidelity, waiting: report.waiting,
                             rendering: timing.setup + timing.march + timing.present + timing.read, timing: timing)

@@ -1,3 +1,4 @@
+import Archive
 import FrameCoding
 import Rendering
 import Server
@@ -20,6 +21,7 @@ struct Failure: Error {
             case .device(let reason): self.init("device", reason)
             }
         case let error as ServerError: self.init("server", error.description)
+        case let error as ArchiveError: self.init(error.code, error.message)
         case let error as CodingError: self.init("encoding", error.description)
         case let error as DecodingError: self.init("malformed", Failure.text(error))
         default: self.init("internal", String(describing: error))
