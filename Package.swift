@@ -110,6 +110,7 @@ if !coreOnly {
                 product("ArgumentParser", "swift-argument-parser"), product("Logging", "swift-log"),
             ],
             swiftSettings: strict),
+        .testTarget(name: "CommandLineTests", dependencies: ["tomos", "FrameCoding", "Imaging", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "ServerTests", dependencies: ["Server", "tomos", "TestSupport", product("HummingbirdTesting", "hummingbird")],
                     exclude: ["Browser", "Python"], swiftSettings: strict),
     ]

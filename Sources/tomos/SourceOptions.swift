@@ -31,7 +31,7 @@ struct SourceOptions: ParsableArguments {
         let main = try await Self.complete(Volume.ID(series: uid, index: volume ?? named?.index ?? 0, time: time ?? named?.time ?? 0), in: archive)
         var over: [Volume] = [], labels: [Segmentation] = []
         for layer in layers { over.append(try await Self.complete(layer.id, in: archive)) }
-        for uid in segmentations { labels.append(try await Self.segmentation(uid, in: archive)) }
+        for uid in segmentations { labels.append(try await archive.segmentation(series: uid)) }
         return Loaded(volume: main, layers: over, segmentations: labels)
     }
 
@@ -60,9 +60,5 @@ struct SourceOptions: ParsableArguments {
         line.finish()
         guard volume.isComplete else { throw Failure("incomplete", "only \(volume.loadedSlices) of \(volume.geometry.slices) slices of the volume could be read") }
         return volume
-    }
-
-    private static func segmentation(_ series: String, in archive: Archive) async throws -> Segmentation {
-        throw Failure("unsupported", "segmentation \(series) cannot be drawn by this version")
     }
 }
