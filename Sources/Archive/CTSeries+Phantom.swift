@@ -10,6 +10,7 @@ extension CTSeries {
         studyDescription = "Synthetic chest and abdomen"
         seriesDescription = "Thorax phantom \(phantom.columns)x\(phantom.rows)x\(phantom.slices)"
         model = "Thorax phantom 1"
+        bodyPart = "CHEST"
         comments = "Computed, not acquired. No patient."
     }
 }

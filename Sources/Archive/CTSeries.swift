@@ -17,6 +17,8 @@ public struct CTSeries: Sendable {
     public var imageType = ["DERIVED", "PRIMARY", "AXIAL"]
     public var model = ""
     public var comments = ""
+    /// Body Part Examined (0018,0015), a defined term; empty when unknown.
+    public var bodyPart = ""
 
     /// The series takes its UID from the volume.
     public init(_ volume: Volume, studyInstanceUID: String) { self.volume = volume; self.studyInstanceUID = studyInstanceUID }
@@ -60,11 +62,12 @@ public struct CTSeries: Sendable {
         w.set(.imageType, imageType)
         for tag in [Tag.studyDate, .seriesDate, .acquisitionDate, .contentDate] { w.set(tag, date) }
         for tag in [Tag.studyTime, .seriesTime, .acquisitionTime, .contentTime] { w.set(tag, "120000") }
-        for tag in [Tag.accessionNumber, .referringPhysicianName, .patientBirthDate, .studyID, .positionReferenceIndicator] { w.setEmpty(tag) }
+        for tag in [Tag.accessionNumber, .referringPhysicianName, .patientBirthDate, .positionReferenceIndicator] { w.setEmpty(tag) }
         w.set(.patientName, patientName)
         w.set(.patientID, patientID)
         w.set(.patientSex, "O")
         w.set(.studyInstanceUID, studyInstanceUID)
+        w.set(.studyID, "1")
         w.set(.studyDescription, studyDescription)
         w.set(.seriesInstanceUID, d.id.series)
         w.set(.seriesDescription, seriesDescription)
@@ -73,6 +76,7 @@ public struct CTSeries: Sendable {
         w.set(.manufacturer, "Tomos")
         if !model.isEmpty { w.set(.manufacturerModelName, model) }
         if !comments.isEmpty { w.set(.imageComments, comments) }
+        if bodyPart.isEmpty { w.setEmpty(Tag(0x0020, 0x0060)) } else { w.set(.bodyPartExamined, bodyPart) }
         w.set(.patientPosition, "HFS")
         w.set(.frameOfReferenceUID, d.frameOfReference.isEmpty ? DICOMUID.derived(from: d.id.series + "/frame of reference") : d.frameOfReference)
         w.set(.acquisitionNumber, 1)

@@ -60,8 +60,9 @@ import Testing
     }
 
     @Test func floatingPointVolumesAreRoundedToHounsfieldUnits() async throws {
-        let made = try #require(AnalyticPhantom([.init(.sphere(center: .init(5, 5, 5), radius: 4), value: 1300.4)], background: -1000).volume(
-            try #require(.init(columns: 11, rows: 11, slices: 11, origin: .init(0, 0, 0), right: .init(1, 0, 0), down: .init(0, 1, 0), spacing: (1, 1, 1)))))
+        let geometry = try #require(VolumeGeometry(columns: 11, rows: 11, slices: 11, origin: Point(0, 0, 0), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (1, 1, 1)))
+        let sphere = AnalyticPhantom([.init(.sphere(center: Point(5, 5, 5), radius: 4), value: 1300.4)], background: -1000)
+        let made = try #require(sphere.volume(geometry))
         let folder = try TestData.temporaryFolder()
         defer { try? FileManager.default.removeItem(at: folder) }
         try CTSeries(made, studyInstanceUID: "2.25.5").write(to: folder.path)

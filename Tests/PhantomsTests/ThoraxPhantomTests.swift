@@ -33,14 +33,15 @@ import Testing
         ("vertebral body", Point(0, 57, 65), 120...300),
         ("gas in the stomach", Point(60, -55, -70), -1024 ... -850),
         ("right kidney", Point(-76, 50, -110), 90...220),
-        ("spleen", Point(106, 46, -46), 90...160),
+        ("spleen", Point(100, 28, -52), 90...160),
         ("trachea", Point(1, 7, 130), -1024 ... -850),
     ]
 
     @Test(arguments: tissues.indices) func tissuesLieWhereTheyBelong(index: Int) {
         let tissue = Self.tissues[index]
-        let mean = Self.mean(Self.small, tissue.at)
-        #expect(tissue.range.contains(mean), "\(tissue.name): \(mean) HU")
+        // The median: a vessel that happens to pass is no reason to fail.
+        let values = Self.values(Self.small, tissue.at, size: 9).sorted(), median = values[values.count / 2]
+        #expect(tissue.range.contains(median), "\(tissue.name): \(median) HU")
     }
 
     @Test func theSameSeedGivesTheSameVoxelsAndAnotherSeedOthers() throws {
@@ -78,8 +79,8 @@ import Testing
         let mean = sum / n, variance = square / n - mean * mean
         #expect(abs(mean) < 5)
         #expect((6.0...18).contains(variance.squareRoot()))
-        #expect(beside / n / variance > 0.3)
-        #expect(abs(far / n / variance) < 0.3)
+        #expect((beside / n - mean * mean) / variance > 0.3)
+        #expect(abs((far / n - mean * mean) / variance) < 0.3)
     }
 
     /// Separate bright spots in one slice of both lungs.
