@@ -230,6 +230,7 @@ struct Fissure: Shape {
     static let rightHorizontal = Fissure(level: 44, slope: 0.05, sideways: 0.05, bend: 7, minX: -140, maxX: 0, maxY: 14)
     var bounds: (low: Position, high: Position) { (Position(minX, -100, -90), Position(maxX, maxY, 150)) }
     func height(_ x: Float, _ y: Float) -> Float { level + slope * y + sideways * x + bend * sine(0.035 * x + 0.03 * y) }
+    func faintness(softness: Float) -> Float { Phantoms.faintness(thickness: 0.7, directions: 1, softness: softness) }
     @inline(__always) func distance(_ x: Lanes, _ y: Float, _ z: Float) -> Lanes {
         let phase = 0.035 * x + 0.03 * y
         // sine, to third order, is plenty within half a turn.

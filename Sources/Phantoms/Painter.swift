@@ -46,12 +46,23 @@ protocol Shape: Sendable {
     var bounds: (low: Position, high: Position) { get }
     /// Signed distances in mm, negative inside, of eight points on one row.
     func distance(_ x: Lanes, _ y: Float, _ z: Float) -> Lanes
+    /// What remains of the coverage when edges `softness` mm wide meet a solid thinner than that: thin vessels fade in coarse voxels
+    /// instead of growing.
+    func faintness(softness: Float) -> Float
     /// Default provided; a requirement so that each shape's loop is compiled for it.
     func paint(_ block: borrowing Block, _ material: Material, over range: ClosedRange<Float>?)
 }
 
 extension Shape {
+    func faintness(softness: Float) -> Float { 1 }
     func distance(at p: Position) -> Float { distance(Lanes(repeating: p.x), p.y, p.z)[0] }
+}
+
+/// The coverage that a solid `thickness` mm thick has in the middle of a voxel, over what the linear edge makes of it; `directions` is in how
+/// many directions it is that thin: 2 for tubes, 1 for sheets.
+func faintness(thickness: Float, directions: Int, softness: Float) -> Float {
+    let q = thickness / softness
+    return q >= 1 ? 1 : (directions == 2 ? q * q : q) / (0.5 + 0.5 * q)
 }
 
 /// Eight voxels cubed while being painted: three channels of 512 lanes' worth.
@@ -67,13 +78,14 @@ struct Block: ~Copyable {
 extension Shape {
     func paint(_ block: borrowing Block, _ material: Material, over range: ClosedRange<Float>?) {
         let x = block.origin.x + block.spacing.x * Lanes(0, 1, 2, 3, 4, 5, 6, 7)
-        let sharpness = 1 / block.softness
+        let sharpness = 1 / block.softness, most = faintness(softness: block.softness)
         for k in 0..<Block.edge {
             let z = block.origin.z + block.spacing.z * Float(k)
             for j in 0..<Block.edge {
                 let y = block.origin.y + block.spacing.y * Float(j)
                 let d = distance(x, y, z)
-                var cover = larger(smaller(0.5 - d * sharpness, Lanes(repeating: 1)), Lanes())
+                let t = larger(smaller(0.5 - d * sharpness, Lanes(repeating: 1)), Lanes())
+                var cover = most * (t * t * (3 - 2 * t))
                 let i = k * Block.edge + j
                 blend(block, i, material, &cover, range, y)
             }
@@ -122,8 +134,9 @@ struct PaintGrid: Sendable {
     /// Centre of the first voxel, mm.
     let origin: Position
     let spacing: Position
-    /// Partial volume: an edge is about a voxel wide, and never sharper than a scanner's.
-    var softness: Float { max(0.95, 1.15 * (spacing.x + spacing.y + spacing.z) / 3) }
+    /// Partial volume and the scanner's own blur: an edge takes about two voxels, as in a smooth reconstruction; sharper ones show as steps
+    /// in shaded renderings.
+    var softness: Float { max(1.2, 2 * (spacing.x + spacing.y + spacing.z) / 3) }
 }
 
 extension Painting {

@@ -11,6 +11,7 @@ struct RoundCone: Shape {
         let r = max(startRadius, endRadius)
         bounds = (pointwiseMin(p, q) - r, pointwiseMax(p, q) + r)
     }
+    func faintness(softness: Float) -> Float { Phantoms.faintness(thickness: 2 * start + change, directions: 2, softness: softness) }
     @inline(__always) func distance(_ x: Lanes, _ y: Float, _ z: Float) -> Lanes {
         let dx = x - p.x, dy = y - p.y, dz = z - p.z
         let t = larger(smaller((dx * axis.x + (dy * axis.y + dz * axis.z)) * inverseSquare, Lanes(repeating: 1)), Lanes())
@@ -34,6 +35,7 @@ struct FlatCone: Shape {
         let r = max(startRadius, endRadius)
         bounds = (pointwiseMin(p, q) - r, pointwiseMax(p, q) + r)
     }
+    func faintness(softness: Float) -> Float { Phantoms.faintness(thickness: (2 * start + change) / (stretch + 1).squareRoot(), directions: 1, softness: softness) }
     @inline(__always) func distance(_ x: Lanes, _ y: Float, _ z: Float) -> Lanes {
         let dx = x - p.x, dy = y - p.y, dz = z - p.z
         let t = larger(smaller((dx * axis.x + (dy * axis.y + dz * axis.z)) * inverseSquare, Lanes(repeating: 1)), Lanes())

@@ -40,8 +40,8 @@ public struct Exhibit: Hashable, Sendable {
         add("curved-stretched", "The aorta, stretched", .curve(Curve(points: aorta, mode: .stretched, across: Vector(1, 0, 0), spacing: 330 / Double(size.height)))) { $0.window = vessels }
         add("stored-slice", "A stored slice, unresampled", .slice(Slice(index: g.slices / 2, zoom: 1)))
 
-        func camera(_ direction: AnatomicalDirection, _ azimuth: Double = 0, _ elevation: Double = 0, zoom: Double = 1.15, _ projection: Camera.Projection = .orthographic) -> View {
-            .camera(Camera(direction, of: g, azimuth: azimuth, elevation: elevation, size: size, zoom: zoom, projection: projection))
+        func camera(_ direction: AnatomicalDirection, _ azimuth: Double = 0, _ elevation: Double = 0, zoom: Double = 1.15, _ projection: Camera.Projection = .orthographic, center: Point<Patient>? = nil) -> View {
+            .camera(Camera(direction, of: g, center: center, azimuth: azimuth, elevation: elevation, size: size, zoom: zoom, projection: projection))
         }
         // The table would hide the back: keep what lies before it.
         let noTable = Crop(planes: [Crop.ClipPlane(point: Point(0, 120, 0), normal: Vector(0, 1, 0))])
@@ -53,7 +53,7 @@ public struct Exhibit: Hashable, Sendable {
         add("mip", "Maximum through the whole volume", camera(.anterior), crop: noTable) { $0.fold = .maximum; $0.window = bone }
         add("mip-depth", "Maximum with depth cue", camera(.left, 20, zoom: 1.5), crop: noTable) { $0.fold = .maximum; $0.window = bone; $0.depthCue = 0.7 }
         let chest = Crop(box: Crop.OrientedBox(center: Point(0, 14, 62), axes: [Vector(1, 0, 0), Vector(0, 1, 0), Vector(0, 0, 1)], halfSize: [112, 26, 62]))
-        add("minip", "Minimum through a box in the chest: airways", camera(.anterior, zoom: 2.2), crop: chest) { $0.fold = .minimum; $0.window = Window(center: -850, width: 350) }
+        add("minip", "Minimum through a box in the chest: airways", camera(.anterior, zoom: 1.5, center: Point(0, 14, 62)), crop: chest) { $0.fold = .minimum; $0.window = Window(center: -850, width: 350) }
         add("mean", "Mean through the whole volume: a radiograph", camera(.anterior), crop: noTable) { $0.fold = .mean; $0.window = Window(center: -350, width: 800) }
         add("isosurface", "Surface at 300 HU", camera(.anterior, 25, 10, zoom: 1.5), crop: noTable) { $0.fold = .isosurface; $0.isovalue = 300; $0.shading = Shading() }
         add("perspective", "Perspective camera", camera(.anterior, 40, 15, zoom: 1.7, .perspective), crop: noTable) { $0.fold = .composite; $0.preset = "bone"; $0.shading = Shading() }

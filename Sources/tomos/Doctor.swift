@@ -1,5 +1,6 @@
 import ArgumentParser
 import ComputeCPU
+import DICOM
 import FoundationEssentials
 import FrameCoding
 import Glibc
@@ -50,11 +51,7 @@ struct Doctor: ParsableCommand {
         if !hasDICOMDictionary() {
             missing.append(.init(isRequired: true, what: "DCMTK's data dictionary dicom.dic", remedy: "apt-get install libdcmtk17, or set DCMDICTPATH to the file"))
         }
-        var libraries: [Report.Library] = [
-            .init(name: "DCMTK", version: fileVersion(of: "libdcmdata.so")),
-            .init(name: "OpenJPEG", version: text(from: "opj_version")),
-        ]
-        libraries += CodingLibraries.versions.map { .init(name: $0.name, version: $0.version) }
+        var libraries = (DICOMLibraries.versions + CodingLibraries.versions).map { Report.Library(name: $0.name, version: $0.version) }
         libraries += [.init(name: "SQLite", version: text(from: "sqlite3_libversion")), .init(name: "Vulkan loader", version: vulkan)]
 
         var isFolder = false
@@ -93,14 +90,6 @@ struct Doctor: ParsableCommand {
     private static func text(from function: String) -> String? {
         guard let symbol = dlsym(nil, function) else { return nil }
         return unsafeBitCast(symbol, to: (@convention(c) () -> UnsafePointer<CChar>?).self)().map { String(cString: $0) }
-    }
-
-    /// Version in the name of the file behind a loaded library: libdcmdata.so.17 → libdcmdata.so.3.6.7.
-    private static func fileVersion(of library: String) -> String? {
-        guard let maps = try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8),
-              let line = maps.split(separator: "\n").first(where: { $0.contains("/\(library).") }),
-              let name = line.split(separator: "/").last else { return nil }
-        return String(name.dropFirst(library.count + 1))
     }
 
     /// Version of the installed loader, from vkEnumerateInstanceVersion; the loader is opened on demand, so that Tomos starts
