@@ -85,6 +85,10 @@ void tg_joseph_adjoint_parallel(float *image, int32_t width, int32_t rowBegin, i
                                 double start, double step, double dx, float length, const float *value) {
     DISPATCH(joseph_adjoint_parallel, image, width, rowBegin, rowEnd, stride, rays, start, step, dx, length, value)
 }
+void tg_nlm(float *out, const float *const *values, const float *const *guides, const float *inverse, int32_t width, int32_t rowBegin, int32_t rowEnd,
+            int64_t stride, int32_t slices, int32_t center, int32_t radius, int32_t patch) {
+    DISPATCH(nlm, out, values, guides, inverse, width, rowBegin, rowEnd, stride, slices, center, radius, patch)
+}
 
 void tg_joseph_adjoint(float *image, int32_t width, int32_t rowBegin, int32_t rowEnd, int64_t stride, int32_t rays,
                        const float *x0, const float *dx, const float *length, const float *value) {

@@ -45,4 +45,12 @@ void tg_joseph_adjoint(float *image, int32_t width, int32_t rowBegin, int32_t ro
 // The same transpose for parallel rays (dx and length equal for all, x0[j] = start + j·step), gathered instead of scattered.
 void tg_joseph_adjoint_parallel(float *image, int32_t width, int32_t rowBegin, int32_t rowEnd, int64_t stride,
                                 int32_t rays, double start, double step, double dx, float length, const float *value);
+
+// Non-local means of one slice over a neighbourhood of `slices` slices, of which `center` is the slice itself.
+// `guides` decide similarity, `values` are averaged; all are padded: `TG_NLM_MARGIN` readable pixels on every side, and 128 more to the
+// right; pointers name pixel (0, 0). With t = (sum of squared guide differences over the patch) · inverse, a candidate weighs (1 − t)⁸,
+// nothing beyond t = 1. `out` is width × rows without padding; patch (half width) at most 3, radius + patch + 16 at most the margin.
+#define TG_NLM_MARGIN 32
+void tg_nlm(float *out, const float *const *values, const float *const *guides, const float *inverse, int32_t width, int32_t rowBegin, int32_t rowEnd,
+            int64_t stride, int32_t slices, int32_t center, int32_t radius, int32_t patch);
 #endif
