@@ -74,7 +74,8 @@ actor Session {
         self.connection = connection
         lostSince = nil
         pings = [:]
-        let token = SessionToken(purpose: .resume, session: id, expires: TokenSigner.now + 86_400)
+        // Time and count rise, so that no two connections of a session have the same token.
+        let token = SessionToken(purpose: .resume, session: id, expires: TokenSigner.now + 86_400 + UInt64(generation))
         say(.ready(resume: services.signer.text(token), grace: SessionRegistry.grace, panes: viewer.revisions, device: services.renderer.device.name))
         process(.connected(formats: formats))
         heartbeat?.cancel()
@@ -352,8 +353,37 @@ actor Session {
                 let token = SessionToken(purpose: .watch, session: id, pane: UInt16(pane), expires: TokenSigner.now + 8 * 3600)
                 result = .success(["token": .string(services.signer.text(token))])
             } else { result = .failure(StreamError(.unknownPane, "`pane` must name an open pane")) }
-        default: result = .failure(StreamError(.malformed, "unknown query; known are link, share"))
+        case "value", "length", "angle", "area", "profile", "roi", "segments": return measure(query)
+        default: result = .failure(StreamError(.malformed, "unknown query; known are link, share, value, length, angle, area, profile, roi, segments"))
         }
         process(.answered(id: query.id, result))
+    }
+
+    /// Measures on the stored values of the pane's volume, on a thread of its own: a large region takes longer than the pool may wait.
+    private func measure(_ query: ClientMessage.Query) {
+        func answered(_ result: Result<JSON, StreamError>) { process(.answered(id: query.id, result)) }
+        guard let pane = query.pane, let volume = sources[pane]?.volume else {
+            return answered(.failure(StreamError(.unknownPane, "`pane` must name a pane whose volume is open")))
+        }
+        guard let request = try? query.arguments.decoded(as: MeasurementRequest.self) else {
+            return answered(.failure(StreamError(.malformed, "the arguments of query `\(query.what)` cannot be read; see StreamProtocol.md")))
+        }
+        let archive = services.archive
+        Task {
+            var segmentation: Segmentation?
+            if case .segments(let series, _, _) = request {
+                do throws(ArchiveError) { segmentation = try await archive.segmentation(series: series) } catch { return process(.answered(id: query.id, .failure(StreamError(error)))) }
+            }
+            let needed = segmentation
+            let result: Result<JSON, StreamError> = await withCheckedContinuation { continuation in
+                DispatchQueue.global(qos: .userInitiated).async {
+                    do throws(MeasurementError) {
+                        let answer = try request.measure(volume, segmentation: needed)
+                        continuation.resume(returning: (try? JSON(encoding: answer)).map { .success($0) } ?? .failure(StreamError(.internal, "the answer cannot be written")))
+                    } catch { continuation.resume(returning: .failure(StreamError(.malformed, error.message))) }
+                }
+            }
+            process(.answered(id: query.id, result))
+        }
     }
 }
