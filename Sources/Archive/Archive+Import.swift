@@ -3,7 +3,8 @@ import Foundation
 import Synchronization
 
 extension Archive {
-    /// Stores the DICOM objects among these files and folders (searched recursively).
+    /// Stores the DICOM objects and research containers (NIfTI, NRRD, MetaImage with their detached data files) among these
+    /// files and folders (searched recursively).
     ///
     /// Idempotent: an instance that is already stored with the same content counts as duplicate. Whatever the report, or a
     /// progress value, calls stored is on disk and in the index, and survives a crash. Files that cannot be stored are
@@ -15,15 +16,14 @@ extension Archive {
         var report = ImportReport()
         report.refused = listing.refused
         report.skipped = listing.skipped
-        var touched: Set<String> = []
+        var touched: Set<String> = [], containers: Set<String> = []
         do {
             // Batches: large enough that transactions do not matter, small enough that progress and safety are prompt.
             let size = 64
             for start in stride(from: 0, to: listing.files.count, by: size) {
                 try Task.checkCancellation()
                 let batch = Array(listing.files[start..<min(start + size, listing.files.count)])
-                let tokens = batch.indices.map { start + $0 }
-                let outcomes = await pool.map(Array(zip(batch, tokens))) { [self] file, token in accept(file, token: token) }
+                let outcomes = await pool.map(batch) { [self] file in accept(file) }
                 let new = outcomes.compactMap { if case .stored(let instance) = $0 { instance } else { nil } }
                 // File entries first, then the index: what is indexed exists.
                 let series = Set(new.map(\.texts.series))
@@ -34,6 +34,17 @@ extension Archive {
                     case .stored(let instance):
                         if added.contains(instance.sopInstance) { report.stored += 1 } else { report.duplicate += 1 }
                         touched.insert(instance.texts.series)
+                    case .container(let container, let summary, let range):
+                        if try await index.add(container, summary: summary) {
+                            report.stored += 1
+                            if let range { try await index.storeRange(range, series: container.series, volume: 0, time: 0, planKey: 0) }
+                        } else {
+                            report.duplicate += 1
+                        }
+                        containers.insert(container.series)
+                    case .knownContainer(let series):
+                        report.duplicate += 1
+                        containers.insert(series)
                     case .duplicate: report.duplicate += 1
                     case .refused(let refusal): report.refused.append(refusal)
                     case .skipped: report.skipped += 1
@@ -42,11 +53,11 @@ extension Archive {
                 progress(ImportProgress(done: start + batch.count, total: listing.files.count,
                                         stored: report.stored, duplicate: report.duplicate, refused: report.refused.count))
             }
-            report.series = touched.sorted()
+            report.series = touched.union(containers).sorted()
             if !touched.isEmpty {
-                try await index.forgetRanges(of: report.series)
+                try await index.forgetRanges(of: touched.sorted())
                 // Assembled now, so that the first list and the first picture need not wait for it.
-                for uid in report.series { _ = try await self.series(uid) }
+                for uid in touched.sorted() { _ = try await self.series(uid) }
             }
             return report
         } catch {
@@ -56,14 +67,21 @@ extension Archive {
 
     private enum Outcome: Sendable {
         case stored(Index.Instance)
+        case container(Index.Container, summary: Data, range: ClosedRange<Double>?)
+        case knownContainer(String)
         case duplicate
         case refused(ImportReport.Refusal)
         case skipped
     }
 
-    private func accept(_ file: FileListing.File, token: Int) -> Outcome {
+    private func accept(_ file: FileListing.File) -> Outcome {
         func refused(_ code: String, _ message: String) -> Outcome { .refused(.init(file: file.path, code: code, message: message)) }
-        if !file.isNamed, !FileListing.looksLikeDICOM(file.path) {
+        let looksLikeDICOM = FileListing.looksLikeDICOM(file.path)
+        if !looksLikeDICOM, ContainerFormat(fileAt: file.path) != nil { return acceptContainer(file) }
+        if !looksLikeDICOM, FileListing.claimsToBeContainer(file.path) {
+            return refused("container-header", "The file is neither NIfTI nor NRRD nor MetaImage although its name says so. Write it again with the tool it came from.")
+        }
+        if !file.isNamed, !looksLikeDICOM {
             return FileListing.claimsToBeDICOM(file.path)
                 ? refused("not-dicom", "The file is no DICOM object although its name says so. Send it again from its source.") : .skipped
         }
@@ -80,7 +98,7 @@ extension Archive {
         do {
             // A known instance is compared, not copied.
             if let known = try index.fingerprint(of: header.sopInstance) { return try compare(file, known) }
-            switch try store.store(file.path, as: path, token: token) {
+            switch try store.store(file.path, as: path) {
             case .stored(let bytes, let hash):
                 return .stored(.init(sopInstance: header.sopInstance, texts: texts, header: header, path: path, bytes: bytes, hash: hash))
             case .exists:
@@ -92,6 +110,23 @@ extension Archive {
                 let (texts, header) = try Self.readHeader(there)
                 return .stored(.init(sopInstance: header.sopInstance, texts: texts, header: header, path: path, bytes: known.bytes, hash: known.hash))
             }
+        } catch let error as InstanceStore.Failure {
+            return refused("storage", error.message)
+        } catch {
+            return refused("storage", "The index failed: \(error)")
+        }
+    }
+
+    private func acceptContainer(_ file: FileListing.File) -> Outcome {
+        func refused(_ code: String, _ message: String) -> Outcome { .refused(.init(file: file.path, code: code, message: message)) }
+        do {
+            let contents = try Container.read(fileAt: file.path)
+            if try index.container(of: contents.series) != nil { return .knownContainer(contents.series) }
+            let (container, summary, range) = try Self.describe(contents)
+            try store.store(container: contents.files, as: contents.series)
+            return .container(container, summary: summary, range: range)
+        } catch let error as ContainerError {
+            return refused(error.code, error.message)
         } catch let error as InstanceStore.Failure {
             return refused("storage", error.message)
         } catch {
@@ -166,6 +201,11 @@ struct FileListing: Sendable {
     static func claimsToBeDICOM(_ path: String) -> Bool {
         let name = path.lowercased()
         return name.hasSuffix(".dcm") || name.hasSuffix(".dicom")
+    }
+
+    static func claimsToBeContainer(_ path: String) -> Bool {
+        let name = path.lowercased()
+        return [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"].contains { name.hasSuffix($0) }
     }
 
     /// "DICM" behind the preamble, or a first element of group 0002 or 0008 in a file without one.

@@ -56,7 +56,10 @@ public final class Archive: Sendable {
         }
         pool = WorkerPool()
         volumes = Cache(limit: cacheBytes ?? Self.defaultCacheBytes)
-        do { try reconcile() } catch { throw .storage("The data folder \(folder) cannot be brought in line with its index: \(error)") }
+        do {
+            try reconcile()
+            try reconcileContainers()
+        } catch { throw .storage("The data folder \(folder) cannot be brought in line with its index: \(error)") }
     }
 
     /// Half of the memory, that of the control group where it is limited.
@@ -92,6 +95,26 @@ public final class Archive: Sendable {
         }
     }
 
+    /// The same for containers, which are folders named by their content.
+    private func reconcileContainers() throws {
+        let stored = Set(try store.containerNames()), indexed = try index.containers()
+        let lost = indexed.subtracting(stored)
+        if !lost.isEmpty {
+            logger.warning("containers are gone from the data folder", metadata: ["count": "\(lost.count)"])
+            try index.forget(containers: lost)
+        }
+        for series in stored.subtracting(indexed).sorted() {
+            let folder = store.containers + "/" + series
+            // The header is the file whose content gives the folder its name.
+            for name in try InstanceStore.names(in: folder) where ContainerFormat(fileAt: folder + "/" + name) != nil {
+                guard let contents = try? Container.read(fileAt: folder + "/" + name), contents.series == series,
+                      let (container, summary, _) = try? Self.describe(contents) else { continue }
+                try index.addNow(container, summary: summary)
+                break
+            }
+        }
+    }
+
     /// Header of a file; identity is checked. A broken picture still has an identity and is kept, with its fault.
     static func readHeader(_ path: String) throws(DICOMError) -> (InstanceTexts, InstanceHeader) {
         let data = try DataSet(path: path)
@@ -115,7 +138,7 @@ public final class Archive: Sendable {
         return found
     }
 
-    private struct StoredSummary: Codable { var warnings: [String]; var volumes: [VolumeSummary] }
+    struct StoredSummary: Codable { var warnings: [String]; var volumes: [VolumeSummary] }
 
     private func summaries(_ uid: String?) async throws(ArchiveError) -> [SeriesSummary] {
         do {
@@ -126,6 +149,9 @@ public final class Archive: Sendable {
                 let stored: StoredSummary
                 if entry.storedKey == entry.key, let data = entry.stored, let known = try? JSONDecoder().decode(StoredSummary.self, from: data) {
                     stored = known
+                } else if entry.isContainer {
+                    stored = try await readSummary(ofContainer: summary.seriesInstanceUID)
+                    try await index.storeSummary(try JSONEncoder().encode(stored), key: entry.key, of: summary.seriesInstanceUID)
                 } else {
                     let assembly = try await assembled(summary.seriesInstanceUID).assembly
                     stored = StoredSummary(warnings: assembly.warnings, volumes: assembly.plans.map { VolumeSummary($0) })
@@ -193,7 +219,8 @@ public final class Archive: Sendable {
     /// The volume, as soon as its geometry is known; its slices keep arriving (`loadProgress`). Callers share one load.
     public func volume(_ id: Volume.ID) async throws(ArchiveError) -> Volume {
         do {
-            return try await volumes.value(for: id) { [self] reservation in
+            let volume = try await volumes.value(for: id) { [self] reservation in
+                if let container = try index.container(of: id.series) { return try await load(id, container, reservation) }
                 let series = try await assembled(id.series)
                 let plans = series.assembly.plans
                 if plans.isEmpty {
@@ -206,8 +233,18 @@ public final class Archive: Sendable {
                 try reservation.reserve(VolumeLoad.bytes(plan))
                 return try await start(id, plan, series)
             }
+            // Whoever asked for progress while nothing was known of the load, and missed it.
+            if volume.isComplete { endWaiting(for: id, LoadProgress(loaded: volume.loadedSlices, total: volume.geometry.slices, state: .complete)) }
+            return volume
         } catch {
             throw Self.wrap(error)
+        }
+    }
+
+    func endWaiting(for id: Volume.ID, _ progress: LoadProgress) {
+        for continuation in shared.withLock({ $0.waiting.removeValue(forKey: id) ?? [] }) {
+            continuation.yield(progress)
+            continuation.finish()
         }
     }
 
@@ -271,14 +308,15 @@ public final class Archive: Sendable {
     /// load when there is none yet. Slow readers miss steps, never the end.
     public func loadProgress(of id: Volume.ID) -> AsyncStream<LoadProgress> {
         AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
-            let complete = volumes.cached(id)
-            let load = shared.withLock { s -> VolumeLoad? in
-                if let load = s.loads[id] { return load }
+            let (load, complete) = shared.withLock { s -> (VolumeLoad?, Volume?) in
+                if let load = s.loads[id] { return (load, nil) }
+                // Asked under the lock: a load that ends now finds the continuation waiting.
+                let complete = volumes.cached(id)
                 if complete?.isComplete != true {
                     s.waiting[id, default: []].append(continuation)
                     continuation.yield(LoadProgress(loaded: 0, total: 0, state: .waiting))
                 }
-                return nil
+                return (nil, complete)
             }
             if let load {
                 load.watch(continuation)

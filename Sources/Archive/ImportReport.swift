@@ -15,14 +15,14 @@ public struct ImportReport: Codable, Hashable, Sendable {
         public var message: String
         public init(file: String, code: String, message: String) { self.file = file; self.code = code; self.message = message }
     }
-    /// Instances now safe in the data folder: they survive a crash from here on.
+    /// Instances and research containers now safe in the data folder: they survive a crash from here on.
     public var stored = 0
-    /// Instances that were there already, byte for byte.
+    /// Those that were there already, byte for byte.
     public var duplicate = 0
     public var refused: [Refusal] = []
-    /// Files in folders that are no DICOM objects, and DICOMDIR indices.
+    /// Files in folders that are no images Tomos reads, and DICOMDIR indices.
     public var skipped = 0
-    /// Series that got new instances.
+    /// Series among the files: those of stored instances, of stored and of known containers.
     public var series: [String] = []
     public init() {}
 }

@@ -18,6 +18,17 @@ final class Index: Sendable {
         var header: InstanceHeader?
     }
 
+    /// A NIfTI, NRRD or MetaImage file: a series of one volume.
+    struct Container: Sendable {
+        /// Derived from the content; also the name of its folder below that of containers.
+        var series: String
+        /// The file in that folder that holds the header.
+        var name: String
+        /// Of one time point in memory.
+        var volumeBytes: Int
+        var timePoints: Int
+    }
+
     private let database: DatabasePool
 
     init(path: String) throws {
@@ -54,8 +65,68 @@ final class Index: Sendable {
                     minimum REAL NOT NULL, maximum REAL NOT NULL, PRIMARY KEY (series, volume, time));
                 """)
         }
+        migrator.registerMigration("containers") { db in
+            try db.execute(sql: """
+                CREATE TABLE containers (
+                    id INTEGER PRIMARY KEY, series TEXT NOT NULL UNIQUE REFERENCES series(uid), name TEXT NOT NULL,
+                    volumeBytes INTEGER NOT NULL, timePoints INTEGER NOT NULL);
+                """)
+        }
         return migrator
     }
+
+    // MARK: Containers
+
+    /// State of the series of a container: its content never changes, only what Tomos reads from it.
+    private static func containerKey(_ id: Int) -> String { "container.\(Archive.containerVersion).\(id)" }
+
+    /// `summary` is what assembly would give. `false` when it was there already.
+    func add(_ container: Container, summary: Data) async throws -> Bool {
+        try await database.write { try Self.add(container, summary, $0) }
+    }
+    func addNow(_ container: Container, summary: Data) throws {
+        _ = try database.write { try Self.add(container, summary, $0) }
+    }
+
+    private static func add(_ container: Container, _ summary: Data, _ db: Database) throws -> Bool {
+        // Such files name neither patient nor study. Each gets its own, so that nothing is said to belong to someone by chance.
+        try db.execute(sql: "INSERT OR IGNORE INTO patients VALUES (?, '', '', '')", arguments: [container.series])
+        try db.execute(sql: "INSERT OR IGNORE INTO studies VALUES (?, ?, '', '', '', '', '')",
+                       arguments: [DerivedUID.uid(of: [Array("study of \(container.series)".utf8)]), container.series])
+        try db.execute(sql: "INSERT OR IGNORE INTO series (uid, study, modality, number, description, bodyPart) VALUES (?, ?, 'OT', NULL, ?, '')",
+                       arguments: [container.series, DerivedUID.uid(of: [Array("study of \(container.series)".utf8)]), container.name])
+        try db.execute(sql: "INSERT OR IGNORE INTO containers (series, name, volumeBytes, timePoints) VALUES (?, ?, ?, ?)",
+                       arguments: [container.series, container.name, container.volumeBytes, container.timePoints])
+        guard db.changesCount > 0 else { return false }
+        try db.execute(sql: "UPDATE series SET summary = ?, summaryKey = ? WHERE uid = ?",
+                       arguments: [summary, containerKey(Int(db.lastInsertedRowID)), container.series])
+        return true
+    }
+
+    /// `nil` when the series is none of a container.
+    func container(of series: String) throws -> Container? {
+        try database.read { db in
+            try Row.fetchOne(db, sql: "SELECT * FROM containers WHERE series = ?", arguments: [series]).map {
+                Container(series: $0["series"], name: $0["name"], volumeBytes: $0["volumeBytes"], timePoints: $0["timePoints"])
+            }
+        }
+    }
+
+    /// Series of all containers.
+    func containers() throws -> Set<String> {
+        try database.read { db in try String.fetchSet(db, sql: "SELECT series FROM containers") }
+    }
+
+    func forget(containers: some Collection<String>) throws {
+        try database.write { db in
+            for series in containers {
+                try db.execute(sql: "DELETE FROM containers WHERE series = ?", arguments: [series])
+                try db.execute(sql: "DELETE FROM series WHERE uid = ?", arguments: [series])
+            }
+        }
+    }
+
+    // MARK: Instances
 
     /// One transaction; returns the SOP instances that were new.
     func add(_ instances: [Instance]) async throws -> Set<String> {
@@ -107,7 +178,7 @@ final class Index: Sendable {
     func forget(paths: some Collection<String>) throws {
         try database.write { db in
             for path in paths { try db.execute(sql: "DELETE FROM instances WHERE path = ?", arguments: [path]) }
-            try db.execute(sql: "DELETE FROM series WHERE uid NOT IN (SELECT DISTINCT series FROM instances)")
+            try db.execute(sql: "DELETE FROM series WHERE uid NOT IN (SELECT series FROM instances UNION SELECT series FROM containers)")
         }
     }
 
@@ -149,6 +220,7 @@ final class Index: Sendable {
         var stored: Data?
         var storedKey: String?
         var key: String
+        var isContainer: Bool
     }
 
     /// All series, or one: patient by patient, newest study first.
@@ -156,9 +228,10 @@ final class Index: Sendable {
         try await database.read { db in
             try Row.fetchAll(db, sql: """
                 SELECT series.*, studies.date, studies.time, studies.description AS studyDescription, studies.accessionNumber,
-                       patients.id AS patientID, patients.name, patients.birthDate, patients.sex, counts.n, counts.last
+                       patients.id AS patientID, patients.name, patients.birthDate, patients.sex, counts.n, counts.last, counts.isContainer
                 FROM series JOIN studies ON studies.uid = series.study JOIN patients ON patients.id = studies.patient
-                JOIN (SELECT series, count(*) AS n, max(id) AS last FROM instances \(uid == nil ? "" : "WHERE series = :uid") GROUP BY series) counts
+                JOIN (SELECT series, count(*) AS n, max(id) AS last, 0 AS isContainer FROM instances \(uid == nil ? "" : "WHERE series = :uid") GROUP BY series
+                      UNION ALL SELECT series, 1, id, 1 FROM containers \(uid == nil ? "" : "WHERE series = :uid")) counts
                   ON counts.series = series.uid
                 \(uid == nil ? "" : "WHERE series.uid = :uid")
                 ORDER BY patients.name, patients.id, studies.date DESC, studies.time DESC, studies.uid, series.number, series.uid
@@ -170,10 +243,13 @@ final class Index: Sendable {
                 summary.bodyPart = row["bodyPart"]
                 summary.studyDescription = row["studyDescription"]
                 summary.studyDate = row["date"]; summary.studyTime = row["time"]; summary.accessionNumber = row["accessionNumber"]
-                summary.patientID = row["patientID"]; summary.patientName = row["name"]
+                let isContainer: Bool = row["isContainer"]
+                // A container's patient has no name and no number, only a key in the index.
+                summary.patientID = isContainer ? "" : row["patientID"]; summary.patientName = row["name"]
                 summary.patientBirthDate = row["birthDate"]; summary.patientSex = row["sex"]
                 return ListedSeries(summary: summary, stored: row["summary"], storedKey: row["summaryKey"],
-                                    key: "\(InstanceHeader.version).\(row["n"] as Int).\(row["last"] as Int)")
+                                    key: isContainer ? Self.containerKey(row["last"]) : "\(InstanceHeader.version).\(row["n"] as Int).\(row["last"] as Int)",
+                                    isContainer: isContainer)
             }
         }
     }

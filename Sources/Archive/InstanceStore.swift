@@ -1,19 +1,29 @@
 import Glibc
+import Synchronization
 
 /// The folder of instances: files as received, never changed, complete or absent.
 ///
 /// A file is written under a temporary name, synchronised, and then linked to its final one, so that neither a killed process
-/// nor a second one at the same time leaves half a file behind.
+/// nor a second one at the same time leaves half a file behind. Research containers, which may be several files, are folders
+/// that are renamed as a whole.
 struct InstanceStore: Sendable {
-    /// `data/instances` and `data/incoming`.
-    let folder: String, incoming: String
+    /// `data/instances`, `data/containers` and `data/incoming`.
+    let folder: String, containers: String, incoming: String
+
+    /// Names in `incoming` are never used twice by one process, however many imports run in it.
+    private static let nextToken = Atomic(0)
+    private func temporaryPath() -> String {
+        "\(incoming)/\(getpid())-\(Self.nextToken.add(1, ordering: .relaxed).newValue)"
+    }
 
     struct Failure: Error { var message: String }
 
     init(data: String) throws(Failure) {
         folder = data + "/instances"
+        containers = data + "/containers"
         incoming = data + "/incoming"
         try Self.makeFolder(folder)
+        try Self.makeFolder(containers)
         try Self.makeFolder(incoming)
         removeAbandoned()
     }
@@ -42,8 +52,16 @@ struct InstanceStore: Sendable {
     private func removeAbandoned() {
         for name in (try? Self.names(in: incoming)) ?? [] {
             if let owner = name.split(separator: "-").first.flatMap({ Int32($0) }), owner != getpid(), kill(owner, 0) == 0 || errno == EPERM { continue }
-            unlink(incoming + "/" + name)
+            Self.removeTree(incoming + "/" + name)
         }
+    }
+
+    private static func removeTree(_ path: String) {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return }
+        guard status.st_mode & S_IFMT == S_IFDIR else { unlink(path); return }
+        for name in (try? names(in: path)) ?? [] { removeTree(path + "/" + name) }
+        rmdir(path)
     }
 
     static func names(in folder: String) throws(Failure) -> [String] {
@@ -76,11 +94,11 @@ struct InstanceStore: Sendable {
     enum Outcome { case stored(bytes: Int, hash: UInt64), exists }
 
     /// Copies `source` to `path` below the folder; durable on return (but for the folder entry, see `synchronise`).
-    func store(_ source: String, as path: String, token: Int) throws(Failure) -> Outcome {
+    func store(_ source: String, as path: String) throws(Failure) -> Outcome {
         let final = folder + "/" + path
-        let temporary = "\(incoming)/\(getpid())-\(token)"
+        let temporary = temporaryPath()
         try Self.makeFolder(String(final[..<final.lastIndex(of: "/")!]))
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw Failure(message: "Cannot write in \(incoming): \(Self.reason()).") }
         defer { unlink(temporary) }
         let written: (bytes: Int, hash: UInt64)
@@ -96,12 +114,49 @@ struct InstanceStore: Sendable {
         return .stored(bytes: written.bytes, hash: written.hash)
     }
 
+    /// Stores the files of a container in a folder of their own, named by content; durable on return. Nothing changes when
+    /// it is there already.
+    func store(container files: [(name: String, bytes: [UInt8])], as name: String) throws(Failure) {
+        let temporary = temporaryPath(), final = containers + "/" + name
+        defer { Self.removeTree(temporary) }
+        var made: Set<String> = []
+        for file in files {
+            let path = temporary + "/" + file.name
+            // A header may name one file several times.
+            guard made.insert(path).inserted else { continue }
+            try Self.makeFolder(ContainerFile.folder(path))
+            let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+            if descriptor < 0 && errno == EEXIST { continue }   // "a" and "./a"
+            guard descriptor >= 0 else { throw Failure(message: "Cannot write in \(incoming): \(Self.reason()).") }
+            defer { close(descriptor) }
+            var done = 0
+            while done < file.bytes.count {
+                let n = file.bytes.withUnsafeBytes { write(descriptor, $0.baseAddress! + done, $0.count - done) }
+                if n < 0 && errno == EINTR { continue }
+                guard n > 0 else { throw Failure(message: "Cannot write in \(incoming): \(Self.reason()).") }
+                done += n
+            }
+            guard fsync(descriptor) == 0 else { throw Failure(message: "Cannot write in \(incoming): \(Self.reason()).") }
+            Self.synchroniseFolder(ContainerFile.folder(path))
+        }
+        Self.synchroniseFolder(temporary)
+        guard rename(temporary, final) == 0 || errno == EEXIST || errno == ENOTEMPTY else {
+            throw Failure(message: "Cannot write \(final): \(Self.reason()).")
+        }
+        Self.synchroniseFolder(containers)
+    }
+
+    /// Names of the stored containers.
+    func containerNames() throws(Failure) -> [String] { try Self.names(in: containers).filter(Self.isUID) }
+
+    private static func synchroniseFolder(_ path: String) {
+        let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        if descriptor >= 0 { fsync(descriptor); close(descriptor) }
+    }
+
     /// Makes the names of new files durable.
     func synchronise(series: some Sequence<String>) {
-        for name in Array(series) + [""] {
-            let descriptor = open(folder + "/" + name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-            if descriptor >= 0 { fsync(descriptor); close(descriptor) }
-        }
+        for name in Array(series) + [""] { Self.synchroniseFolder(folder + "/" + name) }
     }
 
     /// Reads `source` once, hashing and, when `target` is a descriptor, writing.

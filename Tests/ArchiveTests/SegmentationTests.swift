@@ -226,10 +226,35 @@ import Testing
                 }
                 let e = expected[String(segment.number)] ?? [0, 0, 0, 0]
                 #expect(Double(count) == e[0], "\(name)")
-                #expect(((sum - SIMD3(e[1], e[2], e[3])) / Double(max(count, 1))).max() < 0.01, "\(name)")
+                let shift = (sum - SIMD3(e[1], e[2], e[3])) / Double(max(count, 1))
+                #expect(max(abs(shift.x), abs(shift.y), abs(shift.z)) < 0.01, "\(name)")
             }
         }
         #expect(code { _ = try SegmentationObject.segmentation(inFileAt: TestData.path("seg_highdicom/seg_image_cr_binary.dcm")) } == "missing-attribute")
+    }
+
+    // MARK: Several objects
+
+    @Test func segmentationsOnOneLatticeBecomeOne() throws {
+        func part(columns: Int, slices: Int, z: Double, numbers: [Int], frame: String = "2", spacing: Double = 2, covered: [(segment: Int, voxel: Int)]) -> Segmentation {
+            let grid = VolumeGeometry(columns: columns, rows: 1, slices: slices, origin: Point(0, 0, z), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (1, 1, spacing))!
+            var builder = SegmentationBuilder(geometry: grid)
+            for c in covered { #expect(builder.add(segment: c.segment, first: c.voxel, count: 1) { _ in true }) }
+            return builder.finish(series: "1", frameOfReference: frame, segments: numbers.map { .init(number: $0, label: "\($0) of \(columns)", color: [1, 1, 1]) })
+        }
+        let a = part(columns: 2, slices: 2, z: 4, numbers: [1, 5], covered: [(0, 0), (1, 0), (1, 3)])
+        // One slice below the first, one column wider, and the same number used again.
+        let b = part(columns: 3, slices: 2, z: 2, numbers: [1], covered: [(0, 2), (0, 3), (0, 4)])
+        let merged = try #require(Segmentation.merged([a, b]))
+        #expect(merged.geometry.columns == 3 && merged.geometry.slices == 3 && merged.geometry.origin == Point(0, 0, 2))
+        #expect(merged.segments.map(\.number) == [1, 5, 6] && merged.segments.map(\.label) == ["1 of 2", "5 of 2", "1 of 3"])
+        #expect(Self.sets(merged) == [[], [], [6], [1, 5, 6], [6], [], [], [5], []])
+        #expect(Segmentation.merged([a]) === a)
+        // Another patient space, another lattice, a distance that no grid should span.
+        #expect(Segmentation.merged([a, part(columns: 2, slices: 2, z: 4, numbers: [1], frame: "3", covered: [])]) == nil)
+        #expect(Segmentation.merged([a, part(columns: 2, slices: 2, z: 5, numbers: [1], covered: [])]) == nil)
+        #expect(Segmentation.merged([a, part(columns: 2, slices: 2, z: 4, numbers: [1], spacing: 3, covered: [])]) == nil)
+        #expect(Segmentation.merged([a, part(columns: 2, slices: 2, z: 40_000, numbers: [1], covered: [])]) == nil)
     }
 
     // MARK: Other grids

@@ -9,12 +9,38 @@ public enum Container {
     /// The file's volumes, one per time point, complete. `series` is the UID they get; `nil` derives one from the content,
     /// so that the same file always has the same.
     public static func volumes(inFileAt path: String, series: String? = nil) throws(ContainerError) -> [Volume] {
-        let bytes = try ContainerFile.read(path)
-        return try volumes(bytes: bytes, folder: ContainerFile.folder(path), series: series)
+        try read(fileAt: path, series: series).volumes()
     }
 
     /// As above, of a file in memory; `folder` is where detached data files lie, `nil` where there are none.
     static func volumes(bytes: [UInt8], folder: String?, series: String? = nil) throws(ContainerError) -> [Volume] {
+        try read(bytes: bytes, name: "", folder: folder, series: series).volumes()
+    }
+
+    /// A container's files, the header understood, the samples not yet looked at.
+    struct Contents {
+        fileprivate let image: ContainerImage
+        fileprivate let payload: Payload
+        /// Series Instance UID: given, or derived from the content.
+        let series: String
+        /// The header's file and the detached data files, by name relative to the header's folder.
+        let files: [(name: String, bytes: [UInt8])]
+
+        var timePoints: Int { image.times }
+
+        /// One volume per time point, or those of `times`, which must exist.
+        func volumes(times: Range<Int>? = nil) throws(ContainerError) -> [Volume] {
+            // Reading the samples proves the sizes, the number of time points among them.
+            let samples = try payload.samples(of: image)
+            return try Container.volumes(image, samples: samples, series: series, times: times ?? 0..<image.times)
+        }
+    }
+
+    static func read(fileAt path: String, series: String? = nil) throws(ContainerError) -> Contents {
+        try read(bytes: try ContainerFile.read(path), name: ContainerFile.name(path), folder: ContainerFile.folder(path), series: series)
+    }
+
+    private static func read(bytes: [UInt8], name: String, folder: String?, series: String?) throws(ContainerError) -> Contents {
         guard let format = ContainerFormat(head: Array(bytes.prefix(ContainerFormat.headLength))) else {
             throw ContainerError("container-header", "The file is neither NIfTI nor NRRD nor MetaImage.")
         }
@@ -43,13 +69,15 @@ public enum Container {
             payload = try Payload(of: image, bytes: bytes, folder: folder)
         }
         let uid = series ?? DerivedUID.uid(of: [bytes] + (image.files.isEmpty ? [] : payload.parts.map(Array.init)))
-        return try volumes(image, samples: payload.samples(of: image), series: uid)
+        return Contents(image: image, payload: payload, series: uid, files: [(name, bytes)] + zip(image.files, payload.files).map { ($0, $1) })
     }
 
     static let truncated = ContainerError("container-truncated", "The file ends before the voxels that its header announces. Send it again.")
 
     /// Where the samples are, before decompression.
-    private struct Payload {
+    fileprivate struct Payload {
+        /// Detached data files as they are; empty when attached.
+        var files: [[UInt8]] = []
         var parts: [ArraySlice<UInt8>]
         /// Bytes to leave out of each part, after decompression.
         var skip: Int
@@ -60,8 +88,8 @@ public enum Container {
             if image.files.isEmpty {
                 parts = [bytes[image.offset...]]
             } else {
-                parts = []
-                for name in image.files { parts.append(try ContainerFile.read(try ContainerFile.detached(name, beside: folder))[...]) }
+                for name in image.files { files.append(try ContainerFile.read(try ContainerFile.detached(name, beside: folder))) }
+                parts = files.map { $0[...] }
             }
             for i in parts.indices {
                 for _ in 0..<image.linesToSkip {
@@ -133,11 +161,11 @@ public enum Container {
         }
     }
 
-    private static func volumes(_ image: ContainerImage, samples: [UInt8], series: String) throws(ContainerError) -> [Volume] {
+    private static func volumes(_ image: ContainerImage, samples: [UInt8], series: String, times: Range<Int>) throws(ContainerError) -> [Volume] {
         let geometry = try image.geometry()
         let bigEndian = image.isBigEndian && image.encoding != .text
         return try samples.withUnsafeBufferPointer { bytes throws(ContainerError) -> [Volume] in
-            let conversion = Conversion(image: image, geometry: geometry, bytes: UnsafeRawBufferPointer(bytes), bigEndian: bigEndian, series: series)
+            let conversion = Conversion(image: image, geometry: geometry, bytes: UnsafeRawBufferPointer(bytes), bigEndian: bigEndian, series: series, times: times)
             if image.channels > 1 { return try conversion.colour() }
             switch image.sample {
             case .int8: return try conversion.integers(Int8.self)
@@ -162,6 +190,8 @@ private struct Conversion {
     let bytes: UnsafeRawBufferPointer
     let bigEndian: Bool
     let series: String
+    /// Time points to convert. Format and offset come from the samples of all, so that they agree.
+    let times: Range<Int>
 
     @inline(__always) func load<T: FixedWidthInteger>(_ index: Int, _: T.Type) -> T {
         let v = bytes.loadUnaligned(fromByteOffset: index &* MemoryLayout<T>.size, as: T.self)
@@ -183,7 +213,7 @@ private struct Conversion {
                       _ write: (_ voxels: VoxelBuffer, _ voxel: Int, _ first: Int) -> ClosedRange<Double>) throws(ContainerError) -> [Volume] {
         var volumes: [Volume] = []
         let s = image.strides
-        for time in 0..<image.times {
+        for time in times {
             var d = description
             d.id.time = time
             guard let volume = Volume(d) else {

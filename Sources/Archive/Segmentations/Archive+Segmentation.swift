@@ -8,14 +8,27 @@ extension Archive {
     /// Contours belong to the series that the structure set refers to. When that is not stored, as after cropping or
     /// anonymisation, they belong to the finest volume with the same frame of reference that they reach into, of the same
     /// study before others. Not cached: callers keep what they show.
+    ///
+    /// Several objects of one series are shown together, in the order in which they were stored: see `Segmentation.merged`.
     public func segmentation(series uid: String) async throws(ArchiveError) -> Segmentation {
         let files = try await files(of: uid)
-        guard !files.isEmpty else { throw .unknownSeries(uid) }
-        let found = files.filter { SegmentationObject.sopClasses.contains($0.sopClass) || $0.sopClass == StructureSet.sopClass }
-        guard let file = found.first else { throw .noImages(series: uid, reason: "it holds neither a segmentation nor a structure set.") }
-        guard found.count == 1 else {
-            throw .noImages(series: uid, reason: "it holds \(found.count) segmentations, and which one is meant is not known. Store each in a series of its own.")
+        guard !files.isEmpty else {
+            let isContainer = (try? index.container(of: uid)) != nil
+            throw isContainer ? .noImages(series: uid, reason: "it holds neither a segmentation nor a structure set.") : .unknownSeries(uid)
         }
+        let found = files.filter { SegmentationObject.sopClasses.contains($0.sopClass) || $0.sopClass == StructureSet.sopClass }
+        guard !found.isEmpty else { throw .noImages(series: uid, reason: "it holds neither a segmentation nor a structure set.") }
+        var parts: [Segmentation] = []
+        for file in found { parts.append(try await segmentation(file, of: uid)) }
+        guard parts.count > 1 else { return parts[0] }
+        let objects = parts
+        guard let merged = await pool.run({ Segmentation.merged(objects) }) else {
+            throw .noImages(series: uid, reason: "it holds \(found.count) segmentations on grids that do not fit together. Store each in a series of its own.")
+        }
+        return merged
+    }
+
+    private func segmentation(_ file: (sopClass: String, sopInstance: String, path: String), of uid: String) async throws(ArchiveError) -> Segmentation {
         func damaged(_ error: DICOMError) -> ArchiveError { .damaged(file: "\(file.sopInstance)", code: error.code, message: error.message) }
         if file.sopClass != StructureSet.sopClass {
             let result = await pool.run { () -> Result<Segmentation, DICOMError> in
@@ -41,7 +54,7 @@ extension Archive {
             for reference in structures.referencedSeries where try await index.state(of: reference) != nil {
                 if let plan = try await assembled(reference).assembly.plans.first(where: { !$0.description.isStack }) { return plan.description.geometry }
             }
-            guard let bounds = structures.bounds else { return nil }
+            guard let bounds = structures.bounds, !structures.frameOfReference.isEmpty else { return nil }
             let study = try await series(uid).studyInstanceUID
             var best: (geometry: VolumeGeometry, isSameStudy: Bool, voxel: Double)?
             for summary in try await seriesList() where summary.seriesInstanceUID != uid {
