@@ -34,7 +34,7 @@ extension Archive {
                 return volumes[0]
             }
         }
-        return try result.mapError { .damaged(file: "series \(container.series)", code: $0.code, message: $0.message) }.get()
+        return try result.mapError { ArchiveError.damaged(file: "series \(container.series)", code: $0.code, message: $0.message) }.get()
     }
 
     /// The volume of a container, complete on return: such files are read as a whole.

@@ -133,6 +133,9 @@ void checkItems(Source &source, const Header &header, Encoding encoding) {
 
 bool isPixelData(cdicom_tag tag) { return tag == tagPixels || tag == tagFloatPixels || tag == tagDoublePixels; }
 
+/// On one level. Tags are unique, real objects have a few hundred; without a limit a small deflated file could ask for much memory.
+constexpr size_t mostElements = size_t(1) << 20;
+
 /// Parses elements from `position` to `end`, or to the item delimiter. Returns where the next item or element begins.
 uint64_t parseElements(cdicom_dataset &dataset, uint64_t position, uint64_t end, Encoding encoding, bool isItem, bool isMeta) {
     Source &source = *dataset.source;
@@ -154,7 +157,10 @@ uint64_t parseElements(cdicom_dataset &dataset, uint64_t position, uint64_t end,
             if (!source.require(end)) cut(position);
             const uint8_t *rest = source.front() + position;
             if (std::all_of(rest, rest + (end - position), [](uint8_t byte) { return byte == 0; })) break;
+            // Zeros with something behind them: a stretch that was lost. Read as empty elements they would be searched again and again.
+            throw Failure("malformed", "Zeros stand where an element belongs at byte %llu. The object is damaged; resend it.", (unsigned long long)position);
         }
+        if (dataset.elements.size() == mostElements) throw Failure("malformed", "There are more than %zu elements on one level. The object is damaged; resend it.", mostElements);
         Element element{header.tag, {header.vr[0], header.vr[1]}, header.length == undefined, header.value, header.length};
         const bool stops = isRoot && !isMeta && isPixelData(header.tag);
         if (element.undefinedLength) {

@@ -38,13 +38,13 @@ import Testing
         return [UInt8](repeating: 0, count: 128) + text("DICM") + element(2, 0, "UL", little(UInt32(meta.count))) + meta + body + pixels
     }
 
-    static func item(_ value: [UInt8]) -> [UInt8] { little(UInt16(0xFFFE), UInt16(0xE000), UInt32(value.count + value.count % 2)) + value + (value.count % 2 == 1 ? [0] : []) }
+    static func item(_ value: [UInt8]) -> [UInt8] { little(UInt16(0xFFFE), UInt16(0xE000)) + little(UInt32(value.count + value.count % 2)) + value + (value.count % 2 == 1 ? [0] : []) }
 
     /// Encapsulated Pixel Data: one list of fragments per frame.
     static func encapsulated(_ frames: [[[UInt8]]], basicTable: Bool) -> [UInt8] {
         let table = basicTable ? bytes(offsets(frames).map { UInt32($0) }) : []
         return little(UInt16(0x7FE0), UInt16(0x10)) + Array("OB".utf8) + [0, 0] + little(UInt32.max)
-            + item(table) + frames.joined().flatMap(item) + little(UInt16(0xFFFE), UInt16(0xE0DD), UInt32(0))
+            + item(table) + frames.joined().flatMap(item) + little(UInt16(0xFFFE), UInt16(0xE0DD)) + little(UInt32(0))
     }
 
     /// From the first item tag behind the offset table to that of each frame.
@@ -137,8 +137,10 @@ import Testing
     @Test func runLengthsAreJoinedAcrossFragments() throws {
         // One segment of two-byte literal runs per byte plane, high bytes first (PS3.5 Annex G).
         func encode(_ values: [UInt16]) -> [UInt8] {
-            let planes = [values.map { UInt8($0 >> 8) }, values.map { UInt8(truncatingIfNeeded: $0) }].map { plane in
-                stride(from: 0, to: plane.count, by: 2).flatMap { [UInt8(1), plane[$0], plane[$0 + 1]] } + [0x80]
+            let planes = [values.map { UInt8($0 >> 8) }, values.map { UInt8(truncatingIfNeeded: $0) }].map { (plane: [UInt8]) -> [UInt8] in
+                var runs: [UInt8] = []
+                for i in stride(from: 0, to: plane.count, by: 2) { runs += [1, plane[i], plane[i + 1]] }
+                return runs + [0x80]
             }
             let head: [UInt32] = [2, 64, UInt32(64 + planes[0].count)] + Array(repeating: 0, count: 13)
             return Self.bytes(head) + planes[0] + planes[1]

@@ -64,6 +64,16 @@ import Testing
         }
     }
 
+    @Test(.timeLimit(.minutes(1))) func zerosInTheMiddleAreRefusedAtOnce() {
+        let head = EncapsulationTests.file("1.2.840.10008.1.2", .init(), pixels: [])
+        // As implicit VR, the body of that file is damaged anyway: only its meta information is used here.
+        let meta = 132 + 12 + Int(head[140]) + Int(head[141]) << 8
+        let bytes = Array(head[..<meta]) + [UInt8](repeating: 0, count: 8 << 20) + [8, 0, 5, 0, 0, 0, 0, 0]
+        #expect { try DataSet(bytes: bytes) } throws: { ($0 as? DICOMError)?.code == "malformed" }
+        // Zeros up to the end are padding.
+        #expect(throws: Never.self) { try DataSet(bytes: Array(bytes.dropLast(8))) }
+    }
+
     @Test(.enabled(if: TestData.has("hostile_malformed"))) func allHostileFilesAreRead() {
         #expect(Self.files.count == 290)
     }
