@@ -19,7 +19,8 @@ import Testing
         }
     }
 
-    static let words = ContainerTests.samples((0..<60).map { Int16($0) * 7 - 100 })
+    static let shorts: [Int16] = (0..<60).map { Int16($0) * 7 - 100 }
+    static let words = ContainerTests.samples(shorts), numbers = shorts.map { Double($0) }
 
     private func snapshot(_ folder: URL) throws -> [String] {
         try FileManager.default.subpathsOfDirectory(atPath: folder.path).sorted()
@@ -39,7 +40,7 @@ import Testing
         #expect(listed.range == [-100, 313] && listed.timePoints == 1)
 
         let volume = try await t.archive.volume(Volume.ID(series: summary.seriesInstanceUID))
-        #expect(volume.isComplete && ContainerTests.values(volume) == (0..<60).map { Double($0 * 7 - 100) })
+        #expect(volume.isComplete && ContainerTests.values(volume) == Self.numbers)
         #expect(volume.id.series == summary.seriesInstanceUID)
         // The original is kept as it came.
         let stored = t.folder.appending(path: "containers/\(summary.seriesInstanceUID)/head.nii")
@@ -74,7 +75,7 @@ import Testing
         try FileManager.default.removeItem(at: source.folder)
         for summary in try await t.archive.seriesList() {
             let volume = try await t.archive.volume(Volume.ID(series: summary.seriesInstanceUID))
-            #expect(ContainerTests.values(volume) == (0..<60).map { Double($0 * 7 - 100) }, "\(summary.description)")
+            #expect(ContainerTests.values(volume) == Self.numbers, "\(summary.description)")
         }
         #expect(try snapshot(t.folder).filter { $0.hasSuffix(".raw") }.count == 2)
     }
@@ -89,9 +90,11 @@ import Testing
         try source.write("away.mhd", Array("ObjectType = Image\nNDims = 3\nDimSize = 3 4 5\nElementType = MET_SHORT\nElementDataFile = ../../etc/passwd\n".utf8))
         let report = try await t.archive.importFiles(at: [source.folder.path])
         #expect(report.stored == 1)
-        let codes = Dictionary(uniqueKeysWithValues: report.refused.map { (URL(filePath: $0.file).lastPathComponent, $0.code) })
-        #expect(codes == ["short.nii": "container-truncated", "flat.nii": "container-geometry", "no.nrrd": "container-header",
-                          "alone.nhdr": "container-unreadable", "away.mhd": "container-data-file"])
+        var codes: [String: String] = [:]
+        for refusal in report.refused { codes[URL(filePath: refusal.file).lastPathComponent] = refusal.code }
+        let expected: [String: String] = ["short.nii": "container-truncated", "flat.nii": "container-geometry", "no.nrrd": "container-header",
+                          "alone.nhdr": "container-unreadable", "away.mhd": "container-data-file"]
+        #expect(codes == expected)
         #expect(report.refused.allSatisfy { $0.message.hasSuffix(".") })
         #expect(try FileManager.default.contentsOfDirectory(atPath: t.folder.appending(path: "incoming").path).isEmpty)
         #expect(try FileManager.default.contentsOfDirectory(atPath: t.folder.appending(path: "containers").path).count == 1)
@@ -104,7 +107,8 @@ import Testing
         for time in [2, 0, 1] {
             let volume = try await t.archive.completeVolume(Volume.ID(series: uid, time: time))
             #expect(volume.id.time == time && volume.description.timePoints == 3)
-            #expect(ContainerTests.values(volume) == (8 * time..<8 * time + 8).map(Double.init))
+            let first = 8 * time
+            #expect(ContainerTests.values(volume) == (first..<first + 8).map { Double($0) })
         }
         #expect(try await t.archive.series(uid).volumes.map(\.range) == [[0, 23]])
         await #expect(throws: ArchiveError.unknownVolume(Volume.ID(series: uid, time: 3), volumes: 1)) { try await t.archive.volume(Volume.ID(series: uid, time: 3)) }
@@ -148,7 +152,8 @@ import Testing
         async let one = t.archive.importFiles(at: files + [TestData.path("ct_head_tilt")])
         async let two = t.archive.importFiles(at: [TestData.path("ct_head_tilt")] + files)
         let (a, b) = try await (one, two)
-        #expect(a.stored + b.stored == 28 + 3 && a.duplicate + b.duplicate == 28 + 3 && a.refused.isEmpty && b.refused.isEmpty)
+        #expect(a.stored + b.stored == 31 && a.duplicate + b.duplicate == 31)
+        #expect(a.refused.isEmpty && b.refused.isEmpty)
         let list = try await t.archive.seriesList()
         #expect(list.count == 4 && list.map(\.instances).sorted() == [1, 1, 1, 28])
         for name in files {
