@@ -1,5 +1,7 @@
 import Archive
 import ArgumentParser
+import Foundation
+import Imaging
 import Phantoms
 
 struct PhantomCommand: AsyncParsableCommand {
@@ -43,6 +45,22 @@ struct PhantomCommand: AsyncParsableCommand {
         } else {
             print("\(paths.count) files in \(output)")
         }
+    }
+}
+
+extension PhantomCommand {
+    /// Writes the phantom as DICOM files beside the archive, imports them and removes them again.
+    static func store(_ phantom: ThoraxPhantom, in archive: Archive, folder: String) async throws {
+        guard let volume = phantom.volume() else { throw Failure("out-of-memory", "too little memory for the phantom; start with --no-phantom") }
+        let files = URL(filePath: folder).appending(path: "phantom-\(ProcessInfo.processInfo.processIdentifier)")
+        defer { try? FileManager.default.removeItem(at: files) }
+        let writing = ProgressLine("writing the phantom")
+        _ = try CTSeries(phantom: phantom, volume: volume).write(to: files.path) { writing.update($0, of: volume.geometry.slices) }
+        writing.finish()
+        let importing = ProgressLine("importing the phantom")
+        let report = try await archive.importFiles(at: [files.path]) { p in importing.update(p.done, of: p.total) }
+        importing.finish()
+        if let refusal = report.refused.first { throw Failure("phantom", "the phantom was not stored: \(refusal.message)") }
     }
 }
 

@@ -3,6 +3,7 @@ import ArgumentParser
 import ComputeCPU
 import Foundation
 import Logging
+import Phantoms
 import Rendering
 import Server
 
@@ -60,6 +61,10 @@ struct Serve: AsyncParsableCommand {
             progress.finish()
             Output.note("imported: \(report.stored) stored, \(report.duplicate) already there, \(report.refused.count) refused")
             for refusal in report.refused.prefix(10) { Output.note("  \(refusal.file): \(refusal.message)") }
+        }
+        if phantom, try await archive.seriesList().isEmpty {
+            Output.note("the data folder is empty: creating the phantom (a synthetic CT; --no-phantom leaves it out)")
+            try await PhantomCommand.store(ThoraxPhantom(), in: archive, folder: data.folder)
         }
         let server = try TomosServer(configuration, archive: archive, device: CPUDevice(), logger: logger)
         try await server.run { address, _ in

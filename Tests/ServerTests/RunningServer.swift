@@ -85,7 +85,7 @@ struct RunningServer: Sendable {
         }
     }
 
-    private static func run(_ executable: String, _ arguments: [String], within seconds: Double) throws -> (status: Int32, output: String) {
+    static func run(_ executable: String, _ arguments: [String], within seconds: Double) throws -> (status: Int32, output: String) {
         let process = Process(), pipe = Pipe()
         process.executableURL = URL(filePath: executable)
         process.arguments = arguments
