@@ -29,8 +29,9 @@ bool unpack(const uint8_t *from, const uint8_t *end, uint8_t *to, size_t count, 
             made += run;
         }
     }
-    // Segments are padded with zeros; anything else is a picture larger than the header says.
-    return std::all_of(from, end, [](uint8_t byte) { return byte == 0; });
+    // Segments are padded with zeros, and some writers end them with the no-operation code −128; anything else is a picture larger
+    // than the header says.
+    return std::all_of(from, end, [](uint8_t byte) { return byte == 0 || byte == 0x80; });
 }
 
 }  // namespace
