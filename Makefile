@@ -6,7 +6,7 @@ PORT ?= 8080
 # A folder of DICOM files to import before serving: make serve IMPORT=/path/to/folder
 IMPORT ?=
 
-.PHONY: serve build test packages test-packages bench clean help
+.PHONY: help serve build test packages test-packages clean
 
 help:
 	@echo "make serve [IMPORT=folder] [DATA=data] [PORT=8080]   build and serve on http://$(HOST):$(PORT)"
