@@ -68,7 +68,7 @@ var targets: [Target] = [
     .testTarget(name: "DICOMTests", dependencies: ["DICOM", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "PhantomsTests", dependencies: ["Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "FrameCodingTests", dependencies: ["FrameCoding", "Imaging", "TestSupport", "CZlib"], swiftSettings: strict),
-    .testTarget(name: "RenderingTests", dependencies: ["Rendering", "Compute", "ComputeCPU", "CKernels", "KernelInterface", "Imaging", "Geometry", "Phantoms", "FrameCoding", "TestSupport"], exclude: ["Golden"], swiftSettings: hot),
+    .testTarget(name: "RenderingTests", dependencies: ["Archive", "Rendering", "Compute", "ComputeCPU", "CKernels", "KernelInterface", "Imaging", "Geometry", "Phantoms", "FrameCoding", "TestSupport"], exclude: ["Golden"], swiftSettings: hot),
     .testTarget(name: "TomographyTests", dependencies: ["Tomography", "CTomography", "Imaging", "Geometry", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "ArchiveTests", dependencies: ["Archive", "DICOM", "Imaging", "Geometry", "Caching", "Phantoms", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "StreamingTests", dependencies: ["Streaming", "Rendering", "FrameCoding", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
