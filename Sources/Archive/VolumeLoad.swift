@@ -1,6 +1,6 @@
 import DICOM
 import Glibc
-public import Imaging
+import Imaging
 import Synchronization
 
 /// How far the loading of a volume is.

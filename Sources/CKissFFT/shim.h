@@ -1,1 +1,1 @@
-#include <kiss_fft.h>
+#include <kissfft/kiss_fft.h>

@@ -1,4 +1,4 @@
-public import Geometry
+import Geometry
 import Synchronization
 
 /// A grid of modality values (Hounsfield units for CT) with its place in the patient.

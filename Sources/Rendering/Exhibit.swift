@@ -1,4 +1,4 @@
-public import Geometry
+import Geometry
 public import Imaging
 
 /// One scene for every way Tomos draws, on the thorax phantom: the gallery's pictures and the golden images.

@@ -1,4 +1,4 @@
-public import Geometry
+import Geometry
 public import Imaging
 
 /// What to draw: a volume, where we look, and how it looks. The same value is a request, a cache key and a test fixture;

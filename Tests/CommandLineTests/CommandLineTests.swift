@@ -23,7 +23,7 @@ import Testing
     static func tomos(_ arguments: String...) throws -> Result {
         let process = Process(), output = Pipe()
         let notes = FileManager.default.temporaryDirectory.appending(path: "tomos-notes-\(UUID().uuidString)")
-        FileManager.default.createFile(atPath: notes.path, contents: nil)
+        _ = FileManager.default.createFile(atPath: notes.path, contents: nil)
         defer { try? FileManager.default.removeItem(at: notes) }
         process.executableURL = URL(filePath: executable)
         process.arguments = arguments

@@ -168,12 +168,12 @@ import Testing
     // MARK: Samples
 
     @Test func floatingPointPixelsKeepTheirValues() throws {
-        let single: [Float] = [0, -1.5, 3e38, 1e-40, .pi, -0.0, 1, 2, 3, 4, 5, 6]
+        let single: [Float] = [0, -1.5, 3e38, Float(bitPattern: 71362), .pi, -0.0, 1, 2, 3, 4, 5, 6]
         var head = Self.file(Self.explicitLittleEndian, Picture(frames: 2, allocated: 32, stored: 32, high: 31), pixels: Self.element(0x7FE0, 8, "OF", Self.bytes(single.map(\.bitPattern))))
         var data = try DataSet(bytes: head), image = try data.imageDescription()
         #expect(image.isFloat && image.bytesPerSample == 4 && image.frames == 2)
         #expect(try data.frame(0) + data.frame(1) == Self.bytes(single.map(\.bitPattern)))
-        let double: [Double] = [0, -1.5, 1e300, 5e-324, .pi, 1 / 3]
+        let double: [Double] = [0, -1.5, 1e300, .leastNonzeroMagnitude, .pi, 1 / 3]
         head = Self.file(Self.explicitLittleEndian, Picture(allocated: 64, stored: 64, high: 63), pixels: Self.element(0x7FE0, 9, "OD", Self.bytes(double.map(\.bitPattern))))
         data = try DataSet(bytes: head)
         image = try data.imageDescription()
