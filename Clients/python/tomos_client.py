@@ -105,6 +105,10 @@ def decode(payload):
     return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
 
 
+def is_grey(samples):
+    return bool((samples[..., 0] == samples[..., 1]).all() and (samples[..., 0] == samples[..., 2]).all())
+
+
 def paste(canvas, samples, part):
     """Puts an image into the rectangle of a part, scaled bilinearly when it is smaller."""
     if samples.shape[:2] != (part.height, part.width):
@@ -126,7 +130,7 @@ class Pane:
         self._known, self._known_size = None, None
         self.pixels = None
         self.shown = (0, -1)            # revision, pass
-        self._exact = None              # [revision, area painted]
+        self._bands = None              # of pass 1 or 2: [revision, pass, area painted, all grey]
         self._staging = None
         self.fidelity = LOSSY_BITS
         self.parts = []                 # every part drawn, without its payload
@@ -144,8 +148,9 @@ class Pane:
         if scene is None:
             message["scene"] = None
         else:
-            patch = scene if self._known is None else difference(self._known, scene)
-            if patch is not None:
+            if self._known is None:
+                message["scene"], message["complete"] = scene, True
+            elif (patch := difference(self._known, scene)) is not None:
                 message["scene"] = patch
             if self._known_size != self.size:
                 message["size"] = list(self.size)
@@ -162,8 +167,8 @@ class Pane:
 
     @property
     def is_exact(self):
-        return (self._exact is not None and self._exact[0] == self.revision == self.shown[0] and self.shown[1] == EXACT
-                and self._exact[1] >= self.size[0] * self.size[1] and not self.fidelity & LOSSY_BITS)
+        return (self._bands is not None and self._bands[:2] == [self.revision, EXACT] and self.shown == (self.revision, EXACT)
+                and self._bands[2] >= self.size[0] * self.size[1] and not self.fidelity & LOSSY_BITS)
 
     async def exact(self, timeout=60):
         """Waits for the lossless picture of the newest scene and returns a copy."""
@@ -183,7 +188,7 @@ class Pane:
         except TimeoutError:
             last = self.parts[-1] if self.parts else None
             raise TimeoutError(f"pane {self.number}: nothing more for {timeout} s at revision {self.revision}; shown are revision and pass "
-                               f"{self.shown}, exact is {self._exact}, the last part was {last}") from None
+                               f"{self.shown}, bands are {self._bands}, the last part was {last}") from None
 
     def receive(self, part):
         """Draws a part, or discards it: below the revision shown, or of a lower pass of the same revision."""
@@ -191,30 +196,32 @@ class Pane:
             return False
         if part.format == UNCHANGED:
             # The picture shown is also that of this revision.
-            if self._exact and self._exact[0] == self.shown[0]:
-                self._exact[0] = part.revision
+            if self._bands and self._bands[0] == self.shown[0]:
+                self._bands[0] = part.revision
             self.shown = (part.revision, self.shown[1])
-        elif part.image_pass == EXACT:
-            area = self.size[0] * self.size[1]
-            if self._exact is None or self._exact[0] != part.revision or self._exact[1] >= area:
-                self._exact = [part.revision, 0]
-                # Bands without a picture of their revision below them wait aside: revisions never mix.
-                self._staging = None if self.shown[0] == part.revision else self._blank()
-            samples = decode(part.payload)
-            self._exact[1] += part.width * part.height
-            if self._staging is not None:
-                self._staging = paste(self._staging, samples, part)
-                if self._exact[1] >= area:
-                    self.pixels, self._staging = self._staging, None
-                    self.shown = (part.revision, EXACT)
-            else:
-                self.pixels = paste(self.pixels, samples, part)
-                self.shown = (part.revision, EXACT)
-        else:
+        elif part.image_pass == MOVING:
             # A whole picture: it says itself whether it is grey.
             samples = decode(part.payload)
             self.pixels = paste(self._blank(3 if samples.ndim == 3 else 1), samples, part)
-            self.shown = (part.revision, part.image_pass)
+            self.shown, self._bands, self._staging = (part.revision, MOVING), None, None
+        else:
+            if self._bands is None or self._bands[:2] != [part.revision, part.image_pass] or part.y == 0:
+                self._bands = [part.revision, part.image_pass, 0, True]
+                # Bands without a picture of their revision below them wait aside: revisions never mix.
+                self._staging = None if self.shown[0] == part.revision else self._blank()
+            samples = decode(part.payload)
+            self._bands[2] += part.width * part.height
+            self._bands[3] &= samples.ndim == 2 or is_grey(samples)
+            picture = paste(self.pixels if self._staging is None else self._staging, samples, part)
+            is_whole = self._bands[2] >= self.size[0] * self.size[1]
+            if is_whole and self._bands[3] and picture.ndim == 3:
+                # Lossless WebP knows no grey: equal channels are one.
+                picture = np.ascontiguousarray(picture[..., 0])
+            if self._staging is None or is_whole:
+                self.pixels, self._staging = picture, None
+                self.shown = (part.revision, part.image_pass)
+            else:
+                self._staging = picture
         self.fidelity = part.fidelity
         return True
 
@@ -310,6 +317,8 @@ class TomosClient:
             if future and not future.done():
                 future.set_exception(StreamError(message))
             pane = self.panes.get(message.get("pane"))
+            if pane:
+                pane._known = None  # a refused patch was not applied
             if pane and message.get("revision", pane.revision) == pane.revision:
                 pane.error = message
                 pane.wake()

@@ -1,4 +1,5 @@
 import Foundation
+import Streaming
 
 /// How `tomos serve` listens and whom it lets in.
 public struct ServerConfiguration: Sendable {
@@ -14,6 +15,12 @@ public struct ServerConfiguration: Sendable {
     /// Listen on a public address without TLS and token all the same.
     public var allowsInsecure = false
     public var sessionLimit = 200
+    /// Seconds a session whose line broke waits for its client.
+    public var grace = 60.0
+    /// Seconds between pings; two unanswered ones end the connection.
+    public var pingInterval = StreamLimits.pingInterval
+    /// Signs resume and share tokens, 32 bytes. Servers with one key honour each other's tokens; `nil` makes one for this run.
+    public var signingKey: [UInt8]?
     /// Threads that encode; `nil` is one per core.
     public var encoderThreads: Int?
 

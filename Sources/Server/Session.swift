@@ -18,6 +18,8 @@ struct StreamServices: Sendable {
     var signer: TokenSigner
     /// The port the server listens on; 0 until it does.
     var port: PortBox
+    /// Seconds a session without a line is kept, and seconds between pings.
+    var grace: Double, pingInterval: Double
     var logger: Logger
 }
 
@@ -26,6 +28,8 @@ actor Session {
     nonisolated let id: UInt64
     private let services: StreamServices
     private let registry: SessionRegistry
+    /// What this session was let in for, when it came by a share link.
+    nonisolated let guest: SessionToken?
     private var viewer = Viewer()
     private var connection: WebSocketConnection?
     /// Counts connections, so that late words of an old one are not heard.
@@ -47,10 +51,10 @@ actor Session {
     private var pings: [UInt64: Double] = [:]
     /// Panes of other sessions that follow one of ours: (pane, follower, its pane).
     private var followers: [(pane: Int, session: UInt64, theirs: Int)] = []
-    private var following: [Int: (session: UInt64, pane: Int)] = [:]
+    private var following: [Int: (session: UInt64, pane: Int, mayControl: Bool)] = [:]
 
-    init(id: UInt64, services: StreamServices, registry: SessionRegistry) {
-        self.id = id; self.services = services; self.registry = registry
+    init(id: UInt64, guest: SessionToken?, services: StreamServices, registry: SessionRegistry) {
+        self.id = id; self.guest = guest; self.services = services; self.registry = registry
         lostSince = monotonicSeconds()
     }
 
@@ -76,14 +80,14 @@ actor Session {
         pings = [:]
         // Time and count rise, so that no two connections of a session have the same token.
         let token = SessionToken(purpose: .resume, session: id, expires: TokenSigner.now + 86_400 + UInt64(generation))
-        say(.ready(resume: services.signer.text(token), grace: SessionRegistry.grace, panes: viewer.revisions, device: services.renderer.device.name))
+        say(.ready(resume: services.signer.text(token), grace: services.grace, panes: viewer.revisions, device: services.renderer.device.name))
         process(.connected(formats: formats))
         heartbeat?.cancel()
-        let number = generation
+        let number = generation, interval = services.pingInterval
         heartbeat = Task { [weak self] in
             while !Task.isCancelled {
                 guard await self?.beat(number) == true else { return }
-                try? await Task.sleep(for: .seconds(StreamLimits.pingInterval))
+                try? await Task.sleep(for: .seconds(interval))
             }
         }
         return generation
@@ -117,8 +121,8 @@ actor Session {
         heartbeat?.cancel()
         lostSince = monotonicSeconds()
         process(.disconnected)
-        Task { [registry] in
-            try? await Task.sleep(for: .seconds(SessionRegistry.grace + 1))
+        Task { [registry, grace = services.grace] in
+            try? await Task.sleep(for: .seconds(grace + 0.5))
             await registry.reap()
         }
     }
@@ -209,6 +213,7 @@ actor Session {
             if let volume = sources[pane]?.volume { services.archive.prefer(slice: slice, of: volume.id) }
         case .follow(let pane, let token): follow(pane, token)
         case .unfollow(let pane): unfollow(pane)
+        case .steer(let pane, let patch, let moving): steer(pane, patch, moving)
         case .query(let query): answer(query)
         case .changed(let pane):
             for f in followers where f.pane == pane { lead(f) }
@@ -253,8 +258,14 @@ actor Session {
 
     private func open(_ pane: Int, _ scene: Scene) {
         opening.removeValue(forKey: pane)?.cancel()
-        let services = self.services
+        let services = self.services, guest = self.guest, registry = self.registry
         opening[pane] = Task { [weak self] in
+            if let guest {
+                // A guest moves its own camera through what it was shown; other series do not exist for it.
+                let shown = await registry.find(guest.session)?.series(of: Int(guest.pane)) ?? []
+                guard !Task.isCancelled else { return }
+                guard scene.allSeries.isSubset(of: shown) else { await self?.failed(pane, StreamError(.notFound, "it does not exist")); return }
+            }
             do throws(ArchiveError) {
                 let volume = try await services.archive.volume(scene.volume.id)
                 var layers: [Volume] = []
@@ -306,11 +317,12 @@ actor Session {
     // MARK: Following
 
     private func follow(_ pane: Int, _ text: String) {
-        guard let token = services.signer.token(text), token.purpose != .resume, token.session != id else {
+        guard let token = services.signer.token(text), token.purpose != .resume, token.session != id,
+              guest.map({ $0.session == token.session && $0.pane == token.pane }) ?? true else {
             return process(.sourceFailed(pane: pane, StreamError(.notFound, "the share token is unknown or has expired; ask for a new one")))
         }
         unfollow(pane)
-        following[pane] = (token.session, Int(token.pane))
+        following[pane] = (token.session, Int(token.pane), token.purpose == .control)
         let id = self.id
         Task { [registry] in
             if let leader = await registry.find(token.session) { await leader.addFollower(id, of: Int(token.pane), theirs: pane) }
@@ -318,10 +330,19 @@ actor Session {
         }
     }
     private func unfollow(_ pane: Int) {
-        guard let (session, theirs) = following.removeValue(forKey: pane) else { return }
+        guard let (session, theirs, _) = following.removeValue(forKey: pane) else { return }
         let id = self.id
         Task { [registry] in await registry.find(session)?.removeFollower(id, of: theirs, theirs: pane) }
     }
+    private func steer(_ pane: Int, _ patch: JSON, _ moving: Bool) {
+        guard let (session, theirs, mayControl) = following[pane], mayControl else {
+            return say(.error(StreamError(.forbidden, "this share is read-only; ask for one with control"), pane: pane, revision: nil, id: nil))
+        }
+        Task { [registry] in await registry.find(session)?.steered(theirs, patch, moving) }
+    }
+    private func steered(_ pane: Int, _ patch: JSON, _ moving: Bool) { process(.steered(pane: pane, patch: patch, moving: moving)) }
+    func series(of pane: Int) -> Set<String> { viewer.scene(pane: pane)?.scene.allSeries ?? [] }
+
     private func addFollower(_ session: UInt64, of pane: Int, theirs: Int) {
         followers.append((pane, session, theirs))
         lead((pane, session, theirs))
@@ -349,8 +370,10 @@ actor Session {
         let result: Result<JSON, StreamError>
         switch query.what {
         case "share":
-            if let pane = query.pane, viewer.revisions[pane] != nil {
-                let token = SessionToken(purpose: .watch, session: id, pane: UInt16(pane), expires: TokenSigner.now + 8 * 3600)
+            if guest != nil { result = .failure(StreamError(.forbidden, "a guest cannot share on")) }
+            else if let pane = query.pane, viewer.revisions[pane] != nil {
+                let purpose: SessionToken.Purpose = query.arguments["control"] == true ? .control : .watch
+                let token = SessionToken(purpose: purpose, session: id, pane: UInt16(pane), expires: TokenSigner.now + 8 * 3600)
                 result = .success(["token": .string(services.signer.text(token))])
             } else { result = .failure(StreamError(.unknownPane, "`pane` must name an open pane")) }
         case "value", "length", "angle", "area", "profile", "roi", "segments": return measure(query)

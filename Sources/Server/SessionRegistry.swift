@@ -5,7 +5,6 @@ import Streaming
 
 /// All sessions of the server: connected ones and those that wait for their client to come back.
 actor SessionRegistry {
-    static let grace = 60.0
     private let services: StreamServices
     private var sessions: [UInt64: Session] = [:]
     private let limit: Int
@@ -15,14 +14,24 @@ actor SessionRegistry {
     init(services: StreamServices, limit: Int) { self.services = services; self.limit = limit }
 
     /// The session of a `hello`: the one its token names, or a new one.
-    func session(for hello: ClientMessage.Hello) async throws(StreamError) -> Session {
-        if let token = hello.resume.flatMap({ services.signer.token($0) }), token.purpose == .resume, let session = sessions[token.session] { return session }
+    ///
+    /// A token of this key whose session is not here, because the server was started anew or another node had it, keeps its number,
+    /// so that links to its panes stay good; what its panes show the client says again.
+    func session(for hello: ClientMessage.Hello, guest: SessionToken?) async throws(StreamError) -> Session {
+        let resumed = hello.resume.flatMap { services.signer.token($0) }.flatMap { $0.purpose == .resume ? $0.session : nil }
+        if let resumed, let session = sessions[resumed], session.guest == guest { return session }
         if sessions.count >= limit { await reap() }
         guard sessions.count < limit else { throw StreamError(.busy, "the server has \(limit) sessions; try again later", retry: 10) }
-        let session = Session(id: UInt64.random(in: 1...UInt64.max), services: services, registry: self)
+        // What was awaited above may have let the same client in twice.
+        var id = resumed ?? UInt64.random(in: 1...UInt64.max)
+        if sessions[id] != nil { id = UInt64.random(in: 1...UInt64.max) }
+        let session = Session(id: id, guest: guest, services: services, registry: self)
         sessions[session.id] = session
         return session
     }
+    /// The share token of a link, when it is one of ours.
+    nonisolated func guest(_ text: String) -> SessionToken? { services.signer.token(text).flatMap { $0.purpose == .resume ? nil : $0 } }
+
     func find(_ id: UInt64) -> Session? { sessions[id] }
 
     func remove(_ session: Session) async {
@@ -35,7 +44,7 @@ actor SessionRegistry {
         let now = monotonicSeconds()
         var lost: [(Session, Double)] = []
         for session in sessions.values { if let since = await session.lostSince { lost.append((session, since)) } }
-        for (session, since) in lost where now - since >= Self.grace { await end(session) }
+        for (session, since) in lost where now - since >= services.grace { await end(session) }
         if sessions.count >= limit, let oldest = lost.min(by: { $0.1 < $1.1 }), sessions[oldest.0.id] != nil { await end(oldest.0) }
     }
     private func end(_ session: Session) async {

@@ -1,5 +1,6 @@
 public import Archive
 public import Compute
+import Crypto
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -35,7 +36,8 @@ public struct TomosServer: Sendable {
         self.logger = logger
         let cores = max(1, ProcessInfo.processInfo.activeProcessorCount)
         services = StreamServices(archive: archive, renderer: Renderer(device: device), scheduler: RenderScheduler(),
-                                  encoders: EncoderPool(threads: configuration.encoderThreads ?? cores), signer: TokenSigner(), port: PortBox(), logger: logger)
+                                  encoders: EncoderPool(threads: configuration.encoderThreads ?? cores), signer: configuration.signingKey.map { TokenSigner(key: SymmetricKey(data: $0)) } ?? TokenSigner(), port: PortBox(),
+                                  grace: configuration.grace, pingInterval: configuration.pingInterval, logger: logger)
         registry = SessionRegistry(services: services, limit: configuration.sessionLimit)
     }
 
@@ -116,9 +118,10 @@ private func converse(_ connection: WebSocketConnection, _ configuration: Server
                 do throws(StreamError) { message = try ClientMessage(parsing: text.readableBytesView) } catch { throw end(error) }
                 guard case .hello(let hello) = message else { throw end(StreamError(.noHello, "`hello` comes first")) }
                 late.cancel()
-                guard configuration.accepts(token: hello.token) else { throw end(StreamError(.unauthenticated, "a valid `token` is needed in `hello`")) }
+                let guest = hello.share.flatMap { registry.guest($0) }
+                guard guest != nil || (hello.share == nil && configuration.accepts(token: hello.token)) else { throw end(StreamError(.unauthenticated, "a valid `token` is needed in `hello`")) }
                 do throws(StreamError) {
-                    let opened = try await registry.session(for: hello)
+                    let opened = try await registry.session(for: hello, guest: guest)
                     session = opened
                     number = await opened.attach(connection, formats: hello.formats)
                 } catch { throw end(error) }

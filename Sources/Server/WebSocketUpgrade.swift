@@ -26,7 +26,7 @@ struct WebSocketOptions: Sendable {
     /// TCP_NOTSENT_LOWAT: what the kernel holds unsent. Small, so that a newer picture overtakes early.
     var unsentLowWater: Int32 = 16 << 10
     /// Above this much unread output the connection is dropped: the peer does not read.
-    var maximumBacklog = 8 << 20
+    var maximumBacklog = 2 << 20
 }
 
 /// A child channel of HTTP/1.1 in which the first request may become a WebSocket; everything else is Hummingbird's.

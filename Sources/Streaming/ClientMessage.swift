@@ -16,8 +16,10 @@ public enum ClientMessage: Sendable, Equatable {
         public var formats: [String]
         /// The `resume` of an earlier `ready`.
         public var resume: String?
-        public init(token: String? = nil, formats: [String] = [], resume: String? = nil) {
-            self.token = token; self.formats = formats; self.resume = resume
+        /// A share token, in place of `token`: a guest sees what it was shown, and nothing else.
+        public var share: String?
+        public init(token: String? = nil, formats: [String] = [], resume: String? = nil, share: String? = nil) {
+            self.token = token; self.formats = formats; self.resume = resume; self.share = share
         }
     }
 
@@ -40,14 +42,16 @@ public enum ClientMessage: Sendable, Equatable {
         public var size: PixelSize?
         /// Merge patch on the pane's scene; `.null` closes the pane; `nil` keeps the scene.
         public var scene: JSON?
+        /// `scene` replaces the pane's scene instead of being merged into it: after a resume nobody knows what the other side holds.
+        public var isComplete: Bool
         public var follow: Change<String>
         public var final: Change<Final>
         public var values: Bool?
         public var cine: Change<Cine>
 
-        public init(pane: Int, revision: UInt32, moving: Bool = false, size: PixelSize? = nil, scene: JSON? = nil,
+        public init(pane: Int, revision: UInt32, moving: Bool = false, size: PixelSize? = nil, scene: JSON? = nil, isComplete: Bool = false,
                     follow: Change<String> = .keep, final: Change<Final> = .keep, values: Bool? = nil, cine: Change<Cine> = .keep) {
-            self.pane = pane; self.revision = revision; self.moving = moving; self.size = size; self.scene = scene
+            self.pane = pane; self.revision = revision; self.moving = moving; self.size = size; self.scene = scene; self.isComplete = isComplete
             self.follow = follow; self.final = final; self.values = values; self.cine = cine
         }
     }
@@ -118,7 +122,7 @@ extension ClientMessage.Hello {
     init(_ json: JSON) throws(StreamError) {
         self.init(token: try field(json, "token", "a string") { $0.string },
                   formats: try field(json, "formats", "an array of strings") { $0.array?.compactMap(\.string) } ?? [],
-                  resume: try field(json, "resume", "a string") { $0.string })
+                  resume: try field(json, "resume", "a string") { $0.string }, share: try field(json, "share", "a string") { $0.string })
     }
 }
 
@@ -136,6 +140,7 @@ extension ClientMessage.SceneMessage {
         case nil, .null, .object: break
         default: throw .malformed("`scene` must be an object (a merge patch), or null to close the pane")
         }
+        isComplete = try field(json, "complete", "true or false") { $0.bool } ?? false
         follow = try change(json, "follow", "a share token") { $0.string }
         final = try change(json, "final", "\"exact\" or \"full\"") { $0.string.flatMap(Final.init) }
         values = try field(json, "values", "true or false") { $0.bool }

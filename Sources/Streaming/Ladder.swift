@@ -18,6 +18,10 @@ public struct Ladder: Sendable {
     ]
     /// Full size at quality 50: what a moving picture should at least be where the line allows.
     static let firstGood = rungs.firstIndex { $0.reduction == 1 && $0.coding == .jpeg(quality: 50) }!
+    /// Half size that scaled up is still close to the full picture: worth a shorter frame time.
+    static let halfGood = rungs.firstIndex { $0.reduction == 2 && $0.coding == .webP(quality: 80) }!
+    /// Frame times to try, in seconds, with the rung that must fit for them.
+    static let budgets = [(time: 0.030, least: firstGood), (time: 0.066, least: halfGood), (time: 0.100, least: 0)]
 
     private enum Codec: Int { case jpeg, webP, png, webPLossless }
 
@@ -38,7 +42,10 @@ public struct Ladder: Sendable {
     private var paneFactor = 1.0
     private var corrections: [FrameRung: Double] = [:]
     /// Seconds per pixel.
-    private var encodeCost: [Double] = [4e-9, 30e-9, 12e-9, 220e-9]
+    private var encodeCost: [Double] = [4e-9, 30e-9, 12e-9, 120e-9]
+    /// Bytes per cost of lossless coding, by codec.
+    private var exactScale: [Double] = [0, 0, 0.125, 0.11]
+    private var exactLearned = [false, false, false, false]
     /// Seconds per picture of each reduction (1, 2, 4) while moving; and of the full picture.
     private var movingRender: [Int: Double] = [:]
     private var fullRender: Double?
@@ -78,12 +85,14 @@ public struct Ladder: Sendable {
 
     public mutating func learnEncode(_ rung: FrameRung, _ size: PixelSize, bytes: Int, seconds: Double) {
         let ratio = min(max(Double(bytes) / self.bytes(rung, size), 0.1), 10)
-        if rung.coding.isLossless == false {
-            paneFactor = min(max(paneFactor * pow(ratio, 0.4), 0.02), 20)
-        }
-        corrections[rung] = min(max((corrections[rung] ?? 1) * pow(ratio, rung.coding.isLossless ? 0.7 : 0.4), 0.1), 10)
-        let k = Self.codec(rung.coding).rawValue
-        encodeCost[k] += 0.2 * (max(seconds - 0.0003, 1e-5) / max(Self.pixels(size, rung.reduction), 1) - encodeCost[k])
+        paneFactor = min(max(paneFactor * pow(ratio, 0.4), 0.02), 20)
+        corrections[rung] = min(max((corrections[rung] ?? 1) * pow(ratio, 0.4), 0.1), 10)
+        learnCost(Self.codec(rung.coding).rawValue, pixels: Self.pixels(size, rung.reduction), seconds: seconds)
+    }
+    private mutating func learnCost(_ k: Int, pixels: Double, seconds: Double) {
+        // One slow picture on a busy machine is no trend.
+        let cost = max(seconds - 0.0003, 1e-5) / max(pixels, 1)
+        encodeCost[k] += 0.2 * (min(cost, 3 * encodeCost[k]) - encodeCost[k])
     }
 
     /// Render + encode + line for one picture.
@@ -91,16 +100,13 @@ public struct Ladder: Sendable {
         movingRenderTime(reduction: rung.reduction) + encodeTime(rung, size) + bytes(rung, size) / rate
     }
 
-    /// Of 40, 66 and 100 ms the first in which a full-size rung of quality 50 or more fits, else 100 ms; then the best rung
-    /// inside it; if none, the fastest. With a `cadence` (cine) the budget is that. Frame time counts what a picture costs on the
-    /// way to the screen, so that one picture's work never makes the next one late.
+    /// The best rung inside the first frame time that its least rung fits into; if none does, the fastest. With a `cadence` (cine)
+    /// the frame time is that. It counts what a picture costs on the way to the screen, so that one picture's work never makes the
+    /// next one late.
     public func moving(size: PixelSize, rate: Double, cadence: Double? = nil) -> FrameRung {
         let times = Self.rungs.map { frameTime($0, size, rate: rate) }
-        let budgets = cadence.map { [$0] } ?? [0.040, 0.066, 0.100]
-        for budget in budgets {
-            if let best = times.indices.last(where: { times[$0] <= budget }), best >= Self.firstGood || budget == budgets.last {
-                return Self.rungs[best]
-            }
+        for budget in cadence.map({ [(time: $0, least: 0)] }) ?? Self.budgets {
+            if let best = times.indices.last(where: { times[$0] <= budget.time }), best >= budget.least { return Self.rungs[best] }
         }
         return Self.rungs[times.indices.min { times[$0] < times[$1] }!]
     }
@@ -111,6 +117,21 @@ public struct Ladder: Sendable {
         return rungs.last { bytes($0, size) / rate + encodeTime($0, size) <= seconds } ?? rungs[0]
     }
 
-    /// The lossless coding as a rung, so that it is learned like the others.
-    public static func exact(isGrey: Bool) -> FrameRung { FrameRung(reduction: 1, coding: .exact(isGrey: isGrey)) }
+    /// Bytes of rows that cost this much (`RowCosts`) in a lossless coding.
+    func exactBytes(_ coding: FrameCodec, cost: Double) -> Double { 60 + cost * exactScale[Self.codec(coding).rawValue] }
+
+    mutating func learnExact(_ coding: FrameCodec, _ band: PixelSize, cost: Double, bytes: Int, seconds: Double) {
+        let k = Self.codec(coding).rawValue
+        let ratio = min(max(Double(bytes) / exactBytes(coding, cost: cost), 0.25), 4)
+        // Bands of little content say little about the others.
+        let weight = min(1, Double(bytes) / 3_000)
+        exactScale[k] *= pow(ratio, 0.5 * weight)
+        let other = coding == .png ? Codec.webPLossless.rawValue : coding == .webPLossless() ? Codec.png.rawValue : k
+        if other != k, !exactLearned[other] { exactScale[other] *= pow(ratio, 0.5 * weight) }
+        exactLearned[k] = true
+        learnCost(k, pixels: Double(band.count), seconds: seconds)
+    }
+
+    /// A lossless coding as a rung, so that its time is learned like the others'.
+    static func exact(_ coding: FrameCodec) -> FrameRung { FrameRung(reduction: 1, coding: coding) }
 }

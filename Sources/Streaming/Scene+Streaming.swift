@@ -80,3 +80,10 @@ extension View {
         }
     }
 }
+
+extension Scene {
+    /// Every series the scene draws on.
+    public var allSeries: Set<String> {
+        Set([volume.series] + layers.map(\.volume.series) + segments.map(\.series))
+    }
+}

@@ -5,6 +5,8 @@ public enum ServerMessage: Sendable, Equatable {
     case ready(resume: String, grace: Double, panes: [Int: UInt32], device: String)
     case progress(series: String, index: Int, time: Int, loaded: Int, total: Int, state: LoadState)
     case answer(id: Int, result: JSON)
+    /// What a pane shows now, after somebody else than its client has changed it: a leader, or a guest with control.
+    case scene(pane: Int, revision: UInt32, scene: JSON)
     case error(StreamError, pane: Int?, revision: UInt32?, id: Int?)
 
     public enum LoadState: String, Sendable { case loading, complete, failed }
@@ -23,6 +25,8 @@ public enum ServerMessage: Sendable, Equatable {
             } else {
                 ["type": "answer", "id": .number(Double(id)), "result": result]
             }
+        case .scene(let pane, let revision, let scene):
+            ["type": "scene", "pane": .number(Double(pane)), "revision": .number(Double(revision)), "scene": scene]
         case .error(let error, let pane, let revision, let id):
             {
                 var members: [String: JSON] = ["type": "error", "code": .string(error.code.rawValue), "message": .string(error.message)]

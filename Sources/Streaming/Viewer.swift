@@ -63,6 +63,8 @@ public struct Viewer: Sendable {
         var version: Int
         var header: FrameHeader
         var rung: FrameRung
+        /// Of its rows (`RowCosts`); 0 where that plays no part.
+        var cost: Double
         var startedAt: Double
     }
 
@@ -78,6 +80,8 @@ public struct Viewer: Sendable {
         case sourceFailed(pane: Int, StreamError)
         /// The pane that is followed has changed: its scene, size and whether it moves.
         case led(pane: Int, scene: JSON, size: PixelSize, moving: Bool)
+        /// A guest with control has changed the pane's scene.
+        case steered(pane: Int, patch: JSON, moving: Bool)
         /// The device is free for this lane.
         case turn(Lane)
         case rendered(id: Int, Result<Rendered, RenderError>)
@@ -103,6 +107,8 @@ public struct Viewer: Sendable {
         case prefer(pane: Int, slice: Int)
         case follow(pane: Int, token: String)
         case unfollow(pane: Int)
+        /// The client wants to change the scene of the pane that this one follows.
+        case steer(pane: Int, patch: JSON, moving: Bool)
         case query(ClientMessage.Query)
         /// A pane's scene changed (for those who follow it).
         case changed(pane: Int)
@@ -112,6 +118,9 @@ public struct Viewer: Sendable {
 
     /// Seconds after which an unchanged revision is at rest.
     public static let restDelay = 0.15
+    /// Parts of a resting picture: seconds of line one may take, and seconds that may be on their way before the next goes. Their
+    /// sum is the longest that a new drag waits behind a refinement.
+    static let bandTime = 0.06, bandQueue = 0.04
 
     struct OnScreen: Sendable {
         var revision: UInt32
@@ -122,7 +131,7 @@ public struct Viewer: Sendable {
         /// The whole exact picture is there.
         var exact: PictureDigest?
         /// Not between two bands.
-        var isWhole: Bool { pass < .exact || exact != nil }
+        var isWhole: Bool
     }
     struct Prepared: Sendable {
         var header: FrameHeader
@@ -152,6 +161,8 @@ public struct Viewer: Sendable {
         var values = false
         var cine: Cine?
         var follow: String?
+        /// When the client was last told of a scene that is not its own.
+        var toldAt = -Double.infinity
         var changedAt = -Double.infinity
         var movedAt = -Double.infinity
         var source = Source.none
@@ -163,8 +174,12 @@ public struct Viewer: Sendable {
         /// The picture at full size of `version`; exact unless `isQuick`.
         var picture: Rendered?
         var pictureDigest: PictureDigest?
+        var costs: RowCosts?
         var isQuick = false
         var fullSent = false
+        /// Pass 1: the rung its first band was coded with, and what the bands have taken so far.
+        var fullRung: FrameRung?
+        var fullRow = 0, fullBytes = 0, fullSeconds = 0.0
         var nextRow = 0
         var isDone = false
         var failed = false
@@ -186,8 +201,13 @@ public struct Viewer: Sendable {
         /// Forgets everything made for the scene before.
         mutating func start(version: Int) {
             self.version = version
-            picture = nil; isQuick = false; fullSent = false; nextRow = 0; isDone = false; failed = false; waitingForVolume = false
+            picture = nil; costs = nil; isQuick = false; isDone = false; failed = false; waitingForVolume = false
+            beginPasses()
             valuesPicture = nil; valuesRow = 0; valuesDone = false
+        }
+        mutating func beginPasses() {
+            fullSent = false; fullRung = nil; fullRow = 0; fullBytes = 0; fullSeconds = 0
+            nextRow = 0
         }
     }
 
@@ -256,6 +276,7 @@ public struct Viewer: Sendable {
             panes[number]!.failed = true
             say(.error(error, pane: number, revision: panes[number]!.revision, id: nil))
         case .led(let number, let scene, let size, let moving): lead(number, scene, size, moving, at: now)
+        case .steered(let number, let patch, let moving): steered(number, patch, moving, at: now)
         case .turn(let lane): takeTurn(lane, at: now)
         case .rendered(let id, let result): rendered(id, result, at: now)
         case .encoded(let id, let result, let seconds): encoded(id, result, seconds, at: now)
@@ -385,7 +406,14 @@ public struct Viewer: Sendable {
         } else if isNew {
             return fault(StreamError(.unknownPane, "pane \(m.pane) is not open; its first message needs `size` and a complete `scene`"))
         }
-        let json = m.scene.map { p.json.merging(patch: $0) } ?? p.json
+        if let patch = m.scene, p.follow != nil, m.follow == .keep {
+            // Shown when the leader has taken it.
+            p.revision = m.revision
+            panes[m.pane] = p
+            effects.append(.steer(pane: m.pane, patch: patch, moving: m.moving))
+            return
+        }
+        let json = m.scene.map { m.isComplete ? JSON.object([:]).merging(patch: $0) : p.json.merging(patch: $0) } ?? p.json
         let follows: Bool = switch m.follow { case .keep: p.follow != nil; case .reset: false; case .set: true }
         var scene = p.scene
         if !follows {
@@ -437,6 +465,30 @@ public struct Viewer: Sendable {
         p.changedAt = now
         panes[number] = p
         show(number, scene, before: before, at: now)
+        tell(number, at: now)
+    }
+
+    private mutating func steered(_ number: Int, _ patch: JSON, _ moving: Bool, at now: Double) {
+        guard var p = panes[number], p.follow == nil else { return }
+        let json = p.json.merging(patch: patch)
+        guard let scene = try? json.decoded(as: Scene.self) else { return }
+        let before = (p.scene, p.size)
+        p.json = json
+        p.revision += 1
+        p.moving = moving
+        p.changedAt = now
+        if moving { p.movedAt = now }
+        panes[number] = p
+        show(number, scene, before: before, at: now)
+        effects.append(.changed(pane: number))
+        tell(number, at: now)
+    }
+
+    /// Tells the client what its pane shows now; a moving leader is not followed word by word.
+    private mutating func tell(_ number: Int, at now: Double) {
+        guard let p = panes[number], let scene = p.scene, !p.moving || now - p.toldAt >= 0.25, let json = try? JSON(encoding: scene) else { return }
+        panes[number]!.toldAt = now
+        say(.scene(pane: number, revision: p.revision, scene: json))
     }
 
     /// Sets the scene and gives up work that it makes stale.
@@ -461,7 +513,10 @@ public struct Viewer: Sendable {
         } else {
             // The same picture under a new number: parts of the old number are not sent any more.
             if p.prepared != nil { p.prepared = nil; figures.droppedParts += 1 }
-            p.nextRow = 0; p.isDone = false; p.valuesRow = 0; p.valuesDone = false
+            let hadFull = p.fullSent
+            p.beginPasses()
+            p.fullSent = hadFull
+            p.isDone = false; p.valuesRow = 0; p.valuesDone = false
         }
         let otherSource = oldScene == nil || scene.volume != oldScene!.volume || scene.layers.map(\.volume) != oldScene!.layers.map(\.volume)
             || scene.segments.map(\.series) != oldScene!.segments.map(\.series)
@@ -510,8 +565,7 @@ public struct Viewer: Sendable {
     private func lookAgain(_ p: inout Pane) {
         p.picture = nil
         p.waitingForVolume = false
-        p.fullSent = false
-        p.nextRow = 0
+        p.beginPasses()
     }
 
     // MARK: Results
@@ -564,15 +618,20 @@ public struct Viewer: Sendable {
             }
             switch order.purpose {
             case .coarse: work[lane.rawValue].rendered = (order, picture)
-            case .quickFull: p.picture = picture; p.isQuick = true
+            case .quickFull:
+                p.picture = picture
+                p.costs = RowCosts(picture.raster)
+                p.isQuick = true
             case .values: p.valuesPicture = picture
             case .exact:
                 p.picture = picture
+                p.costs = RowCosts(picture.raster)
                 p.isQuick = false
                 p.nextRow = 0
+                if !p.fullSent { p.fullRow = 0; p.fullRung = nil }
                 p.waitingForVolume = picture.fidelity.contains(.volumeIncomplete) && !order.sourceWasComplete
                 if p.waitingForVolume {
-                    p.fullSent = false
+                    p.beginPasses()
                     if p.facts?.isComplete == true, p.sourceChange != order.sourceChange { lookAgain(&p) }
                 }
                 let digest = PictureDigest(picture.raster)
@@ -615,16 +674,29 @@ public struct Viewer: Sendable {
         case .success(let payload):
             figures.encodes += 1
             figures.encoding += seconds
-            if case .picture = order.coding {
-                p.ladder.learnEncode(order.rung, PixelSize(Int(order.header.width), Int(order.header.height)), bytes: payload.count, seconds: seconds)
-            }
             var h = order.header
             h.encoding = seconds
+            if case .picture = order.coding {
+                let size = PixelSize(Int(h.width), Int(h.height))
+                if h.pass == .exact { p.ladder.learnExact(order.rung.coding, size, cost: order.cost, bytes: payload.count, seconds: seconds) }
+                else if h.pass == .moving || h.height == p.size.height { p.ladder.learnEncode(order.rung, size, bytes: payload.count, seconds: seconds) }
+                else if order.version == p.version {
+                    p.fullBytes += payload.count
+                    p.fullSeconds += seconds
+                    if h.isLast { p.ladder.learnEncode(order.rung, p.size, bytes: p.fullBytes, seconds: p.fullSeconds) }
+                }
+            }
             let isCoarse = h.pass == .moving
+            // The passes may have begun anew meanwhile, with a better picture.
+            let end = Int(h.y) + Int(h.height)
+            let continues = switch order.coding {
+            case .values: end == p.valuesRow
+            case .picture: isCoarse || end == (h.pass == .full ? p.fullRow : p.nextRow)
+            }
             // A coarse picture must not replace a better one of a newer revision; any other part must be of what is wanted now.
             let stale = isCoarse
                 ? order.version != p.version && (p.isAtRest(now) || p.size != PixelSize(Int(h.width), Int(h.height)))
-                : order.version != p.version || h.revision != p.revision
+                : order.version != p.version || h.revision != p.revision || !continues
             // What the screen shows better already is not worth its bytes.
             let isSurpassed = isCoarse && p.cine == nil && order.version == p.version && p.onScreen.map { $0.version == p.version && $0.pass > .moving } ?? false
             if stale || isSurpassed {
@@ -686,7 +758,7 @@ public struct Viewer: Sendable {
                 if prepared.urgency >= .coarse, prepared.version != p.version, now - prepared.since < 0.05 { wakeAt(prepared.since + 0.05) }
                 // Held for the queue: acknowledgements open the window, time alone drains the queue.
                 let q = link.queue(at: now)
-                if q > 0 { wakeAt(now + max(0.002, min(q - 0.045, 0.05))) }
+                if q > 0 { wakeAt(now + max(0.002, min(q - Self.bandQueue, 0.05))) }
             }
         }
 
@@ -852,7 +924,7 @@ public struct Viewer: Sendable {
             guard p.prepared == nil, p.isAtRest(now), !p.failed else { return nil }
             if let shown = p.onScreen, shown.version == p.version, shown.revision != p.revision, shown.isWhole { return nil }
             if let picture = p.picture, !p.isDone {
-                if !p.fullSent, p.nextRow == 0, p.isQuick || !skipsFull(p, picture) { return .full }
+                if !p.fullSent, p.nextRow == 0, p.fullRow > 0 || p.isQuick || !skipsFull(p, picture) { return .full }
                 return p.isQuick || p.waitingForVolume || p.final == .full ? nil : .exact
             }
             return p.valuesPicture != nil && !p.valuesDone ? .values : nil
@@ -863,37 +935,54 @@ public struct Viewer: Sendable {
 
     /// Pass 1 is left out when pass 2 takes less than 300 ms of line.
     private func skipsFull(_ p: Pane, _ picture: Rendered) -> Bool {
-        guard p.final == .exact, !p.waitingForVolume else { return false }
-        let rung = Ladder.exact(isGrey: picture.raster.isGrey)
-        return p.ladder.bytes(rung, p.size) / link.rate < 0.3
+        guard p.final == .exact, !p.waitingForVolume, let costs = p.costs else { return false }
+        let coding = exactCoding(p, picture)
+        return p.ladder.exactBytes(coding, cost: costs.total) / link.rate < 0.3
+    }
+
+    /// Lossless WebP is a tenth smaller than PNG for grey and takes ten times as long: worth it where the line is slower still.
+    private func exactCoding(_ p: Pane, _ picture: Rendered) -> FrameCodec {
+        guard picture.raster.isGrey, let costs = p.costs else { return .exact(isGrey: picture.raster.isGrey) }
+        let small = FrameCodec.webPLossless()
+        let line = p.ladder.exactBytes(small, cost: costs.total) / link.rate
+        return p.ladder.encodeTime(Ladder.exact(small), p.size) < 0.5 * line ? small : .png
     }
 
     private mutating func encodeRefinement(_ number: Int, at now: Double) {
         let p = panes[number]!
         var h = header(number, p)
-        if let picture = p.picture, !p.isDone {
+        if let picture = p.picture, let costs = p.costs, !p.isDone {
             h.waiting = picture.waiting; h.rendering = picture.rendering
-            if !p.fullSent, p.nextRow == 0, p.isQuick || !skipsFull(p, picture) {
-                let rung = p.ladder.full(size: p.size, rate: link.rate, seconds: 0.35)
+            if !p.fullSent, p.nextRow == 0, p.fullRow > 0 || p.isQuick || !skipsFull(p, picture) {
+                let rung = p.fullRung ?? p.ladder.full(size: p.size, rate: link.rate, seconds: 0.32)
+                let perCost = p.ladder.bytes(rung, p.size) / max(costs.total, 1)
+                // Blocks of 16 rows; fewer than 64 rows would spend bytes on every band's own tables.
+                let rows = costs.band(from: p.fullRow, limit: max(Self.bandTime * 1.5 * link.rate, 4_000) / perCost, alignment: 64)
                 h.pass = .full
                 h.format = rung.coding.format.rawValue
                 h.fidelity = picture.fidelity.union(.lossyCoding)
-                if p.final == .exact || p.waitingForVolume { h.fidelity.insert(.betterFollows) }
-                encode(.refinement, number, p.version, picture.raster, nil, .picture(rung.coding), h, rung, at: now)
+                h.isLast = rows.upperBound == p.size.height
+                if p.final == .exact || p.waitingForVolume || !h.isLast { h.fidelity.insert(.betterFollows) }
+                h.y = UInt16(rows.lowerBound); h.height = UInt16(rows.count)
+                panes[number]!.fullRung = rung
+                panes[number]!.fullRow = rows.upperBound
+                encode(.refinement, number, p.version, picture.raster, rows, .picture(rung.coding), h, rung, at: now)
                 return
             }
-            let rung = Ladder.exact(isGrey: picture.raster.isGrey)
-            let rows = band(p, bytesPerRow: p.ladder.bytes(rung, p.size) / Double(p.size.height), from: p.nextRow)
+            let coding = exactCoding(p, picture)
+            let perCost = p.ladder.exactBytes(coding, cost: costs.total) / max(costs.total, 1)
+            let rows = costs.band(from: p.nextRow, limit: bandBytes / perCost, alignment: 1)
             h.pass = .exact
-            h.format = rung.coding.format.rawValue
+            h.format = coding.format.rawValue
             h.fidelity = picture.fidelity
             h.isLast = rows.upperBound == p.size.height
             if !h.isLast { h.fidelity.insert(.betterFollows) }
             h.y = UInt16(rows.lowerBound); h.height = UInt16(rows.count)
             panes[number]!.nextRow = rows.upperBound
-            encode(.refinement, number, p.version, picture.raster, rows, .picture(rung.coding), h, rung, at: now)
+            encode(.refinement, number, p.version, picture.raster, rows, .picture(coding), h, Ladder.exact(coding), cost: costs.cost(rows), at: now)
         } else if let picture = p.valuesPicture, let facts = p.facts {
-            let rows = band(p, bytesPerRow: Double(p.size.width), from: p.valuesRow)
+            let rest = p.size.height - p.valuesRow, fitting = max(8, Int(bandBytes / Double(p.size.width)))
+            let rows = p.valuesRow..<(rest < fitting + 8 ? p.size.height : p.valuesRow + fitting)
             h.pass = .exact
             h.format = FrameFormat.values16.rawValue
             h.fidelity = picture.fidelity
@@ -902,22 +991,17 @@ public struct Viewer: Sendable {
             h.waiting = picture.waiting; h.rendering = picture.rendering
             panes[number]!.valuesRow = rows.upperBound
             encode(.refinement, number, p.version, picture.raster, rows, .values(slope: facts.slope, intercept: facts.intercept), h,
-                   Ladder.exact(isGrey: true), at: now)
+                   Ladder.exact(.png), at: now)
         }
     }
 
-    /// Rows of the next band: at most 32 KiB and 100 ms of line, so that a drag never waits behind more.
-    private func band(_ p: Pane, bytesPerRow: Double, from row: Int) -> Range<Int> {
-        let rows = Int(min(32_768, 0.1 * link.rate) / max(bytesPerRow, 1))
-        let end = min(p.size.height, row + max(rows, 8))
-        // No crumbs at the bottom.
-        return row..<(p.size.height - end < 8 ? p.size.height : end)
-    }
+    /// What a part of a resting picture may take, so that a drag never waits behind more.
+    private var bandBytes: Double { min(32_768, max(Self.bandTime * link.rate, 3_000)) }
 
     private mutating func encode(_ lane: Lane, _ pane: Int, _ version: Int, _ raster: Raster, _ rows: Range<Int>?, _ coding: EncodeOrder.Coding,
-                                 _ header: FrameHeader, _ rung: FrameRung, at now: Double) {
+                                 _ header: FrameHeader, _ rung: FrameRung, cost: Double = 0, at now: Double) {
         let order = EncodeOrder(id: nextID, raster: raster, rows: rows ?? 0..<raster.size.height, coding: coding, pane: pane, version: version,
-                                header: header, rung: rung, startedAt: now)
+                                header: header, rung: rung, cost: cost, startedAt: now)
         nextID += 1
         work[lane.rawValue].encoding = order
         effects.append(.encode(order))
@@ -943,7 +1027,7 @@ public struct Viewer: Sendable {
             guard link.allows(bytes) else { return false }
             if prepared.urgency >= .coarse { return true }
             if let hand, hand != number { return queue + Double(bytes) / link.rate <= 0.008 }
-            return queue <= 0.05
+            return queue <= Self.bandQueue
         }
         guard let (number, p) = ready.max(by: {
             ($0.value.prepared!.urgency, -$0.value.prepared!.since, -$0.key) < ($1.value.prepared!.urgency, -$1.value.prepared!.since, -$1.key)
@@ -969,11 +1053,12 @@ public struct Viewer: Sendable {
         if h.format == FrameFormat.values16.rawValue {
             if h.isLast { p.valuesDone = true; p.valuesPicture = nil }
         } else {
-            p.onScreen = OnScreen(revision: h.revision, pass: h.pass, version: prepared.version, fidelity: h.fidelity, sentAt: now, exact: prepared.exact)
+            p.onScreen = OnScreen(revision: h.revision, pass: h.pass, version: prepared.version, fidelity: h.fidelity, sentAt: now, exact: prepared.exact,
+                                  isWhole: h.pass == .moving || h.isLast)
             if current {
-                if h.pass == .full { p.fullSent = true }
+                if h.pass == .full, h.isLast { p.fullSent = true }
                 if h.pass == .exact, h.isLast { p.isDone = true; p.picture = nil }
-                if h.pass == .full, p.final == .full, !p.waitingForVolume { p.isDone = true; p.picture = nil }
+                if h.pass == .full, h.isLast, p.final == .full, !p.waitingForVolume { p.isDone = true; p.picture = nil }
             }
         }
         panes[number] = p

@@ -52,6 +52,9 @@ struct Serve: AsyncParsableCommand {
         } else if let token = ProcessInfo.processInfo.environment["TOMOS_TOKEN"], !token.isEmpty {
             configuration.token = token
         }
+        // Kept, so that clients and share links find their session again after the server was started anew; copied to other nodes,
+        // they find it there.
+        configuration.signingKey = try Self.signingKey(in: data.folder)
         if let refusal = configuration.refusal { throw Failure("configuration", refusal.description) }
         guard ["auto", "cpu"].contains(device) else { throw ValidationError("--device \(device) is unknown here; use auto or cpu") }
         let archive = try Archive(folder: data.folder)
@@ -70,5 +73,19 @@ struct Serve: AsyncParsableCommand {
         try await server.run { address, _ in
             Output.note("Tomos serves on \(address)")
         }
+    }
+
+    /// The 32 bytes of `stream.key` in the data folder, made at the first start; only its owner can read it.
+    private static func signingKey(in folder: String) throws -> [UInt8] {
+        let path = URL(filePath: folder).appending(path: "stream.key").path
+        if let data = FileManager.default.contents(atPath: path) {
+            guard data.count == 32 else { throw Failure("file", "\(path) does not have 32 bytes; remove it, and a new one will be made") }
+            return [UInt8](data)
+        }
+        var generator = SystemRandomNumberGenerator()
+        let key = (0..<32).map { _ in UInt8.random(in: 0...255, using: &generator) }
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        guard FileManager.default.createFile(atPath: path, contents: Data(key), attributes: [.posixPermissions: 0o600]) else { throw Failure("file", "\(path) cannot be written") }
+        return key
     }
 }

@@ -58,6 +58,7 @@ struct Simulation {
     private var nextFrame: UInt32 = 1
     private var connected = false
     private var turnPending = [false, false]
+    private var cancelled: Set<Int> = []
 
     init(line: Line, seed: UInt64) {
         self.line = line
@@ -149,7 +150,10 @@ struct Simulation {
         case .open(let pane, _):
             after(0.003, .event(.source(pane: pane, SourceFacts(geometry: Self.geometry, isComplete: isVolumeComplete))))
         case .close(let error): closed = error
-        case .cancel, .release, .prefer, .follow, .unfollow, .query, .changed: break
+        case .cancel(let id):
+            // A device may notice in time, or not.
+            if Bool.random(using: &random) { cancelled.insert(id) }
+        case .release, .prefer, .follow, .unfollow, .steer, .query, .changed: break
         }
     }
 
@@ -164,18 +168,22 @@ struct Simulation {
         if h.format == 0 {
             s.revision = h.revision; s.pass = h.pass; s.isComplete = h.pass == .exact
         } else {
-            let size = PixelSize(Int(h.width), Int(h.y) + Int(h.height))
-            if h.pass < .exact || h.y == 0 && s.size.width != Int(h.width) { s.pixels = Array(repeating: 0, count: size.count); s.size = size }
-            if h.revision != s.revision || h.pass != s.pass { s.rows = []; s.isComplete = false }
+            if h.pass == .moving || h.y == 0 || h.revision != s.revision || h.pass != s.pass {
+                s.rows = []; s.pixels = []; s.isComplete = false
+            }
             s.revision = h.revision; s.pass = h.pass
+            if h.pass == .moving { precondition(h.y == 0 && h.isLast, "pass 0 has one part") }
+            else { precondition(Int(h.y) == s.rows.count, "bands come from the top, without gaps") }
+            s.rows.formUnion(Int(h.y)..<Int(h.y) + Int(h.height))
             if h.pass == .exact {
-                guard let raster = try? Raster(decoding: payload), case .grey(let band) = raster.pixels else { preconditionFailure("an exact part of a grey picture is grey") }
-                let need = (Int(h.y) + Int(h.height)) * Int(h.width)
-                if s.pixels.count < need { s.pixels += Array(repeating: 0, count: need - s.pixels.count); s.size = size }
-                s.pixels.replaceSubrange(Int(h.y) * Int(h.width)..<need, with: band)
-                s.rows.formUnion(Int(h.y)..<Int(h.y) + Int(h.height))
-                s.isComplete = h.isLast && s.rows.count == Int(h.y) + Int(h.height)
-                if h.isLast { s.pixels.removeLast(s.pixels.count - need); s.size = PixelSize(Int(h.width), need / Int(h.width)) }
+                guard let raster = try? Raster(decoding: payload) else { preconditionFailure("an exact part is a picture") }
+                switch raster.pixels {
+                case .grey(let band): s.pixels += band
+                case .rgb(let band): s.pixels += stride(from: 0, to: band.count, by: 3).map { band[$0] }
+                case .values: preconditionFailure("an exact part is a picture")
+                }
+                s.isComplete = h.isLast
+                if h.isLast { s.size = PixelSize(Int(h.width), Int(h.y) + Int(h.height)) }
             }
         }
         screens[pane] = s
@@ -192,7 +200,8 @@ struct Simulation {
             if let next, next.at <= (wake ?? .infinity) {
                 queue.removeAll { $0.order == next.order }
                 switch next.action {
-                case .event(let event):
+                case .event(var event):
+                    if case .rendered(let id, .success) = event, cancelled.remove(id) != nil { event = .rendered(id: id, .failure(.cancelled)) }
                     if case .turn(let lane) = event { turnPending[lane.rawValue] = false }
                     apply(event)
                 case .arrive(let header, let payload, let connection):

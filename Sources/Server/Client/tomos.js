@@ -292,7 +292,7 @@ const round = (ms) => Math.round(ms * 10) / 10;
 export class Pane extends EventTarget {
   #connection; #context; #scene = null; #known = null; #size = null; #knownSize = null; #final = "exact"; #knownFinal = "exact"; #cine = null; #knownCine = null;
   #moving = false; #settle = 0; #inputTime; #inputs = []; #sizes = [];
-  #shown = { revision: 0, pass: -1 }; #exact = null; #staging = null; #greenTimer = 0; #observer = null; #isClosed = false; #turn = Promise.resolve();
+  #shown = { revision: 0, pass: -1 }; #bands = null; #staging = null; #greenTimer = 0; #observer = null; #isClosed = false; #turn = Promise.resolve();
 
   constructor(connection, number, canvas) {
     super();
@@ -324,7 +324,7 @@ export class Pane extends EventTarget {
   get size() { return this.#size; }
   /** The picture is complete, lossless and of the newest scene. */
   get isExact() {
-    return !this._isDirty && this.#exact?.isComplete === true && this.#exact.revision === this.revision
+    return !this._isDirty && this.#bands?.isComplete === true && this.#bands.revision === this.revision && this.#bands.pass === Pass.exact
       && this.#shown.revision === this.revision && this.#shown.pass === Pass.exact && (this.last.fidelity & Fidelity.lossy) === 0;
   }
   get shownRevision() { return this.#shown.revision; }
@@ -412,6 +412,7 @@ export class Pane extends EventTarget {
     else {
       const patch = isFirst ? this.#scene : difference(this.#known, this.#scene);
       if (patch !== undefined) message.scene = patch;
+      if (isFirst) message.complete = true;
       if (isFirst || !equal(this.#size, this.#knownSize)) message.size = this.#size;
       if (isFirst ? this.#final !== "exact" : this.#final !== this.#knownFinal) message.final = this.#final;
       if (this.#cine || this.#knownCine) message.cine = this.#cine;
@@ -441,6 +442,7 @@ export class Pane extends EventTarget {
   }
 
   _refused(message) {
+    this.#known = null; // a refused patch was not applied: the next message is complete
     this.dispatchEvent(new CustomEvent("problem", { detail: message }));
   }
 
@@ -464,8 +466,8 @@ export class Pane extends EventTarget {
         acknowledge();
       } else {
         if (!image) this.#relabel(part);
-        else if (part.pass === Pass.exact) this.#drawBand(part, image);
-        else this.#drawWhole(part, image);
+        else if (part.pass === Pass.moving) this.#drawWhole(part, image);
+        else this.#drawBand(part, image);
         this.#drawn(part, received, acknowledge);
       }
       image?.close();
@@ -474,13 +476,13 @@ export class Pane extends EventTarget {
 
   // Format 0: the picture on the canvas is also that of this revision.
   #relabel({ revision }) {
-    if (this.#exact?.revision === this.#shown.revision) this.#exact.revision = revision;
+    if (this.#bands?.revision === this.#shown.revision) this.#bands.revision = revision;
     this.#shown.revision = revision;
   }
 
   #isOld({ revision, pass }) {
     return revision < this.#shown.revision || (revision === this.#shown.revision && pass < this.#shown.pass)
-      || (pass === Pass.exact && this.#exact !== null && revision < this.#exact.revision);
+      || (pass > Pass.moving && this.#bands !== null && revision < this.#bands.revision);
   }
 
   #sizeOf(revision) {
@@ -501,15 +503,16 @@ export class Pane extends EventTarget {
     context.imageSmoothingEnabled = image.width !== part.width || image.height !== part.height;
     context.imageSmoothingQuality = "low"; // bilinear
     context.drawImage(image, part.x, part.y, part.width, part.height);
+    this.#bands = this.#staging = null;
     this.#shown = { revision: part.revision, pass: part.pass };
   }
 
   #drawBand(part, image) {
-    let exact = this.#exact;
-    // A band after the last begins the picture anew: slices have been loaded since.
-    if (exact?.revision !== part.revision || exact.isComplete) {
-      const [width, height] = this.#sizeOf(part.revision);
-      exact = this.#exact = { revision: part.revision, painted: 0, width, height, isComplete: false };
+    let bands = this.#bands;
+    // The band at the top begins the pass, also once more: slices have been loaded since.
+    if (bands?.revision !== part.revision || bands.pass !== part.pass || part.y === 0) {
+      const [width, height] = part.isLast && part.y === 0 ? [part.width, part.height] : this.#sizeOf(part.revision);
+      bands = this.#bands = { revision: part.revision, pass: part.pass, painted: 0, width, height, isComplete: false };
       // Without a picture of this revision below them, bands wait aside until they are complete: revisions never mix.
       this.#staging = this.#shown.revision === part.revision ? null : new OffscreenCanvas(width, height);
       if (!this.#staging) this.#fit(width, height);
@@ -517,14 +520,14 @@ export class Pane extends EventTarget {
     const context = this.#staging?.getContext("2d", { alpha: false }) ?? this.#context;
     context.imageSmoothingEnabled = false;
     context.drawImage(image, part.x, part.y);
-    exact.painted += part.width * part.height;
-    exact.isComplete = exact.painted >= exact.width * exact.height;
-    if (this.#staging && exact.isComplete) {
-      this.#fit(exact.width, exact.height);
+    bands.painted += part.width * part.height;
+    bands.isComplete = bands.painted >= bands.width * bands.height;
+    if (this.#staging && bands.isComplete) {
+      this.#fit(bands.width, bands.height);
       this.#context.drawImage(this.#staging, 0, 0);
       this.#staging = null;
     }
-    if (!this.#staging) this.#shown = { revision: part.revision, pass: Pass.exact };
+    if (!this.#staging) this.#shown = { revision: part.revision, pass: part.pass };
   }
 
   #drawn(part, received, acknowledge) {
@@ -549,7 +552,7 @@ export class Pane extends EventTarget {
     const bits = this.last?.fidelity ?? 0;
     const isComplete = this.isExact;
     const promised = this.last === null || (bits & Fidelity.betterFollows) !== 0 || this.#shown.revision !== this.revision
-      || this._isDirty || (this.#exact?.revision === this.revision && !this.#exact.isComplete);
+      || this._isDirty || (this.#bands?.revision === this.revision && !this.#bands.isComplete);
     let mark = isComplete ? null : promised ? "amber" : "red";
     const before = this.fidelity.mark;
     if (isComplete && (before === "amber" || before === "red")) {
