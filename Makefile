@@ -6,11 +6,12 @@ PORT ?= 8080
 # A folder of DICOM files to import before serving: make serve IMPORT=/path/to/folder
 IMPORT ?=
 
-.PHONY: help serve build test packages test-packages clean
+.PHONY: help serve build bench test packages test-packages clean
 
 help:
 	@echo "make serve [IMPORT=folder] [DATA=data] [PORT=8080]   build and serve on http://$(HOST):$(PORT)"
 	@echo "make test                                            build and run all tests"
+	@echo "make bench                                           the short benchmark profile beside the peers: artefacts/bench.html"
 	@echo "make build                                           build the release binary .build/release/tomos"
 
 packages:
@@ -39,5 +40,9 @@ test: test-packages .venv/installed
 	@echo "==> Running the tests"
 	swift test --skip-build --disable-xctest
 
+bench: build
+	@echo "==> Measuring, about ten minutes (the first time installs the peers and builds the worker)"
+	Benchmarks/tomos-bench run
+
 clean:
-	rm -rf .build .venv artefacts
+	rm -rf .build .venv .venv-bench Benchmarks/.build artefacts

@@ -5,6 +5,7 @@ let package = Package(
     name: "tomos-benchmarks",
     dependencies: [.package(name: "tomos", path: "..")],
     targets: [
+        .executableTarget(name: "BenchWorker", dependencies: [.product(name: "TomosCore", package: "tomos")]),
         .executableTarget(name: "KernelBench", dependencies: [.product(name: "TomosRendering", package: "tomos")]),
     ],
     swiftLanguageModes: [.v6]

@@ -1,0 +1,178 @@
+"""Tests of the harness itself: python3 -m unittest discover Benchmarks/tests. No test looks at a real clock's figures."""
+
+import pathlib
+import random
+import sys
+import tempfile
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from tomos_bench import capacity, compare, environment, fleet, measure, report, scenario, scenes, work  # noqa: E402
+from tomos_bench import statistics as st  # noqa: E402
+from tomos_bench.subjects import Failure, Subject  # noqa: E402
+
+import numpy as np  # noqa: E402
+
+
+def run_of(seed, slow=None, kernels=("plane", "slab", "maximum", "jpeg")):
+    """The lines of a run of virtual kernels; the one named `slow` is handicapped by a tenth."""
+    lines = [{"schema": "tomos-bench/1", "environment": {"commit": "x"}}]
+    for i, kernel in enumerate(kernels):
+        subject = Subject("tomos", [sys.executable, str(HERE / "virtual_worker.py"), str(100 * seed + i)], 1)
+        request = {"do": "run", "what": kernel, **({"handicap": 0.1} if kernel == slow else {})}
+        subject.ask(**dict(request, do="prepare"))
+        figures, failed = measure.repeat([subject], lambda k: request, environment.Others(lambda: []), budget=5, precision=0.015)
+        subject.stop()
+        f = figures["tomos"]
+        # The virtual kernels know nothing of this machine's speed, which the anchor measures.
+        lines.append({"case": f"frame/{kernel}", "suite": "frame", "subject": "tomos", "wall": f["wall"], "cpu": f["cpu"], "anchor": [0.001] * len(f["wall"]), "noise": [0.0], "counters": f["counters"]})
+    return lines
+
+
+class Statistics(unittest.TestCase):
+    def test_interval_of_the_median_covers_it_as_often_as_it_says(self):
+        rng, hits = random.Random(5), 0
+        for _ in range(1000):
+            low, high = st.median_interval([rng.lognormvariate(0, 0.5) for _ in range(25)])
+            hits += low <= 1 <= high
+        self.assertGreaterEqual(hits, 940)
+
+    def test_few_samples_have_no_interval(self):
+        self.assertIsNone(st.median_interval([1, 2, 3, 4, 5]))
+
+    def test_rank_sum_is_fair_without_a_difference_and_sees_a_large_one(self):
+        rng = random.Random(6)
+        ps = [st.mann_whitney([rng.gauss(0, 1) for _ in range(20)], [rng.gauss(0, 1) for _ in range(20)]) for _ in range(500)]
+        self.assertLess(sum(p < 0.05 for p in ps), 40)
+        self.assertLess(st.mann_whitney(range(20), range(100, 120)), 1e-6)
+
+    def test_holm_multiplies_the_smallest_by_all(self):
+        self.assertEqual(st.holm([0.01, 0.5, 0.02]), [0.03, 0.5, 0.04])
+
+
+class Compare(unittest.TestCase):
+    def test_the_same_program_twice_is_no_change_on_every_row(self):
+        rows = compare.differences(run_of(1), run_of(2))
+        self.assertEqual({v for _, _, v in rows}, {"no change"}, rows)
+
+    def test_a_tenth_slower_kernel_is_detected_and_named(self):
+        rows = compare.differences(run_of(3), run_of(4, slow="slab"))
+        self.assertEqual([n for n, _, v in rows if v != "no change"], ["frame/slab"], rows)
+        self.assertEqual([v for n, _, v in rows if n == "frame/slab"], ["slower"])
+
+    def test_a_slower_machine_is_no_change(self):
+        old, new = run_of(5), run_of(6)
+        for r in new[1:]:
+            r["cpu"], r["anchor"] = [1.3 * t for t in r["cpu"]], [1.3 * t for t in r["anchor"]]
+        self.assertEqual({v for _, _, v in compare.differences(old, new)}, {"no change"})
+
+    def test_more_allocations_or_bytes_are_a_regression(self):
+        old, new = run_of(7, kernels=("jpeg",)), run_of(8, kernels=("jpeg",))
+        new[1]["counters"] = {"allocations": 90, "bytes": 1001}
+        self.assertEqual(sorted(t for _, t, v in compare.differences(old, new) if v == "worse"), ["allocations 40 → 90", "bytes 1000 → 1001"])
+
+    def test_cases_that_vanished_are_named(self):
+        rows = compare.differences(run_of(9, kernels=("jpeg", "plane")), run_of(9, kernels=("jpeg",)))
+        self.assertIn(("frame/plane", "only in the old run", "missing"), rows)
+
+
+class Measuring(unittest.TestCase):
+    def test_subjects_take_turns_and_a_broken_one_is_reported_not_hidden(self):
+        subjects = [Subject(n, [sys.executable, str(HERE / "virtual_worker.py"), "1"], 1) for n in ("tomos", "peer")]
+        for s in subjects:
+            s.ask(do="prepare", what="x")
+        figures, failed = measure.repeat(subjects, lambda k: {"do": "run", "what": "broken"}, environment.Others(lambda: []), 1, 0.02)
+        self.assertEqual(failed, {"tomos": "this kernel is missing", "peer": "this kernel is missing"})
+        figures, failed = measure.repeat(subjects, lambda k: {"do": "run", "what": "x"}, environment.Others(lambda: []), 5, 0.02)
+        self.assertFalse(failed)
+        for f in figures.values():
+            self.assertTrue(measure.enough(f["wall"], 0.02))
+        for s in subjects:
+            s.stop()
+
+    def test_a_subject_that_dies_is_a_failure_with_its_last_words(self):
+        s = Subject("x", [sys.executable, "-c", "import sys; sys.exit('no library')"], 1)
+        with self.assertRaisesRegex(Failure, "no library"):
+            for _ in range(2):
+                s.ask(do="prepare")
+        s.stop()
+
+
+class Scenarios(unittest.TestCase):
+    def test_all_files_are_understood_and_names_are_unique(self):
+        for profile in ("short", "full"):
+            cases = scenario.load_all([], profile)
+            self.assertGreater(len(cases), 12)
+            for c in cases:
+                for p in c["peers"]:
+                    if c["suite"] not in ("stream", "rest"):
+                        self.assertTrue((HERE.parent / "Peers" / f"{p}.py").exists(), p)
+
+    def test_a_wrong_file_says_what_is_wrong(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as f:
+            f.write('suite = "fram"\n')
+            f.flush()
+            with self.assertRaisesRegex(scenario.Wrong, "suite must be one of"):
+                scenario.load(f.name, "short")
+
+    def test_planes_lie_in_the_middle_and_move_along_their_normal(self):
+        g = scenes.Geometry({"size": [64, 64, 32], "spacing": [1, 1, 2], "origin": [-31.5, -31.5, 0], "direction": [1, 0, 0, 0, 1, 0, 0, 0, 1]})
+        p = scenes.plane(g, "axial", (64, 64), 0)["plane"]
+        np.testing.assert_allclose(p["origin"], [-31.5, -31.5, 31], atol=1e-9)
+        q = scenes.plane(g, "axial", (64, 64), 1)["plane"]
+        np.testing.assert_allclose(np.array(q["origin"]) - p["origin"], [0, 0, 1.37], atol=1e-9)
+
+    def test_work_counts_each_touched_voxel_once(self):
+        g = scenes.Geometry({"size": [100, 100, 50], "spacing": [1, 1, 1], "origin": [0, 0, 0], "direction": [1, 0, 0, 0, 1, 0, 0, 0, 1]})
+        w = work.of({"suite": "frame", "view": "camera", "fold": "maximum", "size": [100, 100]}, g)
+        self.assertEqual(w["bytes"], 2 * 500_000 + 4 * 10_000)
+
+
+class Reports(unittest.TestCase):
+    def test_page_and_table_show_ratio_and_difference_of_pictures(self):
+        env = {"cpu": "x", "cpus": 2, "system": "y", "commit": "abc", "changed": False, "time": "2026-01-01T00:00:00Z"}
+        lines = [{"schema": "tomos-bench/1", "environment": env}, {"limits": {"fmaGFLOPs": 100, "readGBs": 10}},
+                 {"case": "frame/a", "suite": "frame", "subject": "tomos", "wall": [0.001] * 8, "cpu": [0.001] * 8, "work": {"flops": 1e7, "bytes": 1e6}},
+                 {"case": "frame/a", "suite": "frame", "subject": "vtk", "wall": [0.005] * 8, "cpu": [0.005] * 8, "agreement": {"figure": "12.0 dB", "agrees": False}},
+                 {"case": "stream/b", "suite": "stream", "subject": "tomos", "skipped": "needs root"}]
+        table = report.markdown(lines)
+        self.assertIn("| 5.00 (5.00–5.00) |", table)
+        self.assertIn("not measured: needs root", table)
+        self.assertIn("10 % of arithmetic", table)
+        self.assertIn("DIFFERS: 12.0 dB", report.row("frame/a", lines[2:4]))
+        page = report.page(lines)
+        self.assertIn("<svg", page)
+        self.assertNotIn("src=", page)
+        self.assertNotIn("http", page.split("<pre>")[0].replace("http://www.w3.org", ""))
+
+    def test_noise_is_said(self):
+        self.assertTrue(report.noisy({"noise": [0.3, 0.4, 0.2]}))
+        self.assertFalse(report.noisy({"noise": [0.0, 0.01, 0.9]}))
+
+
+class Capacity(unittest.TestCase):
+    def test_the_knee_is_found_between_the_last_good_and_the_first_bad(self):
+        tried = []
+        found, reached = capacity.knee(lambda n: {"sessions": n, "p95": 10 * n}, 130, 64, tried)
+        self.assertTrue(reached)
+        self.assertIn(found, (12, 13))
+        self.assertEqual(capacity.knee(lambda n: {"p95": 1}, 130, 8, []), (8, False))
+
+    def test_the_model_predicts_knees_that_follow_its_law(self):
+        def cost(mode, size):
+            return {"plane": 0.01, "volume": 0.05}[mode] + 1e-6 * size * size
+        single = [{"mode": m, "size": s, "serverCores": cost(m, s), "handsCores": 0} for m in ("plane", "volume") for s in (256, 512)]
+        knees = [{"mode": m, "size": s, "sessions": 0.8 * 2 / cost(m, s), "reached": True} for m in ("plane", "volume") for s in (256, 512)]
+        model, u = capacity.fit(single, knees, 2)
+        self.assertAlmostEqual(u, 0.8, places=6)
+        self.assertAlmostEqual(u * 2 / (model["plane"]["a"] + model["plane"]["b"] * 384 ** 2), 0.8 * 2 / cost("plane", 384), places=6)
+
+    def test_twice_the_readers_need_about_twice_the_nodes(self):
+        model = {"coreSecondsPerSecond": {"plane": 0.1, "volume": 0.5}, "bytesPerSecond": {"plane": 3e5, "volume": 5e5}, "bytesPerSession": 4e6}
+        one, two = (fleet.simulate(model, n, 16, 128, 1)["nodes"] for n in (5000, 10000))
+        self.assertTrue(1.6 <= two / one <= 2.4, (one, two))
+
+
+if __name__ == "__main__":
+    unittest.main()

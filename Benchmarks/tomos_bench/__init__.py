@@ -1,0 +1,1 @@
+"""The benchmark harness of Tomos; see Documentation/Benchmarks.md."""

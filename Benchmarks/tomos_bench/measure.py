@@ -1,0 +1,76 @@
+"""Repeats a case with all its subjects taking turns, until the medians are known well enough or the time is spent."""
+
+import random
+import time
+
+from . import statistics as st
+from .subjects import Failure
+
+SMALLEST, LARGEST = 3, 400
+
+
+class Anchor:
+    """A fixed amount of arithmetic, timed in every round: how fast the machine is at the moment. `compare` divides by it, so that
+    a machine that was slower on the second day is no change of Tomos."""
+
+    def __init__(self):
+        import numpy as np
+        self.a = np.random.default_rng(1).random((256, 256), dtype=np.float32)
+
+    def __call__(self):
+        t = time.perf_counter()
+        for _ in range(4):
+            self.a @ self.a
+        return time.perf_counter() - t
+
+
+def enough(samples, precision):
+    interval = st.median_interval(samples)
+    return interval is not None and (interval[1] - interval[0]) / 2 <= precision * st.median(samples)
+
+
+def repeat(subjects, request, others, budget, precision, seed=1, progress=lambda *_: None):
+    """`request(k)` is what repetition k asks of everyone. Returns {subject name: {wall, cpu, first, stages, counters, noise}}."""
+    random_order, anchor = random.Random(seed), Anchor()
+    figures = {s.name: {"wall": [], "cpu": [], "anchor": [], "noise": [], "stages": {}, "counters": {}} for s in subjects}
+    failed = {}
+    for s in subjects:  # warm-up: tables, gradients, page faults
+        try:
+            answer = s.ask(**request(0))
+            figures[s.name]["first"] = answer["wall"]
+            s.ask(**request(1))
+        except Failure as e:
+            failed[s.name] = str(e)
+    live = [s for s in subjects if s.name not in failed]
+    begun, k = time.monotonic(), 2
+    others.look()
+    while live:
+        random_order.shuffle(live)
+        for s in list(live):
+            f = figures[s.name]
+            # Quick subjects get several repetitions per turn, so that the slow ones do not use up the time alone.
+            turns = max(1, min(20, int(0.05 / max(1e-5, st.median(f["wall"]) if f["wall"] else f["first"]))))
+            tick = anchor()
+            for _ in range(turns):
+                try:
+                    answer = s.ask(**request(k))
+                except Failure as e:
+                    failed[s.name] = str(e)
+                    live.remove(s)
+                    break
+                f["wall"].append(answer["wall"])
+                f["cpu"].append(answer["cpu"])
+                f["anchor"].append(tick)
+                for name, value in (answer.get("stages") or {}).items():
+                    f["stages"].setdefault(name, []).append(value)
+                f["counters"] = answer.get("counters") or {}
+                k += 1
+            f["noise"].append(round(others.look(), 4))
+        spent = time.monotonic() - begun
+        progress(min(1.0, spent / budget))
+        counts = [len(figures[s.name]["wall"]) for s in live]
+        if not counts or min(counts) >= LARGEST or (spent > budget and min(counts) >= SMALLEST) or spent > 6 * budget:
+            break
+        if all(enough(figures[s.name]["wall"], precision) for s in live):
+            break
+    return figures, failed
