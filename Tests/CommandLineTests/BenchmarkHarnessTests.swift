@@ -3,11 +3,18 @@ import TestSupport
 import Testing
 
 /// The benchmark harness judges Tomos, so it is judged first: statistics, comparison of runs, scenarios, reports, planning model.
-@Suite(.enabled(if: BenchmarkHarnessTests.hasNumPy, "needs the Python packages of Tests/requirements.txt"))
+@Suite(.enabled(if: Python.hasNumPy, "needs the Python packages of Tests/requirements.txt"))
 struct BenchmarkHarnessTests {
-    static let hasNumPy = (try? python("-c", "import numpy").status == 0) ?? false
+    @Test func theHarnessPassesItsOwnTests() throws {
+        let (status, output) = try Python.run("-W", "ignore", "-m", "unittest", "discover", "-s", TestData.packageRoot.appending(path: "Benchmarks/tests").path)
+        #expect(status == 0, "\(output)")
+    }
+}
 
-    private static func python(_ arguments: String...) throws -> (status: Int32, output: String) {
+private enum Python {
+    static let hasNumPy = (try? run("-c", "import numpy").status == 0) ?? false
+
+    static func run(_ arguments: String...) throws -> (status: Int32, output: String) {
         let process = Process(), pipe = Pipe()
         process.executableURL = URL(filePath: TestData.python)
         process.arguments = arguments
@@ -17,10 +24,5 @@ struct BenchmarkHarnessTests {
         let output = pipe.fileHandleForReading.readDataToEndOfFile()
         process.waitUntilExit()
         return (process.terminationStatus, String(decoding: output, as: UTF8.self))
-    }
-
-    @Test func theHarnessPassesItsOwnTests() throws {
-        let (status, output) = try Self.python("-W", "ignore", "-m", "unittest", "discover", "-s", TestData.packageRoot.appending(path: "Benchmarks/tests").path)
-        #expect(status == 0, "\(output)")
     }
 }
