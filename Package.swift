@@ -43,7 +43,7 @@ var targets: [Target] = [
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
     // The core
-    .target(name: "KernelInterface", path: "Shaders", exclude: [], publicHeadersPath: "include"),
+    .target(name: "KernelInterface", path: "Shaders", exclude: ["cells.comp", "light.comp", "march.comp", "present.comp", "rays.comp", "visible.comp", "spirv"], publicHeadersPath: "include"),
     .target(name: "CKernels", dependencies: ["KernelInterface"], cSettings: hotC),
     .target(name: "Geometry", swiftSettings: hot),
     .target(name: "Imaging", dependencies: ["Geometry"], swiftSettings: hot),
@@ -54,6 +54,8 @@ var targets: [Target] = [
     .target(name: "FrameCoding", dependencies: ["Imaging", "CTurboJPEG", "CWebP", "CPNG", "CZlib"], swiftSettings: hot),
     .target(name: "Compute", dependencies: ["KernelInterface", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "ComputeCPU", dependencies: ["Compute", "KernelInterface", "CKernels", "Imaging", "Geometry"], swiftSettings: hot),
+    .target(name: "CVulkan", cSettings: hotC),
+    .target(name: "ComputeVulkan", dependencies: ["Compute", "KernelInterface", "CVulkan", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "Rendering", dependencies: ["Compute", "KernelInterface", "Imaging", "Geometry", "Caching"], swiftSettings: hot),
     .target(name: "CTomography", cSettings: hotC),
     .target(name: "Tomography", dependencies: ["CTomography", "CKissFFT", "Imaging", "Geometry"], swiftSettings: hot),
@@ -69,6 +71,7 @@ var targets: [Target] = [
     .testTarget(name: "PhantomsTests", dependencies: ["Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "FrameCodingTests", dependencies: ["FrameCoding", "Imaging", "TestSupport", "CZlib"], swiftSettings: strict),
     .testTarget(name: "RenderingTests", dependencies: ["Archive", "Rendering", "Compute", "ComputeCPU", "CKernels", "KernelInterface", "Imaging", "Geometry", "Phantoms", "FrameCoding", "TestSupport"], exclude: ["Golden"], swiftSettings: hot),
+    .testTarget(name: "VulkanTests", dependencies: ["ComputeVulkan", "CVulkan", "Rendering", "Compute", "ComputeCPU", "Imaging", "Geometry", "Phantoms", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "TomographyTests", dependencies: ["Tomography", "CTomography", "Imaging", "Geometry", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "ArchiveTests", dependencies: ["Archive", "DICOM", "Imaging", "Geometry", "Caching", "Phantoms", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "StreamingTests", dependencies: ["Streaming", "Rendering", "FrameCoding", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),

@@ -49,6 +49,15 @@ PARAMETER_BLOCK(MarchParameters, 112) {
 };
 PARAMETER_BLOCK_END(MarchParameters, 112)
 
+// Where one row of a picture starts and leads, in voxels: fixed point with 32 bits behind the point, so that positions
+// keep their precision in volumes of any size; the step between samples is short and plain.
+PARAMETER_BLOCK(MarchLine, 64) {
+    int originX, originY, originZ, originFractionX, originFractionY, originFractionZ;
+    int rightX, rightY, rightZ, rightFractionX, rightFractionY, rightFractionZ;
+    float stepX, stepY, stepZ, unused;
+};
+PARAMETER_BLOCK_END(MarchLine, 64)
+
 // VOI window and polarity.
 PARAMETER_BLOCK(WindowParameters, 16) {
     float center, width;
@@ -56,5 +65,73 @@ PARAMETER_BLOCK(WindowParameters, 16) {
     int inverted;                   // 1: display value becomes 1 − value
 };
 PARAMETER_BLOCK_END(WindowParameters, 16)
+
+// One step of a presentation on a device that works layer by layer; see present.comp.
+#define PRESENT_VALUES 0
+#define PRESENT_COLORS 1
+#define PRESENT_LAYER 2
+#define PRESENT_SEGMENTS 3
+PARAMETER_BLOCK(PresentParameters, 64) {
+    WindowParameters window;
+    int source;                     // PRESENT_…
+    int width, height, channels;
+    int finishes;                   // 1: writes the picture, else the work in progress
+    int hasPalette, hasOutline;     // of the table: 256 colours; or per combination fill, outline, group
+    int combinations;
+    float opacity;
+    int unusedA, unusedB, unusedC;
+};
+PARAMETER_BLOCK_END(PresentParameters, 64)
+
+// Rays; what the numbers mean is said at `RayWork` in CKernels/include/rays.h.
+#define RAY_FOLD_MEAN 0
+#define RAY_FOLD_MAXIMUM 1
+#define RAY_FOLD_MINIMUM 2
+#define RAY_FOLD_COMPOSITE 3
+#define RAY_FOLD_ISOSURFACE 4
+// Label maps and second volumes that a shader can bind; scenes with more are rendered by the CPU.
+#define RAY_LABEL_MAPS 4
+#define RAY_GLOWS 2
+
+// Labels in their own grid. Per combination the table has two words: hidden, tint.
+PARAMETER_BLOCK(RayLabelParameters, 80) {
+    vec4 rowX, rowY, rowZ;          // of the affine map from the volume's voxels
+    int sizeX, sizeY, sizeZ;
+    int hiddenOutside, table;
+    int unusedA, unusedB, unusedC;
+};
+PARAMETER_BLOCK_END(RayLabelParameters, 80)
+
+// A second volume. The table has 256 entries of four floats.
+PARAMETER_BLOCK(RayGlowParameters, 80) {
+    vec4 rowX, rowY, rowZ;
+    int sizeX, sizeY, sizeZ;
+    int format, table;
+    float first, perUnit;
+    int unused;
+};
+PARAMETER_BLOCK_END(RayGlowParameters, 80)
+
+PARAMETER_BLOCK(RayParameters, 1088) {
+    vec4 origin, originX, originY, direction, directionX, directionY;
+    vec4 forward, right, down;
+    vec4 cut[12];
+    vec4 gradientX, gradientY, gradientZ; // rows: patient components of a gradient
+    vec4 light, surface, reachedOffset;
+    int sizeX, sizeY, sizeZ, cellsX, cellsY, cellsZ, width, height;
+    float slope, intercept, nearest, slopeX, slopeX0, slopeY, slopeY0;
+    int cuts;
+    int passes, headlight, gradientOpacity, occludesAmbient;
+    float classFirst, classesPerUnit, extinctionScale, opaque;
+    float ambient, diffuse, specular, shininess;
+    float gradientKnee, gradientLow, gradientPerUnit, isovalue;
+    float depthCue, cueFloor, cueNear, cuePerUnit;
+    float background;
+    int labelCount, glowCount, shaded;
+    RayLabelParameters labels[RAY_LABEL_MAPS];
+    RayGlowParameters glows[RAY_GLOWS];
+    int unusedA, unusedB, unusedC, unusedD;
+};
+PARAMETER_BLOCK_END(RayParameters, 1088)
 
 #endif

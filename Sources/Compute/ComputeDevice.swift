@@ -47,5 +47,10 @@ public enum WorkPriority: Int, Comparable, CaseIterable, Sendable {
 public enum ComputeError: Error, Hashable, Sendable {
     case cancelled
     case outOfMemory(needed: Int, available: Int)
+    /// The device is broken, or was used wrongly.
     case device(reason: String)
+    /// This device cannot do it, another may.
+    case unsupported(reason: String)
+    /// A buffer's content was lost with the device that held it: compute it anew.
+    case contentLost
 }

@@ -85,10 +85,7 @@ private final class RayTask: @unchecked Sendable {
         w.background = rays.background
         place(rays.camera, geometry, &w)
         for (index, cut) in rays.cuts.prefix(Rays.largestCutCount).enumerated() {
-            let m = geometry.patientFromVoxel
-            let normal = SIMD3(cut.normal.dot(m.x), cut.normal.dot(m.y), cut.normal.dot(m.z))
-            let length = max((normal * normal).sum().squareRoot(), 1e-30)
-            let plane = SIMD4(normal / length, cut.normal.dot(cut.point - m.origin) / length)
+            let plane = cut.placed(in: geometry)
             withUnsafeMutableBytes(of: &w.cut) { $0.storeBytes(of: SIMD4<Float>(plane), toByteOffset: 16 * index, as: SIMD4<Float>.self) }
             w.cuts = Int32(index + 1)
         }
@@ -143,27 +140,14 @@ private final class RayTask: @unchecked Sendable {
     private var originShift = 0.0
 
     private func place(_ camera: Rays.Camera, _ geometry: VolumeGeometry, _ w: inout RayWork) {
-        let map = geometry.voxelFromPatient
-        let s = camera.spacing
+        let placed = RayPlacement(camera, in: geometry)
         func triple(_ v: SIMD3<Double>) -> (Float, Float, Float) { (Float(v.x), Float(v.y), Float(v.z)) }
-        if let distance = camera.distance {
-            let x = s / distance
-            w.origin = triple((map * camera.position).simd)
-            let middle = camera.forward - camera.right * (camera.middle.x * x) - camera.down * (camera.middle.y * x)
-            w.direction = triple((map * middle).simd)
-            w.directionX = triple((map * (camera.right * x)).simd)
-            w.directionY = triple((map * (camera.down * x)).simd)
-            w.slopeX = Float(x); w.slopeX0 = Float(-camera.middle.x * x)
-            w.slopeY = Float(x); w.slopeY0 = Float(-camera.middle.y * x)
-        } else {
-            originShift = (geometry.center - camera.position).dot(camera.forward)
-            let start = camera.position + camera.forward * originShift - camera.right * (camera.middle.x * s) - camera.down * (camera.middle.y * s)
-            w.origin = triple((map * start).simd)
-            w.originX = triple((map * (camera.right * s)).simd)
-            w.originY = triple((map * (camera.down * s)).simd)
-            w.direction = triple((map * camera.forward).simd)
-            w.near = Float(-originShift)
-        }
+        w.origin = triple(placed.origin); w.originX = triple(placed.originX); w.originY = triple(placed.originY)
+        w.direction = triple(placed.direction); w.directionX = triple(placed.directionX); w.directionY = triple(placed.directionY)
+        w.slopeX = Float(placed.slopeX); w.slopeX0 = Float(placed.slopeX0)
+        w.slopeY = Float(placed.slopeY); w.slopeY0 = Float(placed.slopeY0)
+        w.near = Float(placed.near)
+        originShift = placed.shift
         w.forward = triple(camera.forward.simd); w.right = triple(camera.right.simd); w.down = triple(camera.down.simd)
     }
 
@@ -348,25 +332,4 @@ private final class LightScratch: @unchecked Sendable {
 extension Double {
     var cubeRoot: Double { cbrt(self) }
     func clamped(to range: ClosedRange<Double>) -> Double { Swift.min(Swift.max(self, range.lowerBound), range.upperBound) }
-}
-
-extension Rays.Glow {
-    /// Stored values that become the first and the last entry of the table.
-    func storedRange(_ d: Volume.Description) -> (low: Double, high: Double) {
-        let span = window.function == .sigmoid ? 2 * window.width : window.width
-        let ends = [window.center - span / 2, window.center + span / 2].map { ($0 - d.intercept) / d.slope }
-        return (ends.min()!, ends.max()!)
-    }
-
-    /// 256 × colour and extinction per mm.
-    func table(_ d: Volume.Description) -> [SIMD4<Float>] {
-        let (low, high) = storedRange(d)
-        return (0..<256).map { i in
-            let value = (low + (high - low) * Double(i) / 255) * d.slope + d.intercept
-            let level = isInverted ? 1 - window(value) : window(value)
-            let color = palette[min(255, max(0, Int((level * 255).rounded())))]
-            let extinction = i == 0 && !isInverted ? 0 : -log(1 - min(opacity * level * level, RayClasses.mostOpacity)) / 4
-            return SIMD4(Float(color & 255) / 255, Float(color >> 8 & 255) / 255, Float(color >> 16 & 255) / 255, Float(extinction))
-        }
-    }
 }

@@ -172,7 +172,8 @@ extension RenderError {
         self = switch error {
         case .cancelled: .cancelled
         case .outOfMemory(let needed, let available): .outOfMemory(needed: needed, available: available)
-        case .device(let reason): .device(reason: reason)
+        case .device(let reason), .unsupported(let reason): .device(reason: reason)
+        case .contentLost: .device(reason: "a device was lost")
         }
     }
 }

@@ -1,0 +1,118 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_samplerless_texture_functions : require
+// Planes, slabs, curves and slices: the loop of CKernels/plane_body.h, one invocation a pixel.
+#include "parameters.h"
+#include "arithmetic.h"
+
+layout(local_size_x = 8, local_size_y = 8) in;
+layout(constant_id = 0) const int FORMAT = VOXELS_INT16;
+layout(constant_id = 1) const int INTERPOLATION = INTERPOLATION_LINEAR;
+layout(constant_id = 2) const int FOLD = FOLD_MEAN;
+// Some slices have not arrived.
+layout(constant_id = 3) const int PARTIAL = 0;
+
+layout(set = 0, binding = 0, std430) writeonly buffer Target { uint target[]; };
+layout(set = 0, binding = 1) uniform itexture3D whole;
+layout(set = 0, binding = 2) uniform texture3D real_;
+layout(set = 0, binding = 3, std140) uniform Parameters { MarchParameters m; };
+layout(set = 0, binding = 4, std430) readonly buffer Lines { MarchLine lines[]; };
+layout(set = 0, binding = 5, std430) readonly buffer Loaded { uint loaded[]; };
+layout(push_constant) uniform Band { int firstRow; };
+
+vec4 stored(ivec3 i) {
+    if (FORMAT == VOXELS_INT16) return vec4(float(texelFetch(whole, i, 0).r));
+    if (FORMAT == VOXELS_LABEL16) return vec4(float(texelFetch(whole, i, 0).r & 0xffff));
+    if (FORMAT == VOXELS_RGBA8) return floor(texelFetch(real_, i, 0) * 255.0 + 0.5);
+    return vec4(texelFetch(real_, i, 0).r);
+}
+vec4 mixed(vec4 a, vec4 b, float t) { return a + t * (b - a); }
+
+// origin + i right, exact to 2^-32 voxels.
+void place(int i, int originWhole, int originFraction, int rightWhole, int rightFraction, out int whole_, out float rest) {
+    uint high, low, carry;
+    umulExtended(uint(rightFraction), uint(i), high, low);
+    uint sum = uaddCarry(uint(originFraction), low, carry);
+    whole_ = originWhole + rightWhole * i + int(high) + int(carry);
+    rest = float(sum >> 8) * (1.0 / 16777216.0);
+}
+
+// Rows of the stencil along one axis: the first neighbour, its distance, in the volume.
+void cell(int base, float p, int n, out int first, out float t) {
+    float q = min(max(p, float(-base)), float(n - 1 - base));
+    int i = min(int(floor(q)), max(n - 2, 0) - base);
+    first = base + i;
+    t = q - float(i);
+}
+
+vec4 linear(ivec3 a, vec3 t) {
+    ivec3 b = min(a + 1, ivec3(m.columns, m.rows, m.slices) - 1);
+    return mixed(mixed(mixed(stored(a), stored(ivec3(b.x, a.yz)), t.x), mixed(stored(ivec3(a.x, b.y, a.z)), stored(ivec3(b.xy, a.z)), t.x), t.y),
+                 mixed(mixed(stored(ivec3(a.xy, b.z)), stored(ivec3(b.x, a.y, b.z)), t.x), mixed(stored(ivec3(a.x, b.yz)), stored(b), t.x), t.y), t.z);
+}
+
+vec4 cubic(ivec3 a, vec3 t) {
+    ivec3 last = ivec3(m.columns, m.rows, m.slices) - 1;
+    float wx[4] = float[4](cubicWeightA(t.x), cubicWeightB(t.x), cubicWeightC(t.x), cubicWeightD(t.x));
+    float wy[4] = float[4](cubicWeightA(t.y), cubicWeightB(t.y), cubicWeightC(t.y), cubicWeightD(t.y));
+    float wz[4] = float[4](cubicWeightA(t.z), cubicWeightB(t.z), cubicWeightC(t.z), cubicWeightD(t.z));
+    vec4 sum = vec4(0);
+    for (int z = 0; z < 4; z++) {
+        vec4 plane = vec4(0);
+        for (int y = 0; y < 4; y++) {
+            ivec3 i = clamp(a + ivec3(0, y - 1, z - 1), ivec3(0), last);
+            vec4 row = (stored(ivec3(max(a.x - 1, 0), i.yz)) * wx[0] + stored(ivec3(a.x, i.yz)) * wx[1]) +
+                       (stored(ivec3(min(a.x + 1, last.x), i.yz)) * wx[2] + stored(ivec3(min(a.x + 2, last.x), i.yz)) * wx[3]);
+            plane += row * wy[y];
+        }
+        sum += plane * wz[z];
+    }
+    return sum;
+}
+
+void main() {
+    ivec2 pixel = ivec2(gl_GlobalInvocationID.xy) + ivec2(0, firstRow);
+    if (pixel.x >= m.width || pixel.y >= m.height) return;
+    MarchLine l = lines[pixel.y - firstRow];
+    ivec3 base, size = ivec3(m.columns, m.rows, m.slices);
+    vec3 start, stride = vec3(l.stepX, l.stepY, l.stepZ);
+    place(pixel.x, l.originX, l.originFractionX, l.rightX, l.rightFractionX, base.x, start.x);
+    place(pixel.x, l.originY, l.originFractionY, l.rightY, l.rightFractionY, base.y, start.y);
+    place(pixel.x, l.originZ, l.originFractionZ, l.rightZ, l.rightFractionZ, base.z, start.z);
+    vec3 low = vec3(-0.5) - vec3(base), high = vec3(size) - 0.5 - vec3(base);
+    vec4 best = vec4(FOLD == FOLD_MEAN ? 0.0 : FOLD == FOLD_MAXIMUM ? -3.4e38 : 3.4e38);
+    float count = 0.0;
+    for (int k = 0; k < m.samples; k++) {
+        vec3 p = start + float(k) * stride;
+        if (!(all(greaterThanEqual(p, low)) && all(lessThanEqual(p, high)))) continue;
+        vec4 value;
+        if (INTERPOLATION == INTERPOLATION_NEAREST) {
+            ivec3 i = clamp(base + ivec3(floor(p + 0.5)), ivec3(0), size - 1);
+            if (PARTIAL != 0 && loaded[i.z] == 0) continue;
+            value = stored(i);
+        } else {
+            ivec3 first;
+            vec3 t;
+            cell(base.x, p.x, size.x, first.x, t.x);
+            cell(base.y, p.y, size.y, first.y, t.y);
+            cell(base.z, p.z, size.z, first.z, t.z);
+            if (PARTIAL != 0) {
+                // A slice that has not arrived is replaced by its neighbour; between two of them there is nothing.
+                uint here = loaded[first.z], behind = loaded[min(first.z + 1, size.z - 1)];
+                if ((here | behind) == 0) continue;
+                if (here == 0) t.z = 1.0; else if (behind == 0) t.z = 0.0;
+            }
+            value = INTERPOLATION == INTERPOLATION_CUBIC ? cubic(first, t) : linear(first, t);
+        }
+        if (FOLD == FOLD_MEAN) best += value;
+        else if (FOLD == FOLD_MAXIMUM) best = max(best, value);
+        else best = min(best, value);
+        count += 1.0;
+    }
+    if (FOLD == FOLD_MEAN) best /= max(count, 1.0);
+    uint at = uint(pixel.y) * uint(m.width) + uint(pixel.x);
+    if (FORMAT == VOXELS_RGBA8) {
+        uvec4 c = uvec4(clamp(best + 0.5, vec4(0), vec4(255)));
+        target[at] = count > 0.0 ? c.r | c.g << 8 | c.b << 16 | c.a << 24 : 0;
+    } else target[at] = floatBitsToUint(count > 0.0 ? best.r * m.slope + m.intercept : m.background);
+}

@@ -1,0 +1,452 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_samplerless_texture_functions : require
+// Rays through a whole volume: the loops of CKernels/ray_body.h, one invocation a ray. A work group is a tile of the CPU's, so
+// that both choose the same axis to march along.
+#include "parameters.h"
+#include "arithmetic.h"
+
+layout(local_size_x = 8, local_size_y = 8) in;
+layout(constant_id = 0) const int FORMAT = VOXELS_INT16;
+layout(constant_id = 1) const int FOLD = RAY_FOLD_COMPOSITE;
+// Samples per voxel plane.
+layout(constant_id = 2) const int SUB = 2;
+// Gradients are needed: shading or gradient opacity.
+layout(constant_id = 3) const int SHADES = 1;
+layout(constant_id = 4) const int LABELS = 0;
+layout(constant_id = 5) const int GLOWS = 0;
+layout(constant_id = 6) const int OCCLUDED = 0;
+
+layout(set = 0, binding = 0, std430) writeonly buffer Target { uint target[]; };
+// Sums of the passes so far.
+layout(set = 0, binding = 1, std430) buffer Work { vec4 work[]; };
+layout(set = 0, binding = 2, std430) readonly buffer Tables { uint tables[]; };
+layout(set = 0, binding = 3, std140) uniform Parameters { RayParameters w; };
+// Integrals of the transfer function: extinction, and colours times extinction.
+layout(set = 0, binding = 4) uniform itextureBuffer classes;
+layout(set = 0, binding = 5) uniform itexture3D wholeVolume;
+layout(set = 0, binding = 6) uniform texture3D realVolume;
+// Cells of 4 voxels and groups of 8 cells: smallest and largest value; whether anything is visible.
+layout(set = 0, binding = 7) uniform texture3D ranges;
+layout(set = 0, binding = 8) uniform texture3D groupRanges;
+layout(set = 0, binding = 9) uniform texture3D visible;
+layout(set = 0, binding = 10) uniform texture3D groupVisible;
+layout(set = 0, binding = 11) uniform texture3D reached;
+layout(set = 0, binding = 12) uniform itexture3D labels0;
+layout(set = 0, binding = 13) uniform itexture3D labels1;
+layout(set = 0, binding = 14) uniform itexture3D labels2;
+layout(set = 0, binding = 15) uniform itexture3D labels3;
+layout(set = 0, binding = 16) uniform itexture3D wholeGlow0;
+layout(set = 0, binding = 17) uniform texture3D realGlow0;
+layout(set = 0, binding = 18) uniform itexture3D wholeGlow1;
+layout(set = 0, binding = 19) uniform texture3D realGlow1;
+layout(push_constant) uniform Band { int firstRow; int pass; float jitterX, jitterY; };
+
+const int CELL = 4, GROUP = 8, CLASSES = 8192;
+const float INFINITE = 3.0e38;
+
+// The frame: lateral axes u and v, and k along which the ray is marched.
+int axis;
+bool forwards, thin;
+ivec3 size, cellCount;              // in u, v, k
+ivec3 stepU, stepV, stepK;          // to the neighbours in voxels; zero along an axis of one voxel
+float u0, du, v0, dv;               // u = u0 + k du
+float enter, leave;                 // in k; enter > leave: the ray misses
+float lengthPerPlane;               // mm
+float t0, dt;                       // of plane k
+vec3 viewing;                       // unit direction in patient space
+
+ivec3 at(int u, int v, int k) { return axis == 0 ? ivec3(k, u, v) : axis == 1 ? ivec3(u, k, v) : ivec3(u, v, k); }
+vec3 at(float u, float v, float k) { return axis == 0 ? vec3(k, u, v) : axis == 1 ? vec3(u, k, v) : vec3(u, v, k); }
+ivec3 turned(ivec3 i) { return axis == 0 ? i.yzx : axis == 1 ? i.xzy : i; }
+vec3 turned(vec3 p) { return axis == 0 ? p.yzx : axis == 1 ? p.xzy : p; }
+
+float stored(ivec3 i) {
+    return FORMAT == VOXELS_INT16 ? float(texelFetch(wholeVolume, i, 0).r) : texelFetch(realVolume, i, 0).r;
+}
+
+// Value on plane `plane` + part of the frame, clamped to the volume.
+float sampled(float u, float v, int plane, float part) {
+    u = clamp(u, 0.0, float(size.x - 1)); v = clamp(v, 0.0, float(size.y - 1));
+    int iu = min(int(u), max(size.x - 2, 0)), iv = min(int(v), max(size.y - 2, 0));
+    float fu = u - float(iu), fv = v - float(iv);
+    ivec3 i = at(iu, iv, plane), uv = stepU + stepV;
+    float a = lerp(lerp(stored(i), stored(i + stepU), fu), lerp(stored(i + stepV), stored(i + uv), fu), fv);
+    if (part == 0.0) return a;
+    i += stepK;
+    return lerp(a, lerp(lerp(stored(i), stored(i + stepU), fu), lerp(stored(i + stepV), stored(i + uv), fu), fv), part);
+}
+// At position n / SUB along the ray.
+float along(int n) {
+    int plane = thin ? 0 : n / SUB;
+    float k = float(n) * (1.0 / float(SUB));
+    return sampled(u0 + k * du, v0 + k * dv, plane, float(n - plane * SUB) * (1.0 / float(SUB)));
+}
+
+// Value at any position, clamped to the volume.
+float anywhere(vec3 p) {
+    ivec3 n = ivec3(w.sizeX, w.sizeY, w.sizeZ);
+    p = clamp(p, vec3(0), vec3(n - 1));
+    ivec3 i = min(ivec3(p), max(n - 2, 0)), j = min(i + 1, n - 1);
+    vec3 t = p - vec3(i);
+    return lerp(lerp(lerp(stored(i), stored(ivec3(j.x, i.yz)), t.x), lerp(stored(ivec3(i.x, j.y, i.z)), stored(ivec3(j.xy, i.z)), t.x), t.y),
+                lerp(lerp(stored(ivec3(i.xy, j.z)), stored(ivec3(j.x, i.y, j.z)), t.x), lerp(stored(ivec3(i.x, j.yz)), stored(j), t.x), t.y), t.z);
+}
+
+// Light of the last shaded plane.
+float lit, gloss, steep;
+int litAt;
+
+// Blinn-Phong factors from a gradient in voxels (x, y, z).
+void lighten(vec3 g) {
+    vec3 n = vec3(dot(w.gradientX.xyz, g), dot(w.gradientY.xyz, g), dot(w.gradientZ.xyz, g));
+    float square = dot(n, n) + 1e-20, root = sqrt(square), inverse = 1.0 / root;
+    float nl, nh;
+    if (w.headlight != 0) nl = nh = abs(dot(n, viewing)) * inverse;
+    else {
+        vec3 h = w.light.xyz - viewing;
+        nl = abs(dot(n, w.light.xyz)) * inverse;
+        nh = abs(dot(n, h)) * inversesqrt(dot(h, h) + 1e-12) * inverse;
+    }
+    float weight = square / (square + w.gradientKnee);
+    lit = w.ambient + w.diffuse * (1.0 + weight * (nl - 1.0));
+    gloss = w.specular * weight * exp2(w.shininess * log2(clamp(nh, 1e-6, 1.0)));
+    if (w.gradientOpacity != 0) steep = clampUnit((root - w.gradientLow) * w.gradientPerUnit);
+}
+
+// Light that reaches a position in voxels, 0 ... 1, between the centres of cells.
+float reaching(vec3 q) {
+    ivec3 n = ivec3(w.cellsX, w.cellsY, w.cellsZ);
+    vec3 x = clamp((q + w.reachedOffset.xyz) * (1.0 / float(CELL)) - 0.5, vec3(0), vec3(n - 1));
+    ivec3 i = min(ivec3(x), max(n - 2, 0)), j = min(i + 1, n - 1);
+    vec3 t = x - vec3(i);
+#define LIGHT(x, y, z) texelFetch(reached, ivec3(x, y, z), 0).r
+    return lerp(lerp(lerp(LIGHT(i.x, i.y, i.z), LIGHT(j.x, i.y, i.z), t.x), lerp(LIGHT(i.x, j.y, i.z), LIGHT(j.x, j.y, i.z), t.x), t.y),
+                lerp(lerp(LIGHT(i.x, i.y, j.z), LIGHT(j.x, i.y, j.z), t.x), lerp(LIGHT(i.x, j.y, j.z), LIGHT(j.x, j.y, j.z), t.x), t.y), t.z);
+}
+void occlude(vec3 q) {
+    float r = reaching(q);
+    lit = w.occludesAmbient != 0 ? lit * r : w.ambient + (lit - w.ambient) * r;
+    gloss *= r;
+}
+
+// Central differences of interpolated samples on a plane.
+void shade(int plane) {
+    float k = float(plane), lastU = float(size.x - 1), lastV = float(size.y - 1);
+    float u = clamp(u0 + k * du, 0.0, lastU), v = clamp(v0 + k * dv, 0.0, lastV);
+    float u1 = min(u + 1.0, lastU), uLow = max(u - 1.0, 0.0), v1 = min(v + 1.0, lastV), vLow = max(v - 1.0, 0.0);
+    int k1 = min(plane + 1, size.z - 1), kLow = max(plane - 1, 0);
+    float gu = (sampled(u1, v, plane, 0.0) - sampled(uLow, v, plane, 0.0)) / max(u1 - uLow, 1e-3);
+    float gv = (sampled(u, v1, plane, 0.0) - sampled(u, vLow, plane, 0.0)) / max(v1 - vLow, 1e-3);
+    float gk = (sampled(u, v, k1, 0.0) - sampled(u, v, kLow, 0.0)) / float(max(k1 - kLow, 1));
+    lighten(at(gu, gv, gk));
+    if (OCCLUDED != 0) occlude(at(u, v, k));
+    litAt = plane;
+}
+
+int classOf(float value) { return int(clamp((value - w.classFirst) * w.classesPerUnit, 0.0, float(CLASSES - 1))); }
+
+int labelAt(int map, ivec3 i) {
+    int label = map == 0 ? texelFetch(labels0, i, 0).r : map == 1 ? texelFetch(labels1, i, 0).r : map == 2 ? texelFetch(labels2, i, 0).r : texelFetch(labels3, i, 0).r;
+    return label & 0xffff;
+}
+
+// Whether labels hide a position in voxels, and the colour laid over what is there.
+bool hidden(vec3 q, out vec4 tint) {
+    bool hide = false;
+    tint = vec4(0);
+    for (int n = 0; n < w.labelCount; n++) {
+        vec4 p = vec4(q, 1.0);
+        ivec3 n_ = ivec3(w.labels[n].sizeX, w.labels[n].sizeY, w.labels[n].sizeZ);
+        vec3 x = clamp(vec3(dot(w.labels[n].rowX, p), dot(w.labels[n].rowY, p), dot(w.labels[n].rowZ, p)), vec3(-2), vec3(n_ + 1));
+        ivec3 i = ivec3(x + 2.5) - 2;
+        if (any(lessThan(i, ivec3(0))) || any(greaterThanEqual(i, n_))) {
+            if (w.labels[n].hiddenOutside != 0) hide = true;
+            continue;
+        }
+        int entry = w.labels[n].table + 2 * labelAt(n, i);
+        if (tables[entry] != 0) hide = true;
+        uint t = tables[entry + 1];
+        if (t >> 24 != 0) tint = vec4(float(t & 255), float(t >> 8 & 255), float(t >> 16 & 255), float(t >> 24)) * (1.0 / 255.0);
+    }
+    return hide;
+}
+
+float glowStored(int n, ivec3 i) {
+    if (n == 0) return w.glows[0].format == VOXELS_INT16 ? float(texelFetch(wholeGlow0, i, 0).r) : texelFetch(realGlow0, i, 0).r;
+    return w.glows[1].format == VOXELS_INT16 ? float(texelFetch(wholeGlow1, i, 0).r) : texelFetch(realGlow1, i, 0).r;
+}
+
+// Colour times extinction, and extinction per mm, of the second volumes at a position in voxels.
+vec4 glowing(vec3 q) {
+    vec4 sum = vec4(0);
+    for (int n = 0; n < w.glowCount; n++) {
+        vec4 p = vec4(q, 1.0);
+        ivec3 n_ = ivec3(w.glows[n].sizeX, w.glows[n].sizeY, w.glows[n].sizeZ);
+        vec3 x = vec3(dot(w.glows[n].rowX, p), dot(w.glows[n].rowY, p), dot(w.glows[n].rowZ, p));
+        if (any(lessThan(x, vec3(-0.5))) || any(greaterThan(x, vec3(n_) - 0.5))) continue;
+        x = clamp(x, vec3(0), vec3(n_ - 1));
+        ivec3 i = min(ivec3(x), max(n_ - 2, 0)), j = min(i + 1, n_ - 1);
+        vec3 t = x - vec3(i);
+        float value = lerp(
+            lerp(lerp(glowStored(n, i), glowStored(n, ivec3(j.x, i.yz)), t.x), lerp(glowStored(n, ivec3(i.x, j.y, i.z)), glowStored(n, ivec3(j.xy, i.z)), t.x), t.y),
+            lerp(lerp(glowStored(n, ivec3(i.xy, j.z)), glowStored(n, ivec3(j.x, i.y, j.z)), t.x), lerp(glowStored(n, ivec3(i.x, j.yz)), glowStored(n, j), t.x), t.y), t.z);
+        int entry = w.glows[n].table + 4 * int(clamp((value - w.glows[n].first) * w.glows[n].perUnit, 0.0, 255.0) + 0.5);
+        vec4 e = uintBitsToFloat(uvec4(tables[entry], tables[entry + 1], tables[entry + 2], tables[entry + 3]));
+        sum += vec4(e.rgb * e.a, e.a);
+    }
+    return sum;
+}
+
+int steepest(vec3 d) { d = abs(d); return d.x > d.y && d.x > d.z ? 0 : d.y > d.z ? 1 : 2; }
+
+// Cells along u and v that the ray touches between two positions: two each way at most.
+ivec4 touched(float from, float to, float edge, ivec2 count) {
+    vec2 a = vec2(u0, v0) + from * vec2(du, dv), b = vec2(u0, v0) + to * vec2(du, dv);
+    ivec2 low = min(ivec2(max(min(a, b) - 0.01, 0.0) * (1.0 / edge)), count - 1);
+    ivec2 high = min(min(ivec2(max(max(a, b) + 0.01, 0.0) * (1.0 / edge)), count - 1), low + 1);
+    return ivec4(low, high);
+}
+bool isVisible(int layer) {
+    ivec4 c = touched(float(layer * CELL), float((layer + 1) * CELL), float(CELL), cellCount.xy);
+    return texelFetch(visible, at(c.x, c.y, layer), 0).r + texelFetch(visible, at(c.z, c.y, layer), 0).r +
+           texelFetch(visible, at(c.x, c.w, layer), 0).r + texelFetch(visible, at(c.z, c.w, layer), 0).r > 0.0;
+}
+bool isGroupVisible(int group) {
+    ivec4 c = touched(float(group * CELL * GROUP), float((group + 1) * CELL * GROUP), float(CELL * GROUP), (cellCount.xy + GROUP - 1) / GROUP);
+    return texelFetch(groupVisible, at(c.x, c.y, group), 0).r + texelFetch(groupVisible, at(c.z, c.y, group), 0).r +
+           texelFetch(groupVisible, at(c.x, c.w, group), 0).r + texelFetch(groupVisible, at(c.z, c.w, group), 0).r > 0.0;
+}
+// Largest value (minimum: negated smallest) that a ray can find.
+float bounded(float bound) {
+    if (FOLD == RAY_FOLD_MAXIMUM && w.depthCue > 0.0) bound = max(bound, w.cueFloor);
+    return bound + abs(bound) * 1e-6;
+}
+float rangeOf(vec2 r) { return r.x > r.y ? -INFINITE : FOLD == RAY_FOLD_MAXIMUM ? r.y : -r.x; }
+float bound(int layer) {
+    ivec4 c = touched(float(layer * CELL), float((layer + 1) * CELL), float(CELL), cellCount.xy);
+    return bounded(max(max(rangeOf(texelFetch(ranges, at(c.x, c.y, layer), 0).rg), rangeOf(texelFetch(ranges, at(c.z, c.y, layer), 0).rg)),
+                       max(rangeOf(texelFetch(ranges, at(c.x, c.w, layer), 0).rg), rangeOf(texelFetch(ranges, at(c.z, c.w, layer), 0).rg))));
+}
+float groupBound(int group) {
+    ivec4 c = touched(float(group * CELL * GROUP), float((group + 1) * CELL * GROUP), float(CELL * GROUP), (cellCount.xy + GROUP - 1) / GROUP);
+    return bounded(max(max(rangeOf(texelFetch(groupRanges, at(c.x, c.y, group), 0).rg), rangeOf(texelFetch(groupRanges, at(c.z, c.y, group), 0).rg)),
+                       max(rangeOf(texelFetch(groupRanges, at(c.x, c.w, group), 0).rg), rangeOf(texelFetch(groupRanges, at(c.z, c.w, group), 0).rg))));
+}
+
+// What the ray has met so far.
+vec3 color;
+float rest, best, count;
+
+// Where the last block ended, to be taken up by the next.
+float front;
+int frontAt, frontClass;
+
+void compositeBlock(int start, int end, int direction) {
+    const float spacing = 1.0 / float(SUB);
+    if (frontAt != start) { front = along(start); frontClass = classOf(front); }
+    for (int n = start; n != end; n += direction) {
+        float back = along(n + direction);
+        int backClass = classOf(back), c0 = frontClass, c1 = backClass;
+        float a = float(n) * spacing, z = float(n + direction) * spacing;
+        // A ray that starts or ends within the step: the values there, and what is left of its length.
+        float from = max(enter, min(a, z)), to = min(leave, max(a, z)), length = lengthPerPlane * (to - from);
+        if (to > from && (from > min(a, z) || to < max(a, z))) {
+            float perStep = 1.0 / (z - a);
+            c0 = classOf(lerp(front, back, clampUnit((from - a) * perStep)));
+            c1 = classOf(lerp(front, back, clampUnit((to - a) * perStep)));
+        }
+        front = back; frontClass = backClass;
+        if (!(to > from)) continue;
+        int low = min(c0, c1), high = max(c0, c1) + 1;
+        ivec4 integral = texelFetch(classes, high) - texelFetch(classes, low);
+        if (GLOWS == 0 && integral.x <= 0) continue;
+        float extinction = float(integral.x), tau = extinction * w.extinctionScale / float(high - low);
+        vec3 c = integral.x > 0 ? vec3(integral.yzw) * (1.0 / extinction) : vec3(0);
+        float shine = 0.0;
+        if (SHADES != 0) {
+            // The voxel plane next to the segment's middle; between two planes the one behind.
+            int middle = n + n + direction, plane = direction > 0 ? (middle + SUB) / (2 * SUB) : (middle + SUB - 1) / (2 * SUB);
+            if (litAt != plane) shade(thin ? 0 : plane);
+            if (w.shaded != 0) { c *= lit; shine = gloss; }
+            if (w.gradientOpacity != 0) tau *= steep;
+        }
+        float k = (float(n) + 0.5 * float(direction)) * spacing;
+        if (LABELS != 0) {
+            vec4 tint;
+            if (hidden(at(u0 + k * du, v0 + k * dv, k - (thin ? 0.5 : 0.0)), tint)) tau = 0.0;
+            c += tint.a * (tint.rgb * (SHADES != 0 && w.shaded != 0 ? lit : 1.0) - c);
+        }
+        c += shine;
+        if (GLOWS != 0) {
+            vec4 g = glowing(at(u0 + k * du, v0 + k * dv, k - (thin ? 0.5 : 0.0))) * 1.44269504;
+            float sum = tau + g.a;
+            c = sum > 0.0 ? (c * tau + g.rgb) * (1.0 / sum) : vec3(0);
+            tau = sum;
+        }
+        float after = rest * exp2(-(tau * length));
+        color += (rest - after) * c;
+        rest = after;
+        if (!(rest > w.opaque)) break;
+    }
+    frontAt = end;
+}
+
+void surfaceBlock(int start, int end, int direction) {
+    const float spacing = 1.0 / float(SUB);
+    if (frontAt != start) front = along(start);
+    for (int n = start; n != end; n += direction) {
+        float before = front, back = along(n + direction);
+        front = back;
+        if ((before < w.isovalue) == (back < w.isovalue)) continue;
+        // Regula falsi with halving (Illinois).
+        float a = float(n) * spacing, z = float(n + direction) * spacing, fa = before - w.isovalue, fz = back - w.isovalue, k = a;
+        for (int round = 0; round < 5; round++) {
+            float down = fa - fz;
+            k = a + clampUnit(abs(down) > 1e-20 ? fa / down : 0.5) * (z - a);
+            float value = anywhere(at(u0 + k * du, v0 + k * dv, k)) - w.isovalue;
+            bool same = (value < 0.0) == (fa < 0.0);
+            if (same) { a = k; fz *= 0.5; fa = value; } else { z = k; fa *= 0.5; fz = value; }
+        }
+        if (!(k >= enter && k <= leave)) continue;
+        vec3 q = at(u0 + k * du, v0 + k * dv, k), c = w.surface.rgb;
+        if (LABELS != 0) {
+            vec4 tint;
+            if (hidden(q - (thin ? at(0.0, 0.0, 0.5) : vec3(0)), tint)) continue;
+            c += tint.a * (tint.rgb - c);
+        }
+        lighten(vec3(anywhere(q + vec3(1, 0, 0)) - anywhere(q - vec3(1, 0, 0)), anywhere(q + vec3(0, 1, 0)) - anywhere(q - vec3(0, 1, 0)),
+                     anywhere(q + vec3(0, 0, 1)) - anywhere(q - vec3(0, 0, 1))) * 0.5);
+        if (OCCLUDED != 0) occlude(q);
+        color = c * lit + gloss;
+        rest = 0.0;
+        break;
+    }
+    frontAt = end;
+}
+
+// Samples of a block: its start and all between; its end too when no layer follows.
+void foldBlock(int layer) {
+    int first = layer * CELL * SUB, last = layer == cellCount.z - 1 ? (thin ? SUB : (size.z - 1) * SUB) : first + CELL * SUB - 1;
+    first = max(first, int(ceil(enter * float(SUB)))); last = min(last, int(floor(leave * float(SUB))));
+    for (int n = first; n <= last; n++) {
+        float value = along(n), k = float(n) * (1.0 / float(SUB));
+        if (LABELS != 0) {
+            vec4 tint;
+            if (hidden(at(u0 + k * du, v0 + k * dv, k - (thin ? 0.5 : 0.0)), tint)) continue;
+        }
+        if (FOLD == RAY_FOLD_MEAN) { best += value; count += 1.0; }
+        else if (FOLD == RAY_FOLD_MINIMUM) best = max(best, -value);
+        else {
+            if (w.depthCue > 0.0) value = w.cueFloor + (value - w.cueFloor) * (1.0 - w.depthCue * clampUnit((t0 + k * dt - w.cueNear) * w.cuePerUnit));
+            best = max(best, value);
+        }
+    }
+}
+
+void march() {
+    int first = clamp(int(enter) / CELL, 0, cellCount.z - 1), last = clamp(int(leave) / CELL, 0, cellCount.z - 1);
+    if (FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE) {
+        int direction = forwards ? 1 : -1, edge = forwards ? 0 : GROUP - 1, top = thin ? 1 : size.z - 1;
+        for (int layer = forwards ? first : last; layer >= first && layer <= last && rest > w.opaque; layer += direction) {
+            // Eight layers at once: most of a volume is empty.
+            if ((layer & (GROUP - 1)) == edge && !isGroupVisible(layer / GROUP)) { layer += (GROUP - 1) * direction; continue; }
+            if (!isVisible(layer)) continue;
+            int low = layer * CELL * SUB, high = min(layer * CELL + CELL, top) * SUB;
+            if (!(enter < float(high) * (1.0 / float(SUB)) && leave > float(low) * (1.0 / float(SUB)))) continue;
+            if (FOLD == RAY_FOLD_COMPOSITE) compositeBlock(forwards ? low : high, forwards ? high : low, direction);
+            else surfaceBlock(forwards ? low : high, forwards ? high : low, direction);
+        }
+    } else if (FOLD == RAY_FOLD_MEAN) {
+        for (int layer = first; layer <= last; layer++) foldBlock(layer);
+    } else {
+        // The most promising group first: a maximum does not care for order, and soon little else can raise it.
+        int promising = first / GROUP;
+        float most = -INFINITE;
+        for (int group = first / GROUP; group <= last / GROUP; group++) {
+            float b = groupBound(group);
+            if (b > most) { most = b; promising = group; }
+        }
+        for (int layer = max(first, promising * GROUP); layer <= min(last, promising * GROUP + GROUP - 1); layer++) if (best < bound(layer)) foldBlock(layer);
+        for (int group = first / GROUP; group <= last / GROUP; group++) {
+            if (group == promising || !(best < groupBound(group))) continue;
+            for (int layer = max(first, group * GROUP); layer <= min(last, group * GROUP + GROUP - 1); layer++) if (best < bound(layer)) foldBlock(layer);
+        }
+    }
+}
+
+void main() {
+    ivec2 tile = ivec2(gl_WorkGroupID.xy) * 8 + ivec2(0, firstRow), pixel = tile + ivec2(gl_LocalInvocationID.xy);
+    if (pixel.x >= w.width || pixel.y >= w.height) return;
+    uint index = uint(pixel.y) * uint(w.width) + uint(pixel.x);
+    float x = float(pixel.x) + jitterX, y = float(pixel.y) + jitterY;
+    vec3 o = w.origin.xyz + x * w.originX.xyz + y * w.originY.xyz, d = w.direction.xyz + x * w.directionX.xyz + y * w.directionY.xyz;
+
+    // The axis along which the tile's rays advance fastest; a tile of a very wide view has none, and each ray takes its own.
+    float x0 = float(tile.x) + jitterX, y0 = float(tile.y) + jitterY;
+    vec3 center = w.direction.xyz + (x0 + 3.5) * w.directionX.xyz + (y0 + 3.5) * w.directionY.xyz;
+    axis = steepest(center);
+    forwards = center[axis] > 0.0;
+    bool isShared = true;
+    for (int i = 0; i < 4; i++) {
+        vec3 c = w.direction.xyz + (x0 + ((i & 1) != 0 ? 7.0 : 0.0)) * w.directionX.xyz + (y0 + ((i & 2) != 0 ? 7.0 : 0.0)) * w.directionY.xyz;
+        vec3 m = abs(c);
+        if ((c[axis] > 0.0) != forwards || m[axis] < 0.5 * max(m.x, max(m.y, m.z))) isShared = false;
+    }
+    if (!isShared) { axis = steepest(d); forwards = d[axis] > 0.0; }
+
+    // Where the ray is in the volume and in what the cuts leave.
+    ivec3 whole = ivec3(w.sizeX, w.sizeY, w.sizeZ);
+    float low = w.nearest, high = INFINITE;
+    bool miss = false;
+    for (int a = 0; a < 3; a++) {
+        // A single voxel reaches half its size to either side; several end at their centres.
+        float from = whole[a] > 1 ? 0.0 : -0.5, to = whole[a] > 1 ? float(whole[a] - 1) : 0.5;
+        if (abs(d[a]) < 1e-9) { if (o[a] < from || o[a] > to) miss = true; }
+        else {
+            float inverse = 1.0 / d[a], s = (from - o[a]) * inverse, e = (to - o[a]) * inverse;
+            low = max(low, min(s, e)); high = min(high, max(s, e));
+        }
+    }
+    for (int n = 0; n < w.cuts; n++) {
+        float slope = dot(d, w.cut[n].xyz), room = w.cut[n].w - dot(o, w.cut[n].xyz);
+        if (abs(slope) < 1e-9) { if (room < 0.0) miss = true; }
+        else if (slope < 0.0) low = max(low, room / slope);
+        else high = min(high, room / slope);
+    }
+    size = turned(whole);
+    cellCount = turned(ivec3(w.cellsX, w.cellsY, w.cellsZ));
+    stepU = at(size.x > 1 ? 1 : 0, 0, 0); stepV = at(0, size.y > 1 ? 1 : 0, 0); stepK = at(0, 0, size.z > 1 ? 1 : 0);
+    thin = size.z == 1;
+    vec3 ot = turned(o), step_ = turned(d);
+    float ok = ot.z + (thin ? 0.5 : 0.0), inverse = 1.0 / (abs(step_.z) < 1e-9 ? 1.0 : step_.z);
+    du = step_.x * inverse; dv = step_.y * inverse;
+    u0 = ot.x - ok * du; v0 = ot.y - ok * dv;
+    dt = inverse; t0 = -ok * inverse;
+    float a = ok + low * step_.z, z = ok + high * step_.z, top = thin ? 1.0 : float(size.z - 1);
+    // A plane within rounding of the first or last position counts as inside.
+    enter = max(max(min(a, z), 0.0) - 2e-4, 0.0);
+    leave = min(min(max(a, z), top) + 2e-4, top);
+    float sx = x * w.slopeX + w.slopeX0, sy = y * w.slopeY + w.slopeY0, stretch = sqrt(1.0 + sx * sx + sy * sy);
+    lengthPerPlane = stretch * abs(inverse);
+    viewing = (w.forward.xyz + sx * w.right.xyz + sy * w.down.xyz) * (1.0 / stretch);
+
+    color = vec3(0); rest = 1.0; count = 0.0;
+    best = FOLD == RAY_FOLD_MEAN ? 0.0 : -INFINITE;
+    litAt = frontAt = -1;
+    lit = 1.0; gloss = 0.0; steep = 1.0;
+    if (!miss && low <= high && enter <= leave) march();
+
+    if (FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE) {
+        if (w.passes > 1) {
+            if (pass > 0) color += work[index].rgb;
+            if (pass + 1 < w.passes) { work[index] = vec4(color, 0); return; }
+        }
+        uvec3 c = uvec3(min(color * (255.0 / float(w.passes)) + 0.5, 255.0));
+        target[index] = c.r | c.g << 8 | c.b << 16 | 0xff000000u;
+        return;
+    }
+    bool missed = FOLD == RAY_FOLD_MEAN ? count < 0.5 : best == -INFINITE;
+    float value = FOLD == RAY_FOLD_MEAN ? best / max(count, 1.0) : FOLD == RAY_FOLD_MINIMUM ? -best : best;
+    target[index] = floatBitsToUint(missed ? w.background : value * w.slope + w.intercept);
+}

@@ -1,0 +1,75 @@
+// What the files of this target share.
+#pragma once
+#define VK_NO_PROTOTYPES
+#include <vulkan/vulkan_core.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "CVulkan.h"
+
+#define INSTANCE_FUNCTIONS(X) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties) \
+    X(GetPhysicalDeviceMemoryProperties2) X(GetPhysicalDeviceQueueFamilyProperties) X(EnumerateDeviceExtensionProperties) X(CreateDevice) X(GetDeviceProcAddr) X(DestroyInstance)
+#define DEVICE_FUNCTIONS(X) X(DestroyDevice) X(DeviceWaitIdle) X(GetDeviceQueue) X(CreateBuffer) X(DestroyBuffer) X(GetBufferMemoryRequirements) X(BindBufferMemory) \
+    X(CreateBufferView) X(DestroyBufferView) X(CreateImage) X(DestroyImage) X(GetImageMemoryRequirements) X(BindImageMemory) X(CreateImageView) X(DestroyImageView) \
+    X(AllocateMemory) X(FreeMemory) X(MapMemory) X(CreateShaderModule) X(DestroyShaderModule) X(CreateDescriptorSetLayout) X(DestroyDescriptorSetLayout) \
+    X(CreatePipelineLayout) X(DestroyPipelineLayout) X(CreateComputePipelines) X(DestroyPipeline) X(CreateDescriptorPool) X(DestroyDescriptorPool) X(ResetDescriptorPool) \
+    X(AllocateDescriptorSets) X(UpdateDescriptorSets) X(CreateCommandPool) X(DestroyCommandPool) X(ResetCommandPool) X(AllocateCommandBuffers) X(BeginCommandBuffer) \
+    X(EndCommandBuffer) X(CmdBindPipeline) X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch) X(CmdPipelineBarrier) X(CmdCopyBufferToImage) X(CmdCopyBuffer) \
+    X(CmdFillBuffer) X(CmdClearColorImage) X(CmdResetQueryPool) X(CmdWriteTimestamp) X(CreateQueryPool) X(DestroyQueryPool) X(GetQueryPoolResults) X(QueueSubmit) \
+    X(CreateSemaphore) X(DestroySemaphore) X(WaitSemaphores)
+
+#define MEMBER(name) PFN_vk##name name;
+
+struct GPUInstance {
+    void *library;
+    PFN_vkGetInstanceProcAddr GetInstanceProcAddr;
+    VkInstance handle;
+    INSTANCE_FUNCTIONS(MEMBER)
+    VkDebugUtilsMessengerEXT messenger;
+    PFN_vkDestroyDebugUtilsMessengerEXT destroyMessenger;
+    VkPhysicalDevice devices[16];
+    uint32_t deviceCount;
+    pthread_mutex_t lock;
+    char **messages;
+    int messageCount;
+};
+
+typedef struct { VkDeviceSize offset, size; } Span;
+
+/// Device memory from which buffers or images are cut.
+typedef struct Chunk {
+    struct Chunk *next;
+    VkDeviceMemory memory;
+    VkDeviceSize size;
+    uint32_t type;
+    int forImages, isDedicated;
+    char *mapped;
+    Span *free;                     // ascending, never adjacent
+    int freeCount, freeRoom;
+} Chunk;
+
+typedef struct { Chunk *chunk; VkDeviceSize offset, size; } Place;
+
+struct GPUDevice {
+    GPUInstance *instance;
+    VkPhysicalDevice physical;
+    VkDevice handle;
+    DEVICE_FUNCTIONS(MEMBER)
+    VkQueue queue;
+    uint32_t family;
+    VkPhysicalDeviceMemoryProperties memory;
+    int reportsBudget;
+    double nanosecondsPerTick;      // 0: no timestamps
+    VkDeviceSize uniformAlignment, storageAlignment;
+    VkSemaphore timeline;
+    uint64_t submitted;
+    pthread_mutex_t lock;           // of chunks and figures
+    Chunk *chunks;
+    uint64_t allocatedBytes, allocations;
+    int failCount; uint64_t failBytes;
+    int loseAfter;                  // < 0: never
+};
+
+struct GPUBuffer { GPUDevice *device; VkBuffer handle; VkBufferView view; Place place; VkDeviceSize bytes; char *mapped; };
+struct GPUImage { GPUDevice *device; VkImage handle; VkImageView view; Place place; VkExtent3D size; };

@@ -1,0 +1,115 @@
+// Vulkan 1.2 compute, reduced to what rendering needs: devices, memory, pipelines, command buffers, one timeline each.
+// The loader is opened at run time, so that programs start on machines without Vulkan.
+//
+// Functions that can fail return 0 or a negative VkResult. A device and its commands belong to one thread at a time;
+// buffers and images may be made and freed on any thread.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct GPUInstance GPUInstance;
+typedef struct GPUDevice GPUDevice;
+typedef struct GPUBuffer GPUBuffer;
+typedef struct GPUImage GPUImage;
+typedef struct GPUPipeline GPUPipeline;
+typedef struct GPUCommands GPUCommands;
+
+// VkResult codes that callers tell apart.
+#define GPU_OUT_OF_HOST_MEMORY (-1)
+#define GPU_OUT_OF_DEVICE_MEMORY (-2)
+#define GPU_LOST (-4)
+/// `gpuWait` only: not there yet.
+#define GPU_TIMEOUT 2
+
+typedef enum { GPUKindOther = 0, GPUKindIntegrated = 1, GPUKindDiscrete = 2, GPUKindVirtual = 3, GPUKindSoftware = 4 } GPUKind;
+
+typedef struct {
+    char name[256];
+    char driver[256];
+    GPUKind kind;
+    uint32_t version;               // of the API, as VK_MAKE_API_VERSION
+    int32_t hasTimelines, hasComputeQueue, reportsBudget;
+    uint32_t longestImageAxis;      // of a volume image
+    uint32_t sampledImages, storageBuffers; // per shader
+    uint32_t workgroup;             // invocations
+    uint64_t largestAllocation, largestStorageRange;
+    uint64_t localBytes;            // of the largest device-local heap
+} GPUInfo;
+
+/// Opens Vulkan; NULL with a reason when there is none. `validation`: the Khronos layer with synchronisation validation; its
+/// warnings and errors are kept as messages.
+GPUInstance *gpuOpen(int validation, char *reason, size_t reasonBytes);
+void gpuClose(GPUInstance *);
+int gpuCount(GPUInstance *);
+void gpuInfo(GPUInstance *, int index, GPUInfo *info);
+int gpuMessageCount(GPUInstance *);
+/// Copies a message; thread-safe.
+void gpuMessage(GPUInstance *, int index, char *text, size_t bytes);
+
+int gpuCreate(GPUInstance *, int index, GPUDevice **);
+/// Waits for the device. Everything made of it must be gone.
+void gpuDestroy(GPUDevice *);
+/// Bytes of device-local memory in use by this process and available to it, by the driver's figures; 0 when it gives none.
+void gpuBudget(GPUDevice *, uint64_t *used, uint64_t *budget);
+/// Bytes of device memory allocated here, and allocations so far.
+uint64_t gpuAllocatedBytes(GPUDevice *);
+uint64_t gpuAllocations(GPUDevice *);
+
+/// Faults for tests: the next `count` allocations of at least `bytes` fail, or the device counts as lost from the submission after `count` more.
+void gpuFailAllocations(GPUDevice *, int count, uint64_t bytes);
+void gpuLoseAfter(GPUDevice *, int count);
+
+typedef enum {
+    GPUMemoryDevice = 0,            // device-local; mapped as well where all memory is the host's
+    GPUMemoryUpload = 1,            // written by the host
+    GPUMemoryReadback = 2,          // read by the host
+} GPUMemory;
+int gpuBuffer(GPUDevice *, uint64_t bytes, GPUMemory, GPUBuffer **);
+/// As gpuBuffer in upload memory, readable as texels of four 32-bit integers.
+int gpuTexels(GPUDevice *, uint64_t bytes, GPUBuffer **);
+void gpuFreeBuffer(GPUBuffer *);
+/// Host address, or NULL.
+void *gpuContents(GPUBuffer *);
+
+typedef enum {
+    GPUFormatInt16 = 0, GPUFormatFloat = 1, GPUFormatColor = 2, GPUFormatRange = 3 /* two floats */, GPUFormatByte = 4,
+} GPUFormat;
+/// A volume, sampled by texel; in general layout from its first command on.
+int gpuImage(GPUDevice *, GPUFormat, const uint32_t size[3], GPUImage **);
+void gpuFreeImage(GPUImage *);
+
+/// `bindings`: per binding 'b' storage buffer, 'u' uniform block, 'i' sampled image, 't' texels.
+int gpuPipeline(GPUDevice *, const uint32_t *code, size_t bytes, const char *bindings, const uint32_t *constants, int constantCount, GPUPipeline **);
+void gpuFreePipeline(GPUPipeline *);
+
+typedef struct { GPUBuffer *buffer; GPUImage *image; uint64_t offset, bytes; } GPUBinding;
+/// Bytes of push constants that every pipeline has.
+#define GPU_PUSH_BYTES 64
+
+int gpuCommands(GPUDevice *, GPUCommands **);
+void gpuFreeCommands(GPUCommands *);
+int gpuBegin(GPUCommands *);
+/// Copies `bytes` to memory that lives as long as the submission and binds as 'u' or 'b'; NULL data only reserves. Returns the host address, NULL when there is none.
+void *gpuParameters(GPUCommands *, const void *data, size_t bytes, GPUBinding *binding);
+int gpuDispatch(GPUCommands *, GPUPipeline *, const GPUBinding *bindings, const void *push, int pushBytes, uint32_t x, uint32_t y, uint32_t z);
+/// All writes before are visible to everything after.
+void gpuBarrier(GPUCommands *);
+void gpuPrepareImage(GPUCommands *, GPUImage *);
+void gpuClearRange(GPUCommands *, GPUImage *, float low, float high);
+/// Tightly packed slices z ... z + count - 1.
+void gpuUpload(GPUCommands *, GPUBuffer *from, uint64_t offset, GPUImage *to, uint32_t z, uint32_t count);
+void gpuCopy(GPUCommands *, GPUBuffer *from, GPUBuffer *to, uint64_t bytes);
+void gpuFill(GPUCommands *, GPUBuffer *, uint64_t bytes, uint32_t word);
+/// Time of all work before this; at most 64 marks, later ones are dropped. Returns the mark or -1.
+int gpuMark(GPUCommands *);
+/// Hands over to the device; `*value` is what the timeline reaches when done.
+int gpuSubmit(GPUCommands *, uint64_t *value);
+int gpuWait(GPUDevice *, uint64_t value, uint64_t nanoseconds);
+/// Seconds between two marks of finished commands.
+double gpuSeconds(GPUCommands *, int from, int to);
+
+/// A compiled shader of Shaders/; `words` is NULL when there is none of that name.
+typedef struct { const char *name; const uint32_t *words; size_t bytes; } GPUShader;
+GPUShader gpuShader(const char *name);
+/// SHA-256 of what the shaders were compiled from.
+const char *gpuShaderSources(void);

@@ -1,0 +1,116 @@
+import Compute
+import CVulkan
+import Geometry
+import Imaging
+import KernelInterface
+
+extension Driver {
+    /// Planes, slabs, curves and slices: march.comp in bands of rows.
+    func steps(_ march: March, _ job: Job, _ index: Int) throws(ComputeError) -> [Step] {
+        let target = try job.buffer(march.target, bytes: 4 * march.size.count)
+        var steps: [Step]
+        let resident: VolumeStore.Resident
+        var p = MarchParameters()
+        p.width = Int32(march.size.width); p.height = Int32(march.size.height)
+        p.samples = Int32(max(1, march.samples))
+        p.interpolation = march.interpolation.rawValue
+        p.background = march.background
+        var fold = march.fold
+        let geometry: VolumeGeometry
+        var loaded: [UInt32] = []
+        switch march.source {
+        case .volume(let index):
+            let volume = try job.volume(index)
+            geometry = volume.geometry
+            p.format = Int32(volume.voxels.format.rawValue)
+            p.slope = Float(volume.description.slope); p.intercept = Float(volume.description.intercept)
+            // Folds run on stored values.
+            if volume.description.slope < 0 { fold = switch fold { case .maximum: .minimum; case .minimum: .maximum; case .mean: .mean } }
+            if !volume.isLoaded(march.slices) {
+                loaded = (0..<geometry.slices).map { volume.isLoaded($0) ? 1 : 0 }
+                // The wide stencil would reach into slices that are not there.
+                if march.interpolation == .cubic { p.interpolation = INTERPOLATION_LINEAR }
+            }
+            // Slices next to those of the march are neighbours of its samples at the border.
+            (resident, steps) = try bring(volume, march.slices.lowerBound - 1...march.slices.upperBound + 1)
+            // Colours are mixed linearly at most.
+            if p.format == VOXELS_RGBA8, p.interpolation == INTERPOLATION_CUBIC { p.interpolation = INTERPOLATION_LINEAR }
+        case .labels(let index):
+            let segmentation = try job.segmentation(index)
+            geometry = segmentation.geometry
+            p.format = VOXELS_LABEL16
+            p.slope = 1
+            p.samples = 1
+            p.interpolation = INTERPOLATION_NEAREST
+            fold = .maximum
+            (resident, steps) = try bring(segmentation)
+        }
+        p.fold = fold.rawValue
+        p.columns = Int32(geometry.columns); p.rows = Int32(geometry.rows); p.slices = Int32(geometry.slices)
+        let lines = try march.lines
+        let isPartial = !loaded.isEmpty, parameters = p
+        let pipeline = try pipeline("march", "biiubb", [p.format, p.interpolation, p.fold, isPartial ? 1 : 0])
+        let width = march.size.width, height = march.size.height
+        let kind = "march \(p.format) \(p.interpolation)", units = Double(width * Int(p.samples))
+        let band = rows(kind, units: units, of: height), isFloat = p.format == VOXELS_FLOAT32 || p.format == VOXELS_RGBA8
+        let whole = try isFloat ? placeholder(GPUFormatInt16) : resident.texture, real = try isFloat ? resident.texture : placeholder(GPUFormatFloat)
+        for first in stride(from: 0, to: height, by: band) {
+            let count = min(band, height - first)
+            steps.append(Step(dispatch: index, kind: kind, units: units * Double(count)) { [unowned self] (recorder) throws(ComputeError) in
+                store.use(resident)
+                whole.prepare(recorder); real.prepare(recorder)
+                // Bands that share a submission could share these: they are small.
+                let block = try recorder.parameters(parameters)
+                let lineTable = try recorder.parameters(array: Array(lines[first..<first + count]))
+                let flags = try recorder.parameters(array: isPartial ? loaded : [0])
+                recorder.held.append(target)
+                try recorder.dispatch(pipeline, [target.memory.binding, whole.binding, real.binding, block, lineTable, flags], push: Int32(first), x: (width + 7) / 8, y: (count + 7) / 8)
+            })
+        }
+        return steps
+    }
+}
+
+extension March {
+    /// Every row of the picture in fixed point.
+    fileprivate var lines: [MarchLine] {
+        get throws(ComputeError) {
+            switch path {
+            case .plane(let map):
+                var lines: [MarchLine] = []
+                lines.reserveCapacity(size.height)
+                for y in 0..<size.height {
+                    lines.append(try MarchLine(map.origin.simd + map.y.simd * Double(y), map.x.simd, map.z.simd))
+                }
+                return lines
+            case .lines(let list):
+                guard list.count >= size.height else { throw .device(reason: "\(list.count) lines for \(size.height) rows") }
+                var lines: [MarchLine] = []
+                for l in list.prefix(size.height) { lines.append(try MarchLine(l.origin.simd, l.right.simd, l.step.simd)) }
+                return lines
+            }
+        }
+    }
+}
+
+extension MarchLine {
+    fileprivate init(_ origin: SIMD3<Double>, _ right: SIMD3<Double>, _ step: SIMD3<Double>) throws(ComputeError) {
+        // Sixteen thousand pixels further, positions still fit into 32 bits.
+        let limit = 65_536.0
+        guard all(origin.magnitudes .< limit * 8192), all(right.magnitudes .< limit), all(step.magnitudes .< limit) else {
+            throw .unsupported(reason: "a plane too far from its volume for fixed point")
+        }
+        func split(_ x: Double) -> (Int32, Int32) {
+            let whole = x.rounded(.down)
+            return (Int32(whole), Int32(bitPattern: UInt32(min((x - whole) * 4_294_967_296, 4_294_967_295))))
+        }
+        let (ox, oy, oz) = (split(origin.x), split(origin.y), split(origin.z)), (rx, ry, rz) = (split(right.x), split(right.y), split(right.z))
+        self.init(originX: ox.0, originY: oy.0, originZ: oz.0, originFractionX: ox.1, originFractionY: oy.1, originFractionZ: oz.1,
+                  rightX: rx.0, rightY: ry.0, rightZ: rz.0, rightFractionX: rx.1, rightFractionY: ry.1, rightFractionZ: rz.1,
+                  stepX: Float(step.x), stepY: Float(step.y), stepZ: Float(step.z), unused: 0)
+    }
+}
+
+extension SIMD3<Double> {
+    fileprivate var magnitudes: SIMD3<Double> { SIMD3(abs(x), abs(y), abs(z)) }
+}

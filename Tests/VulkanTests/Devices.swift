@@ -1,0 +1,55 @@
+import Compute
+import ComputeCPU
+import ComputeVulkan
+import Foundation
+import Imaging
+import Rendering
+import Testing
+
+/// The devices of the tests: every Vulkan device of this machine that Tomos can use, under the validation layers.
+enum Devices {
+    static let instance: VulkanInstance? = (try? VulkanInstance(validation: true)) ?? (try? VulkanInstance())
+    /// A software driver where there is nothing else.
+    static let index: Int? = instance?.devices.first { $0.refusal == nil }?.index
+    static let isThere = index != nil
+    static let cpu = CPUDevice()
+    static let vulkan = try! VulkanDevice(instance!, index: index!)
+
+    static func fresh(budgetBytes: Int? = nil) throws -> VulkanDevice { try VulkanDevice(instance!, index: index!, budgetBytes: budgetBytes) }
+}
+
+/// How two pictures differ.
+struct Difference {
+    /// Of pixels: those whose channels differ by more than the tolerance.
+    var outliers = 0
+    var count = 0
+    var largest = 0.0
+
+    /// Values by `tolerance` in their own unit; pictures by `tolerance` display levels.
+    init(_ a: Raster, _ b: Raster, tolerance: Double) {
+        count = a.size.count
+        switch (a.pixels, b.pixels) {
+        case (.values(let x), .values(let y)):
+            for (u, v) in zip(x, y) {
+                let d = u == v || (u.isNaN && v.isNaN) ? 0 : Double(abs(u - v))
+                if !(d <= tolerance) { outliers += 1 }
+                largest = max(largest, d.isNaN ? .infinity : d)
+            }
+        case (.grey(let x), .grey(let y)), (.rgb(let x), .rgb(let y)):
+            let channels = x.count / count
+            for p in 0..<count {
+                let d = (0..<channels).map { abs(Int(x[p * channels + $0]) - Int(y[p * channels + $0])) }.max()!
+                if Double(d) > tolerance { outliers += 1 }
+                largest = max(largest, Double(d))
+            }
+        default: outliers = count; largest = .infinity
+        }
+    }
+}
+
+/// The same request on both devices.
+func compare(_ request: RenderRequest, tolerance: Double) async throws -> (difference: Difference, expected: Raster, actual: Raster) {
+    let expected = try await Renderer(device: Devices.cpu).render(request).raster
+    let actual = try await Renderer(device: Devices.vulkan).render(request).raster
+    return (Difference(expected, actual, tolerance: tolerance), expected, actual)
+}
