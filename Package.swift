@@ -24,7 +24,9 @@ func product(_ name: String, _ package: String) -> Target.Dependency { .product(
 var products: [Product] = [
     // Scenes to pictures, without decoding and archives: for benchmarks and embedding.
     .library(name: "TomosRendering", targets: ["Geometry", "Imaging", "Compute", "ComputeCPU", "Rendering"]),
-    .library(name: "TomosCore", targets: ["Geometry", "Imaging", "Caching", "Phantoms", "FrameCoding", "DICOM", "Compute", "ComputeCPU", "Rendering", "Archive", "Streaming", "Tomography"]),
+    // Projections to slices, noise and resolution: for benchmarks and embedding.
+    .library(name: "TomosTomography", targets: ["Tomography"]),
+    .library(name: "TomosCore", targets: ["Geometry", "Imaging", "Caching", "Phantoms", "FrameCoding", "DICOM", "Compute", "ComputeCPU", "Rendering", "Archive", "Streaming", "Tomography", "ProjectionData", "LowDose"]),
 ]
 
 var dependencies: [Package.Dependency] = [
@@ -41,6 +43,8 @@ var targets: [Target] = [
     .systemLibrary(name: "CKissFFT", providers: [.apt(["libkissfft-dev"])]),
     .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+
+    .systemLibrary(name: "CHDF5", pkgConfig: "hdf5", providers: [.apt(["libhdf5-dev"])]),
 
     // The core
     .target(name: "KernelInterface", path: "Shaders", exclude: ["cells.comp", "light.comp", "march.comp", "present.comp", "rays.comp", "visible.comp", "spirv"], publicHeadersPath: "include"),
@@ -59,6 +63,8 @@ var targets: [Target] = [
     .target(name: "Rendering", dependencies: ["Compute", "KernelInterface", "Imaging", "Geometry", "Caching"], swiftSettings: hot),
     .target(name: "CTomography", cSettings: hotC),
     .target(name: "Tomography", dependencies: ["CTomography", "CKissFFT", "Imaging", "Geometry"], swiftSettings: hot),
+    .target(name: "ProjectionData", dependencies: ["CHDF5", "CZlib", "DICOM", "Tomography"], swiftSettings: hot),
+    .target(name: "LowDose", dependencies: ["FrameCoding", "ProjectionData", "Tomography", "Archive", "DICOM", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "Archive", dependencies: ["CZlib", "DICOM", "Imaging", "Geometry", "Caching", product("GRDB", "GRDB.swift"), product("Logging", "swift-log")], swiftSettings: hot),
     .target(name: "Streaming", dependencies: ["Rendering", "FrameCoding", "Imaging", "Geometry"], swiftSettings: hot),
 
@@ -73,6 +79,8 @@ var targets: [Target] = [
     .testTarget(name: "RenderingTests", dependencies: ["Archive", "Rendering", "Compute", "ComputeCPU", "CKernels", "KernelInterface", "Imaging", "Geometry", "Phantoms", "FrameCoding", "TestSupport"], exclude: ["Golden"], swiftSettings: hot),
     .testTarget(name: "VulkanTests", dependencies: ["ComputeVulkan", "CVulkan", "Rendering", "Compute", "ComputeCPU", "Imaging", "Geometry", "Phantoms", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "TomographyTests", dependencies: ["Tomography", "CTomography", "Imaging", "Geometry", "TestSupport"], swiftSettings: hot),
+    .testTarget(name: "ProjectionDataTests", dependencies: ["ProjectionData", "Tomography", "DICOM", "TestSupport"], swiftSettings: strict),
+    .testTarget(name: "LowDoseTests", dependencies: ["LowDose", "ProjectionData", "Tomography", "Archive", "DICOM", "Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "ArchiveTests", dependencies: ["Archive", "DICOM", "Imaging", "Geometry", "Caching", "Phantoms", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "StreamingTests", dependencies: ["Streaming", "Rendering", "FrameCoding", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
 ]
@@ -94,7 +102,7 @@ if !coreOnly {
         .target(
             name: "Server",
             dependencies: [
-                "Streaming", "Rendering", "Compute", "ComputeCPU", "Archive", "DICOM", "Phantoms", "FrameCoding", "Imaging", "Geometry", "Caching",
+                "LowDose", "Streaming", "Rendering", "Compute", "ComputeCPU", "Archive", "DICOM", "Phantoms", "FrameCoding", "Imaging", "Geometry", "Caching",
                 product("Hummingbird", "hummingbird"), product("HummingbirdCore", "hummingbird"), product("HummingbirdHTTP2", "hummingbird"),
                 product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("NIOWebSocket", "swift-nio"),
                 product("NIOTLS", "swift-nio"), product("NIOConcurrencyHelpers", "swift-nio"), product("NIOFoundationCompat", "swift-nio"),
@@ -109,7 +117,7 @@ if !coreOnly {
         .executableTarget(
             name: "tomos",
             dependencies: [
-                "Server", "Streaming", "Rendering", "Compute", "ComputeCPU", "Archive", "DICOM", "Phantoms", "FrameCoding", "Imaging", "Geometry", "Caching",
+                "Server", "LowDose", "ProjectionData", "Tomography", "Streaming", "Rendering", "Compute", "ComputeCPU", "Archive", "DICOM", "Phantoms", "FrameCoding", "Imaging", "Geometry", "Caching",
                 product("ArgumentParser", "swift-argument-parser"), product("Logging", "swift-log"),
             ],
             swiftSettings: strict),

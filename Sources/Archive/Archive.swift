@@ -171,7 +171,7 @@ public final class Archive: Sendable {
     }
 
     /// Paths of the files of a series, with SOP Class and SOP Instance UID; empty for an unknown one.
-    func files(of series: String) async throws(ArchiveError) -> [(sopClass: String, sopInstance: String, path: String)] {
+    public func files(of series: String) async throws(ArchiveError) -> [(sopClass: String, sopInstance: String, path: String)] {
         do {
             return try await index.instances(of: series).map { ($0.sopClass, $0.sopInstance, store.folder + "/" + $0.path) }
         } catch { throw Self.wrap(error) }

@@ -1,4 +1,4 @@
-import DICOM
+public import DICOM
 import Foundation
 import Geometry
 public import Imaging
@@ -19,6 +19,11 @@ public struct CTSeries: Sendable {
     public var comments = ""
     /// Body Part Examined (0018,0015), a defined term; empty when unknown.
     public var bodyPart = ""
+
+    /// Rescale Type (0028,1054); "US" where values are no Hounsfield units.
+    public var rescaleType = "HU"
+    /// Has the last word on the attributes of each slice: origin, derivation, source images of a derived series.
+    public var complete: (@Sendable (_ writer: DataSetWriter, _ slice: Int) -> Void)?
 
     /// The series takes its UID from the volume.
     public init(_ volume: Volume, studyInstanceUID: String) { self.volume = volume; self.studyInstanceUID = studyInstanceUID }
@@ -47,6 +52,7 @@ public struct CTSeries: Sendable {
             let path = folder + "/" + String("0000\(slice + 1)".suffix(5)) + ".dcm"
             let writer = header(slice: slice, slope: slope, intercept: intercept)
             writer.setPixels(pixels, rows: g.rows, columns: g.columns)
+            complete?(writer, slice)
             do throws(DICOMError) { try writer.write(path) } catch { throw .damaged(file: path, code: error.code, message: error.message) }
             paths.append(path)
             progress(slice + 1)
@@ -91,7 +97,7 @@ public struct CTSeries: Sendable {
         w.set(.burnedInAnnotation, "NO")
         w.set(.rescaleIntercept, intercept)
         w.set(.rescaleSlope, slope)
-        w.set(.rescaleType, "HU")
+        w.set(.rescaleType, rescaleType)
         if !d.windows.isEmpty {
             w.set(.windowCenter, d.windows.map(\.center))
             w.set(.windowWidth, d.windows.map(\.width))

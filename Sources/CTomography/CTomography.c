@@ -85,6 +85,15 @@ void tg_joseph_adjoint_parallel(float *image, int32_t width, int32_t rowBegin, i
                                 double start, double step, double dx, float length, const float *value) {
     DISPATCH(joseph_adjoint_parallel, image, width, rowBegin, rowEnd, stride, rays, start, step, dx, length, value)
 }
+void tg_cone_forward(float *out, int64_t outStride, const float *volume, int32_t mains, int32_t crosses, int64_t mainStride, int64_t crossStride,
+                     int32_t slices, double z0, double centerRow, int32_t rows, const tg_column *columns, int32_t count, float *scratch) {
+    DISPATCH(cone_forward, out, outStride, volume, mains, crosses, mainStride, crossStride, slices, z0, centerRow, rows, columns, count, scratch)
+}
+void tg_cone_adjoint(float *volume, int32_t mainBegin, int32_t mainEnd, int32_t crosses, int64_t mainStride, int64_t crossStride,
+                     int32_t slices, double z0, double centerRow, int32_t rows, const tg_column *columns, int32_t count,
+                     const float *in, int64_t inStride, float *scratch) {
+    DISPATCH(cone_adjoint, volume, mainBegin, mainEnd, crosses, mainStride, crossStride, slices, z0, centerRow, rows, columns, count, in, inStride, scratch)
+}
 void tg_nlm(float *out, const float *const *values, const float *const *guides, const float *inverse, int32_t width, int32_t rowBegin, int32_t rowEnd,
             int64_t stride, int32_t slices, int32_t center, int32_t radius, int32_t patch) {
     DISPATCH(nlm, out, values, guides, inverse, width, rowBegin, rowEnd, stride, slices, center, radius, patch)
@@ -101,6 +110,45 @@ void tg_joseph_adjoint(float *image, int32_t width, int32_t rowBegin, int32_t ro
             const float f = x - (float)k, v = value[j] * length[j];
             row[k] += (1.f - f) * v;     // k = −1 and k + 1 = width fall into the padding, which the caller ignores
             row[k + 1] += f * v;
+        }
+    }
+}
+
+void tg_helix_backproject(float *numerator, float *denominator, int32_t slices, double firstZ, double sliceSpacing, double x, double y,
+                          const float *data, const float *z, int32_t begin, int32_t end, int32_t perHalfTurn, const double *cosines, const double *sines,
+                          int32_t tCount, double tSpacing, double tCenter, const float *along, const float *reach,
+                          int32_t rows, double rowSpacing, double centerRow, double spotZ) {
+    // Rows near the edge of the detector fade out, so that neighbouring turns hand over smoothly.
+    const float full = 0.6f, middle = 0.5f * (float)(rows - 1), half = 0.5f * (float)rows;
+    for (int32_t v = begin; v < end; v++) {
+        const double c = cosines[v], s = sines[v];
+        const double u = (x * c + y * s) / tSpacing + tCenter;
+        if (!(u >= 0 && u < tCount - 1)) continue;
+        const int32_t i = (int32_t)u;
+        const float f = (float)(u - i);
+        const float *zs = z + (int64_t)v * tCount + i;
+        const double height = zs[0] + f * (zs[1] - zs[0]);
+        if (height != height) continue;
+        const double distance = along[i] + f * (along[i + 1] - along[i]) - (y * c - x * s);
+        const double magnification = (reach[i] + f * (reach[i + 1] - reach[i])) / (distance * rowSpacing);
+        const double start = centerRow + ((firstZ - height - spotZ) * magnification + spotZ / rowSpacing), step = sliceSpacing * magnification;
+        // Slices whose row lies in (−0.5, rows − 0.5)
+        double a = (-0.5 - start) / step, b = (rows - 0.5 - start) / step;
+        int32_t first = a < 0 ? 0 : (int32_t)a + 1, last = b > slices ? slices : (int32_t)__builtin_ceil(b);
+        if (first >= last) continue;
+        const float *left = data + ((int64_t)v * tCount + i) * rows, *right = left + rows;
+        float *num = numerator + (int64_t)(v % perHalfTurn) * slices, *den = denominator + (int64_t)(v % perHalfTurn) * slices;
+        for (int32_t k = first; k < last; k++) {
+            const float row = (float)(start + k * step), q = __builtin_fabsf(row - middle) / half;
+            float weight = 1;
+            if (q > full) { const float d = q < 1.f ? (1.f - q) / (1.f - full) : 0.f; weight = d * d * (3.f - 2.f * d); }
+            const float p = row < 0.f ? 0.f : row > (float)(rows - 1) ? (float)(rows - 1) : row;
+            const int32_t r = (int32_t)p < rows - 1 ? (int32_t)p : rows > 1 ? rows - 2 : 0;
+            const float g = rows > 1 ? p - (float)r : 0.f;
+            const int32_t n = rows > 1 ? r + 1 : r;
+            const float lower = left[r] + f * (right[r] - left[r]), upper = left[n] + f * (right[n] - left[n]);
+            num[k] += weight * (lower + g * (upper - lower));
+            den[k] += weight;
         }
     }
 }

@@ -28,10 +28,10 @@ public struct SliceStack: Sendable {
     /// Slice after slice, rows from the top.
     public var values: [Float]
 
-    /// `slices` around z = 0.
-    public init(grid: ImageGrid, slices: Int, sliceSpacing: Double) {
+    /// `slices` around z = 0 unless `firstZ` says where the first lies.
+    public init(grid: ImageGrid, slices: Int, sliceSpacing: Double, firstZ: Double? = nil) {
         self.grid = grid; self.slices = slices; self.sliceSpacing = sliceSpacing
-        firstZ = -Double(slices - 1) / 2 * sliceSpacing
+        self.firstZ = firstZ ?? -Double(slices - 1) / 2 * sliceSpacing
         values = Array(repeating: 0, count: grid.columns * grid.rows * slices)
     }
 }
@@ -45,6 +45,18 @@ public func feldkamp(_ projections: ConeProjections, onto template: SliceStack, 
     let scan = projections.scan, fan = scan.fan, grid = template.grid
     try grid.check()
     guard template.slices > 0, template.sliceSpacing > 0 else { throw .invalidGeometry("A stack needs at least one slice and a spacing above 0.") }
+    if let (whole, wide) = fan.widened {
+        let views = fan.angles.count, rows = scan.rows, columns = wide.detectors
+        var values = Array(repeating: Float(0), count: views * rows * columns)
+        for r in 0..<rows {
+            var row = Sinogram(views: views, detectors: fan.detectors)
+            row.map { v, d, _ in projections.values[(v * rows + r) * fan.detectors + d] }
+            let line = wide.widen(row)
+            for v in 0..<views { for d in 0..<columns { values[(v * rows + r) * columns + d] = line[v, d] } }
+        }
+        let symmetric = ConeBeam(fan: whole, rows: rows, rowSpacing: scan.rowSpacing, centerRow: scan.centerRow)
+        return try feldkamp(ConeProjections(scan: symmetric, values: values), onto: template, filter: filter, progress: progress)
+    }
     let views = fan.angles.count, columns = fan.detectors, rows = scan.rows, slices = template.slices
     let margin = Int(TG_PADDING), stride = rows + 2 * margin
 

@@ -13,19 +13,22 @@ public struct PlaneImage: Sendable {
     }
 }
 
-/// Filtered back-projection of parallel views (Kak and Slaney 1988, 3.3). Views may cover 180 degrees or any multiple of it.
+/// Filtered back-projection of parallel views (Kak and Slaney 1988, 3.3). Views may come in any order and at uneven angles, as long
+/// as no gap is left in 180 degrees; each weighs the angle it stands for. A detector that is displaced sideways works with views over
+/// 360 degrees. `extendsTruncated` continues views smoothly that do not end in air.
 public func filteredBackprojection(_ sinogram: Sinogram, _ scan: ParallelBeam, onto grid: ImageGrid,
-                                   filter: ReconstructionFilter = ReconstructionFilter()) throws(TomographyError) -> PlaneImage {
+                                   filter: ReconstructionFilter = ReconstructionFilter(), extendsTruncated: Bool = true) throws(TomographyError) -> PlaneImage {
     try scan.check(sinogram)
     try grid.check()
-    var filtered = sinogram
-    filterViews(&filtered, response: filter.response(length: transformLength(scan.detectors), spacing: scan.detectorSpacing))
-    let range = scan.angles.count > 1 ? abs(scan.angles.last! - scan.angles.first!) * Double(scan.angles.count) / Double(scan.angles.count - 1) : .pi
-    // Over any multiple of π each line is measured equally often, and ∫₀^π dθ becomes π / views.
-    guard abs(range / .pi - (range / .pi).rounded()) * Double(scan.angles.count) < 1.5, range > 3 else {
-        throw .invalidGeometry("Parallel views must cover a multiple of 180 degrees; found \(Int(range * 180 / .pi)). Use an iterative method for limited angles.")
+    let range = (scan.angles.max() ?? 0) - (scan.angles.min() ?? 0)
+    if range > 1.9 * .pi, let wide = WidenedDetector(center: scan.center, detectors: scan.detectors, offset: { ($0 - scan.center) * scan.detectorSpacing }) {
+        let whole = ParallelBeam(angles: scan.angles, detectors: wide.detectors, detectorSpacing: scan.detectorSpacing, center: wide.center)
+        return try filteredBackprojection(wide.widen(sinogram), whole, onto: grid, filter: filter, extendsTruncated: extendsTruncated)
     }
-    let weight = Float(.pi / Double(scan.angles.count))
+    var filtered = sinogram
+    let viewWeights = try scan.viewWeights()
+    filtered.map { v, _, value in value * Float(viewWeights[v]) }
+    filterViews(&filtered, response: { filter.response(length: $0, spacing: scan.detectorSpacing) }, extendsTruncated: extendsTruncated)
     var image = PlaneImage(grid: grid)
     let inverse = 1 / scan.detectorSpacing
     let o = grid.origin
@@ -38,18 +41,32 @@ public func filteredBackprojection(_ sinogram: Sinogram, _ scan: ParallelBeam, o
                                     Int32(filtered.views), Int32(filtered.detectors), Int64(filtered.stride), a, du, dv)
         }
     }
-    for i in image.values.indices { image.values[i] *= weight }
     return image
+}
+
+/// Weights of rays at signed distances (or angles) `offsets` from the axis of rotation when a full turn is measured with a displaced
+/// detector: rays seen twice share weight 1, smoothly, those seen once get it all (Wang 2002, in the form of a sine squared).
+func overlapWeights(_ offsets: [Double]) -> [Double] {
+    guard let first = offsets.first, let last = offsets.last else { return [] }
+    let long = abs(last) > abs(first) ? (last > 0 ? 1.0 : -1) : (first > 0 ? 1.0 : -1), overlap = min(abs(first), abs(last))
+    return offsets.map { t in
+        let x = long * t / max(overlap, 1e-9)
+        if x >= 1 { return 1 }
+        if x <= -1 { return 0 }
+        let s = sin(.pi / 4 * (1 + x))
+        return s * s
+    }
 }
 
 /// Filtered back-projection of fan-beam views over 360 degrees or a short scan (at least 180 degrees plus the fan), which
 /// gets Parker's weights (Parker 1982) generalised to any range in between (Silver 2000).
 public func filteredBackprojection(_ sinogram: Sinogram, _ scan: FanBeam, onto grid: ImageGrid,
-                                   filter: ReconstructionFilter = ReconstructionFilter()) throws(TomographyError) -> PlaneImage {
+                                   filter: ReconstructionFilter = ReconstructionFilter(), extendsTruncated: Bool = true) throws(TomographyError) -> PlaneImage {
     try scan.check(sinogram)
     try grid.check()
+    if let (whole, wide) = scan.widened { return try filteredBackprojection(wide.widen(sinogram), whole, onto: grid, filter: filter, extendsTruncated: extendsTruncated) }
     var filtered = sinogram
-    try filterFan(&filtered, scan, filter: filter) { _ in 1 }
+    try filterFan(&filtered, scan, filter: filter, extendsTruncated: extendsTruncated) { _ in 1 }
     var image = PlaneImage(grid: grid)
     let six = scan.sixPerView(grid)
     let scale = scan.sourceToDetector / scan.detectorSpacing
@@ -63,7 +80,7 @@ public func filteredBackprojection(_ sinogram: Sinogram, _ scan: FanBeam, onto g
 }
 
 /// Weights and filters one fan of every view. `rowFactor` is the extra cosine of a cone's row.
-func filterFan(_ sinogram: inout Sinogram, _ scan: FanBeam, filter: ReconstructionFilter, rowFactor: (Int) -> Double) throws(TomographyError) {
+func filterFan(_ sinogram: inout Sinogram, _ scan: FanBeam, filter: ReconstructionFilter, extendsTruncated: Bool = true, rowFactor: (Int) -> Double) throws(TomographyError) {
     let gammas = (0..<scan.detectors).map { scan.fanAngle(Double($0)) }
     let step = scan.scanRange / Double(scan.angles.count)
     let full = scan.scanRange > 2 * .pi - 1.5 * step
@@ -83,8 +100,8 @@ func filterFan(_ sinogram: inout Sinogram, _ scan: FanBeam, filter: Reconstructi
         let geometry = scan.shape == .flat ? cos(gamma) * R * R : cos(gamma) * R
         return value * Float(redundancy * geometry * step * rowFactor(d))
     }
-    filterViews(&sinogram, response: filter.response(length: transformLength(scan.detectors), spacing: spacing,
-                                                     curvature: scan.shape == .curved ? spacing : nil))
+    filterViews(&sinogram, response: { filter.response(length: $0, spacing: spacing, curvature: scan.shape == .curved ? spacing : nil) },
+                extendsTruncated: extendsTruncated)
 }
 
 /// Weight of the ray at `gamma` in the view `beta` after the first, for a scan over π + 2·excess: the ray and its conjugate
@@ -107,6 +124,25 @@ private func backproject(into image: inout PlaneImage, _ body: @Sendable (Unsafe
 }
 
 extension ParallelBeam {
+    /// The angle each view stands for, radians: half the gaps to its neighbours modulo 180 degrees; they add up to π.
+    func viewWeights() throws(TomographyError) -> [Double] {
+        let turned = angles.map { a in let r = a.truncatingRemainder(dividingBy: .pi); return r < 0 ? r + .pi : r }
+        let order = turned.indices.sorted { turned[$0] < turned[$1] }
+        var weights = Array(repeating: 0.0, count: angles.count), gaps: [Double] = []
+        for (k, v) in order.enumerated() {
+            let next = k + 1 < order.count ? turned[order[k + 1]] : turned[order[0]] + .pi
+            let gap = next - turned[v]
+            gaps.append(gap)
+            weights[v] += gap / 2
+            weights[order[(k + 1) % order.count]] += gap / 2
+        }
+        let typical = gaps.sorted()[gaps.count / 2], largest = gaps.max() ?? .pi
+        // Views over two turns fall on each other: the usual gap is then 0.
+        guard angles.count > 2, largest < max(5 * typical, 3 * .pi / Double(angles.count), 0.02) else {
+            throw .invalidGeometry("Parallel views leave \(Int((largest * 180 / .pi).rounded())) of 180 degrees unseen. Use an iterative method for limited angles.")
+        }
+        return weights
+    }
     func check(_ sinogram: Sinogram) throws(TomographyError) {
         guard detectorSpacing > 0, detectorSpacing.isFinite, center.isFinite, angles.allSatisfy(\.isFinite) else {
             throw .invalidGeometry("Detector spacing must be above 0, center and angles finite.")
@@ -117,7 +153,39 @@ extension ParallelBeam {
     }
 }
 
+/// A detector that is displaced sideways, as one that is not: the shorter side is filled with zeros, because the filtered views are needed
+/// there, and rays that a full turn sees once count twice those that it sees twice.
+struct WidenedDetector {
+    let detectors: Int, center: Double
+    private let shift: Int
+    private let weights: [Float]
+
+    /// `nil` when the axis lies near the middle. `offset` is the distance or angle of an element from the axis.
+    init?(center: Double, detectors: Int, offset: (Double) -> Double) {
+        let left = center, right = Double(detectors - 1) - center
+        guard abs(left - right) > 0.04 * Double(detectors), left > 0, right > 0 else { return nil }
+        let extra = Int(abs(left - right).rounded())
+        shift = left < right ? extra : 0
+        self.detectors = detectors + extra
+        self.center = center + Double(shift)
+        weights = overlapWeights((0..<detectors).map { offset(Double($0)) }).map { 2 * Float($0) }
+    }
+    func widen(_ sinogram: Sinogram) -> Sinogram {
+        var wide = Sinogram(views: sinogram.views, detectors: detectors)
+        for v in 0..<sinogram.views { for d in 0..<sinogram.detectors { wide[v, d + shift] = weights[d] * sinogram[v, d] } }
+        return wide
+    }
+}
+
 extension FanBeam {
+    /// The scan with a symmetric detector, when it is a full turn with a displaced one.
+    var widened: (FanBeam, WidenedDetector)? {
+        guard angles.count > 1, scanRange > 2 * .pi - 1.5 * scanRange / Double(angles.count),
+              let wide = WidenedDetector(center: center, detectors: detectors, offset: { fanAngle($0) }) else { return nil }
+        var whole = self
+        whole.detectors = wide.detectors; whole.center = wide.center
+        return (whole, wide)
+    }
     func check(_ sinogram: Sinogram) throws(TomographyError) {
         guard detectorSpacing > 0, detectorSpacing.isFinite, center.isFinite, angles.allSatisfy(\.isFinite),
               sourceToAxis > 0, sourceToDetector > sourceToAxis, sourceToDetector.isFinite else {

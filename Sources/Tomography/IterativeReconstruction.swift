@@ -49,6 +49,8 @@ public struct IterationOptions: Sendable {
     public var isNonNegative = true
     /// Stops when the residual's norm changes by less than this fraction from one iteration to the next; 0 never.
     public var tolerance = 0.0
+    /// Stops when the residual's norm falls below this, the norm of the noise (Morozov's discrepancy principle); 0 never.
+    public var targetResidual = 0.0
     /// Image to start from, for example a filtered back-projection; `nil` is zero.
     public var start: [Float]?
     /// Expected photon count per ray for `penalized`; `nil` weighs all rays alike.
@@ -62,7 +64,7 @@ public struct IterativeResult: Sendable {
     /// ‖Ax − b‖ before each iteration: the residual plot.
     public var residuals: [Double]
     public var stopped: Stop
-    public enum Stop: String, Codable, Sendable { case iterations, tolerance }
+    public enum Stop: String, Codable, Sendable { case iterations, tolerance, noiseLevel = "noise-level" }
 }
 
 /// What can be iterated on: a scan of one slice.
@@ -98,89 +100,197 @@ public enum PlanarScan: Hashable, Codable, Sendable {
     }
 }
 
+/// A forward operator and its transpose on flat arrays, and the grid its images live on.
+protocol MatchedPair: Sendable {
+    var imageCount: Int { get }
+    var dataCount: Int { get }
+    /// Neighbours for priors: sizes and strides, and how strongly a difference along each axis counts.
+    var axes: [(count: Int, stride: Int, weight: Float)] { get }
+    func project(_ image: [Float]) -> [Float]
+    func transpose(_ data: [Float]) -> [Float]
+}
+
+extension Projector: MatchedPair {
+    var imageCount: Int { grid.columns * grid.rows }
+    var dataCount: Int { Sinogram(views: views, detectors: detectors).storage.count }
+    var axes: [(count: Int, stride: Int, weight: Float)] { [(grid.columns, 1, 1), (grid.rows, grid.columns, 1)] }
+    func project(_ image: [Float]) -> [Float] { forward(image).storage }
+    func transpose(_ data: [Float]) -> [Float] { adjoint(Sinogram(views: views, detectors: detectors, storage: data)) }
+}
+
+extension ConeProjector: MatchedPair {
+    func project(_ image: [Float]) -> [Float] { forward(image) }
+    func transpose(_ data: [Float]) -> [Float] { adjoint(data) }
+    var axes: [(count: Int, stride: Int, weight: Float)] { [(slices, 1, sliceWeight), (grid.columns, depth, 1), (grid.rows, depth * grid.columns, 1)] }
+}
+
 /// Reconstructs one slice iteratively. `progress` gets the iteration about to start and the residual's norm; false cancels.
 public func reconstruct(_ sinogram: Sinogram, _ scan: PlanarScan, onto grid: ImageGrid, method: IterativeMethod, options: IterationOptions,
                         progress: (Int, Double) -> Bool = { _, _ in true }) throws(TomographyError) -> IterativeResult {
     try scan.check(sinogram)
-    let count = grid.columns * grid.rows
+    let count = method.subsetCount(scan.views)
+    let order = accessOrder(count)
+    var parts: [Projector] = []
+    if count > 1 { for m in order { parts.append(try scan.subset(m, of: count).projector(grid)) } }
+    let run = try solve(whole: try scan.projector(grid), parts: parts, data: sinogram.storage,
+                        partData: { count > 1 ? sinogram.subset(order[$0], of: count).storage : sinogram.storage },
+                        weights: options.weights.map { w in (w.storage, { count > 1 ? w.subset(order[$0], of: count).storage : w.storage }) },
+                        rays: sinogram.views * sinogram.detectors, method: method, options: options, progress: progress)
+    return IterativeResult(image: PlaneImage(grid: grid, values: run.image), residuals: run.residuals, stopped: run.stopped)
+}
+
+/// A finished iterative run on a volume.
+public struct IterativeStack: Sendable {
+    public var stack: SliceStack
+    /// ‖Ax − b‖ before each iteration.
+    public var residuals: [Double]
+    public var stopped: IterativeResult.Stop
+}
+
+/// Reconstructs a cone-beam or helical scan iteratively onto a stack of slices. `options.start` is in the order of `SliceStack.values`;
+/// weights are the expected counts of the projections themselves (`Projections.photons`), used by `penalized`.
+public func reconstruct(_ projections: Projections, onto template: SliceStack, method: IterativeMethod, options: IterationOptions,
+                        progress: (Int, Double) -> Bool = { _, _ in true }) throws(TomographyError) -> IterativeStack {
+    let scan: HelicalBeam
+    switch projections.scan {
+    case .cone(let cone): scan = cone.helical
+    case .helical(let helix): scan = helix
+    default: throw .invalidGeometry("Parallel and fan scans are reconstructed slice by slice.")
+    }
+    let views = scan.fan.angles.count, columns = scan.fan.detectors, rows = scan.rows, perView = columns * rows
+    /// [view][column][row], the views chosen.
+    func turned(_ chosen: [Int], _ value: (_ view: Int, _ index: Int, _ column: Int) -> Float) -> [Float] {
+        var out = Array(repeating: Float(0), count: chosen.count * perView)
+        for (k, v) in chosen.enumerated() {
+            for r in 0..<rows { for d in 0..<columns { out[(k * columns + d) * rows + r] = value(v, (v * rows + r) * columns + d, d) } }
+        }
+        return out
+    }
+    let values = projections.values, photons = projections.photons
+    let measured: (Int, Int, Int) -> Float = { _, i, _ in values[i] }
+    let expected: (Int, Int, Int) -> Float = { v, i, d in (photons.isEmpty ? 1 : photons[v * columns + d]) * expf(-min(max(values[i], -1), 20)) }
+    let count = method.subsetCount(views), order = accessOrder(count), all = Array(0..<views)
+    func subset(_ m: Int) -> [Int] { Array(stride(from: m, to: views, by: count)) }
+    var parts: [ConeProjector] = []
+    if count > 1 { for m in order { parts.append(try ConeProjector(scan.picking(subset(m)), onto: template)) } }
+    let whole = try ConeProjector(scan, onto: template)
+    var options = options
+    if let start = options.start {
+        guard start.count == template.values.count else { throw .wrongSize("The start image has \(start.count) voxels, the grid \(template.values.count).") }
+        options.start = whole.columns(of: start)
+    }
+    let isWeighted = if case .penalized = method { true } else { false }
+    let run = try solve(whole: whole, parts: parts, data: turned(all, measured), partData: { turned(count > 1 ? subset(order[$0]) : all, measured) },
+                        weights: isWeighted ? (turned(all, expected), { turned(count > 1 ? subset(order[$0]) : all, expected) }) : nil,
+                        rays: views * perView, method: method, options: options, progress: progress)
+    var stack = template
+    stack.values = whole.stack(of: run.image)
+    return IterativeStack(stack: stack, residuals: run.residuals, stopped: run.stopped)
+}
+
+extension HelicalBeam {
+    func picking(_ views: [Int]) -> HelicalBeam {
+        var scan = self
+        scan.fan.angles = views.map { fan.angles[$0] }
+        scan.z = views.map { z[$0] }
+        if !spotShifts.isEmpty { scan.spotShifts = views.map { spotShifts[$0] } }
+        return scan
+    }
+}
+
+extension IterativeMethod {
+    func subsetCount(_ views: Int) -> Int {
+        switch self {
+        case .orderedSubsets(let n), .penalized(let n, _, _): max(1, min(n, views))
+        default: 1
+        }
+    }
+}
+
+private struct Solution { var image: [Float]; var residuals: [Double]; var stopped: IterativeResult.Stop }
+
+/// The algorithms themselves, on flat arrays. `parts` are the ordered subsets in the order of use, empty for one; `partData` gives the
+/// data of the n-th of them, `weights` those of all data and of a part.
+private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data: [Float], partData: (Int) -> [Float],
+                                   weights given: (all: [Float], part: (Int) -> [Float])?, rays: Int, method: IterativeMethod, options: IterationOptions,
+                                   progress: (Int, Double) -> Bool) throws(TomographyError) -> Solution {
+    let count = projector.imageCount
     guard options.iterations > 0, options.relaxation > 0, options.relaxation < 2 else {
         throw .invalidGeometry("An iterative method needs at least one iteration and a relaxation between 0 and 2.")
     }
     if let start = options.start, start.count != count { throw .wrongSize("The start image has \(start.count) pixels, the grid \(count).") }
+    if let start = options.start, !start.allSatisfy(\.isFinite) { throw .notFinite("The start image holds NaN or infinite values.") }
     var x = options.start ?? Array(repeating: 0, count: count)
-    var history = History(tolerance: options.tolerance)
-    let projector = try scan.projector(grid)
+    var history = History(options)
+    let operators = subsets.isEmpty ? [projector] : subsets
 
     switch method {
     case .cgls:
-        var residual = difference(sinogram, projector.forward(x))
-        var s = projector.adjoint(residual), p = s
+        var residual = difference(data, projector.project(x))
+        var s = projector.transpose(residual), p = s
         var gamma = dot(s, s)
         for k in 0..<options.iterations {
             if try history.add(norm(residual), k, progress) { break }
-            let q = projector.forward(p)
-            let qq = dot(q.storage, q.storage)
+            let q = projector.project(p)
+            let qq = dot(q, q)
             guard qq > 0 else { break }
             let alpha = Float(gamma / qq)
-            for i in x.indices { x[i] += alpha * p[i] }
-            for i in residual.storage.indices { residual.storage[i] -= alpha * q.storage[i] }
-            s = projector.adjoint(residual)
+            combine(&x, alpha, p)
+            combine(&residual, -alpha, q)
+            s = projector.transpose(residual)
             let next = dot(s, s), beta = Float(next / gamma)
             gamma = next
-            for i in p.indices { p[i] = s[i] + beta * p[i] }
+            p.withUnsafeMutableBufferPointer { p in s.withUnsafeBufferPointer { s in for i in 0..<p.count { p[i] = s[i] + beta * p[i] } } }
         }
 
     case .sirt, .orderedSubsets:
-        let subsets = if case .orderedSubsets(let n) = method { max(1, min(n, scan.views)) } else { 1 }
-        var parts: [(projector: Projector, data: Sinogram, rows: [Float], columns: [Float])] = []
-        for m in accessOrder(subsets) {
-            let part = try scan.subset(m, of: subsets).projector(grid)
-            var ones = Sinogram(views: part.views, detectors: part.detectors)
-            ones.map { _, _, _ in 1 }
-            let rowSums = part.forward(Array(repeating: 1, count: count)).storage, columnSums = part.adjoint(ones)
-            parts.append((part, sinogram.subset(m, of: subsets), rowSums.map { $0 > 1e-6 ? 1 / $0 : 0 }, columnSums.map { $0 > 1e-6 ? 1 / $0 : 0 }))
+        var parts: [(projector: P, data: [Float], rows: [Float], columns: [Float])] = []
+        for (m, part) in operators.enumerated() {
+            let rowSums = part.project(Array(repeating: 1, count: count)), columnSums = part.transpose(Array(repeating: 1, count: part.dataCount))
+            parts.append((part, partData(m), rowSums.map { $0 > 1e-6 ? 1 / $0 : 0 }, columnSums.map { $0 > 1e-6 ? 1 / $0 : 0 }))
         }
+        let relaxation = Float(options.relaxation), floor: Float = options.isNonNegative ? 0 : -.infinity
         for k in 0..<options.iterations {
             var sum = 0.0, stop = false
             for (m, part) in parts.enumerated() {
-                var residual = difference(part.data, part.projector.forward(x))
-                sum += dot(residual.storage, residual.storage)
+                var residual = difference(part.data, part.projector.project(x))
+                sum += dot(residual, residual)
                 if m == parts.count - 1, try history.add(sum.squareRoot(), k, progress) { stop = true; break }
-                for i in residual.storage.indices { residual.storage[i] *= part.rows[i] }
-                let update = part.projector.adjoint(residual), relaxation = Float(options.relaxation)
-                for i in x.indices {
-                    let value = x[i] + relaxation * part.columns[i] * update[i]
-                    x[i] = options.isNonNegative ? max(0, value) : value
-                }
+                multiply(&residual, part.rows)
+                let update = part.projector.transpose(residual)
+                x.withUnsafeMutableBufferPointer { x in update.withUnsafeBufferPointer { u in part.columns.withUnsafeBufferPointer { c in
+                    for i in 0..<x.count { x[i] = max(floor, x[i] + relaxation * c[i] * u[i]) }
+                } } }
             }
             if stop { break }
         }
 
-    case .penalized(let wanted, let strength, let prior):
-        let subsets = max(1, min(wanted, scan.views))
-        var weights = options.weights ?? { var w = sinogram; w.map { _, _, _ in 1 }; return w }()
+    case .penalized(_, let strength, let prior):
+        var all = given?.all ?? Array(repeating: 1, count: data.count)
         // Normalised, so that strength means the same for any photon count.
-        let mean = Float(weights.storage.reduce(0.0) { $0 + Double($1) } / Double(sinogram.views * sinogram.detectors))
+        let mean = Float(all.reduce(0.0) { $0 + Double($1) } / Double(given == nil ? data.count : rays))
         guard mean > 0, mean.isFinite else { throw .notFinite("The weights must be finite and above 0 somewhere.") }
-        weights.map { _, _, w in w / mean }
+        for i in all.indices { all[i] /= mean }
         // Majorant of the data term: Aᵀ W A 1
-        var weighted = projector.forward(Array(repeating: 1, count: count))
-        for i in weighted.storage.indices { weighted.storage[i] *= weights.storage[i] }
-        let curvature = projector.adjoint(weighted)
-        var parts: [(projector: Projector, data: Sinogram, weights: Sinogram)] = []
-        for m in accessOrder(subsets) { parts.append((try scan.subset(m, of: subsets).projector(grid), sinogram.subset(m, of: subsets), weights.subset(m, of: subsets))) }
+        var weighted = projector.project(Array(repeating: 1, count: count))
+        multiply(&weighted, all)
+        let curvature = projector.transpose(weighted)
+        var parts: [(projector: P, data: [Float], weights: [Float])] = []
+        for (m, part) in operators.enumerated() {
+            parts.append((part, partData(m), given.map { $0.part(m).map { $0 / mean } } ?? Array(repeating: 1, count: part.dataCount)))
+        }
         var z = x, sumOfSteps = Array(repeating: Float(0), count: count)
-        let start = x
+        let start = x, axes = projector.axes
         var t: Float = 1
         for k in 0..<options.iterations {
             var sum = 0.0
             for part in parts {
-                var residual = difference(part.projector.forward(z), part.data)
-                sum += dot(residual.storage, residual.storage)
-                for i in residual.storage.indices { residual.storage[i] *= part.weights.storage[i] }
-                let gradient = part.projector.adjoint(residual)
-                let (slope, bend) = penalty(z, grid, prior)
-                let scale = Float(subsets), s = Float(strength)
+                var residual = difference(part.projector.project(z), part.data)
+                sum += dot(residual, residual)
+                multiply(&residual, part.weights)
+                let gradient = part.projector.transpose(residual)
+                let (slope, bend) = penalty(z, axes, prior)
+                let scale = Float(parts.count), s = Float(strength)
                 let next = (1 + (1 + 4 * t * t).squareRoot()) / 2
                 for i in x.indices {
                     let step = (scale * gradient[i] + s * slope[i]) / max(curvature[i] + s * bend[i], 1e-12)
@@ -197,44 +307,76 @@ public func reconstruct(_ sinogram: Sinogram, _ scan: PlanarScan, onto grid: Ima
 
     case .totalVariation(let strength):
         // K = (A, c∇): c balances the two operators' norms; step sizes 1/‖K‖.
-        let c = Float(operatorNorm(projector, count) / 8.0.squareRoot())
-        let norm = Float(operatorNorm(projector, count)) * Float(2).squareRoot()
-        let tau = 1 / norm, sigma = 1 / norm
-        var dual = Sinogram(views: sinogram.views, detectors: sinogram.detectors)
-        var dualX = Array(repeating: Float(0), count: count), dualY = dualX, extrapolated = x
-        let w = grid.columns, h = grid.rows, limit = Float(strength) / c
+        let axes = projector.axes, largest = operatorNorm(projector)
+        let c = Float(largest / (4 * Double(axes.count)).squareRoot())
+        let step = 1 / (Float(largest) * Float(2).squareRoot())
+        let tau = step, sigma = step
+        var dual = Array(repeating: Float(0), count: data.count)
+        var duals = Array(repeating: Array(repeating: Float(0), count: count), count: axes.count), extrapolated = x
+        let limit = Float(strength) / c
         for k in 0..<options.iterations {
-            var residual = difference(projector.forward(extrapolated), sinogram)
-            if try history.add(Tomography.norm(residual), k, progress) { break }
-            for i in residual.storage.indices { dual.storage[i] = (dual.storage[i] + sigma * residual.storage[i]) / (1 + sigma) }
-            for y in 0..<h { for xx in 0..<w {
-                let i = y * w + xx
-                let gx = xx + 1 < w ? extrapolated[i + 1] - extrapolated[i] : 0, gy = y + 1 < h ? extrapolated[i + w] - extrapolated[i] : 0
-                let a = dualX[i] + sigma * c * gx, b = dualY[i] + sigma * c * gy
-                let m = max(1, (a * a + b * b).squareRoot() / limit)
-                dualX[i] = a / m; dualY[i] = b / m
-            } }
-            let back = projector.adjoint(dual)
-            for y in 0..<h { for xx in 0..<w {
-                let i = y * w + xx
-                // −div
-                let d = (xx + 1 < w ? dualX[i] : 0) - (xx > 0 ? dualX[i - 1] : 0) + (y + 1 < h ? dualY[i] : 0) - (y > 0 ? dualY[i - w] : 0)
-                var value = x[i] - tau * (back[i] - c * d)
-                if options.isNonNegative { value = max(0, value) }
-                extrapolated[i] = 2 * value - x[i]
-                x[i] = value
-            } }
-            residual = dual
+            let residual = difference(projector.project(extrapolated), data)
+            if try history.add(norm(residual), k, progress) { break }
+            for i in residual.indices { dual[i] = (dual[i] + sigma * residual[i]) / (1 + sigma) }
+            ascend(&duals, extrapolated, axes, sigma * c, limit)
+            let back = projector.transpose(dual)
+            descend(&x, &extrapolated, back, duals, axes, tau, c, isNonNegative: options.isNonNegative)
         }
     }
-    return IterativeResult(image: PlaneImage(grid: grid, values: x), residuals: history.residuals, stopped: history.stopped)
+    return Solution(image: x, residuals: history.residuals, stopped: history.stopped)
+}
+
+/// Runs `body` with the first voxel of every line of lines: the outer axes of at most three.
+private func forEachVoxel(_ axes: [(count: Int, stride: Int, weight: Float)], _ body: (_ index: Int, _ position: SIMD3<Int>) -> Void) {
+    let third = axes.count > 2 ? axes[2] : (count: 1, stride: 0, weight: 0)
+    for c in 0..<third.count { for b in 0..<axes[1].count { for a in 0..<axes[0].count {
+        body(c * third.stride + b * axes[1].stride + a * axes[0].stride, SIMD3(a, b, c))
+    } } }
+}
+
+/// Dual step of total variation: gradient of the image, projected onto vectors no longer than `limit`.
+private func ascend(_ duals: inout [[Float]], _ image: [Float], _ axes: [(count: Int, stride: Int, weight: Float)], _ step: Float, _ limit: Float) {
+    let n = axes.count
+    var d0 = duals[0], d1 = duals[1], d2 = n > 2 ? duals[2] : []
+    duals = []
+    image.withUnsafeBufferPointer { x in d0.withUnsafeMutableBufferPointer { d0 in d1.withUnsafeMutableBufferPointer { d1 in d2.withUnsafeMutableBufferPointer { d2 in
+        forEachVoxel(axes) { i, at in
+            let a = d0[i] + (at.x + 1 < axes[0].count ? step * axes[0].weight * (x[i + axes[0].stride] - x[i]) : 0)
+            let b = d1[i] + (at.y + 1 < axes[1].count ? step * axes[1].weight * (x[i + axes[1].stride] - x[i]) : 0)
+            var c: Float = 0
+            if n > 2 { c = d2[i] + (at.z + 1 < axes[2].count ? step * axes[2].weight * (x[i + axes[2].stride] - x[i]) : 0) }
+            let m = max(1, (a * a + b * b + c * c).squareRoot() / limit)
+            d0[i] = a / m; d1[i] = b / m
+            if n > 2 { d2[i] = c / m }
+        }
+    } } } }
+    duals = n > 2 ? [d0, d1, d2] : [d0, d1]
+}
+
+/// Primal step: back-projected residual less the divergence, then extrapolation.
+private func descend(_ x: inout [Float], _ extrapolated: inout [Float], _ back: [Float], _ duals: [[Float]],
+                     _ axes: [(count: Int, stride: Int, weight: Float)], _ tau: Float, _ c: Float, isNonNegative: Bool) {
+    let n = axes.count, third = n > 2 ? duals[2] : []
+    x.withUnsafeMutableBufferPointer { x in extrapolated.withUnsafeMutableBufferPointer { e in back.withUnsafeBufferPointer { back in
+        duals[0].withUnsafeBufferPointer { d0 in duals[1].withUnsafeBufferPointer { d1 in third.withUnsafeBufferPointer { d2 in
+            forEachVoxel(axes) { i, at in
+                var d = axes[0].weight * ((at.x + 1 < axes[0].count ? d0[i] : 0) - (at.x > 0 ? d0[i - axes[0].stride] : 0))
+                d += axes[1].weight * ((at.y + 1 < axes[1].count ? d1[i] : 0) - (at.y > 0 ? d1[i - axes[1].stride] : 0))
+                if n > 2 { d += axes[2].weight * ((at.z + 1 < axes[2].count ? d2[i] : 0) - (at.z > 0 ? d2[i - axes[2].stride] : 0)) }
+                var value = x[i] - tau * (back[i] - c * d)
+                if isNonNegative { value = max(0, value) }
+                e[i] = 2 * value - x[i]
+                x[i] = value
+            }
+        } } }
+    } } }
 }
 
 private struct History {
-    let tolerance: Double
+    let tolerance, target: Double
     var residuals: [Double] = []
     var stopped = IterativeResult.Stop.iterations
-    init(tolerance: Double) { self.tolerance = tolerance }
+    init(_ options: IterationOptions) { tolerance = options.tolerance; target = options.targetResidual }
 
     /// True when the run should end.
     mutating func add(_ residual: Double, _ iteration: Int, _ progress: (Int, Double) -> Bool) throws(TomographyError) -> Bool {
@@ -242,6 +384,7 @@ private struct History {
         guard progress(iteration, residual) else { throw .cancelled }
         if let last = residuals.last, tolerance > 0, abs(last - residual) < tolerance * last { stopped = .tolerance; residuals.append(residual); return true }
         residuals.append(residual)
+        if residual < target { stopped = .noiseLevel; return true }
         return false
     }
 }
@@ -253,27 +396,27 @@ func accessOrder(_ count: Int) -> [Int] {
     return (0..<1 << bits).map { k in (0..<bits).reduce(0) { $0 | ((k >> $1) & 1) << (bits - 1 - $1) } }.filter { $0 < count }
 }
 
-/// Derivative and surrogate curvature of the prior over the four neighbours.
-private func penalty(_ x: [Float], _ grid: ImageGrid, _ prior: IterativeMethod.Prior) -> (slope: [Float], bend: [Float]) {
-    let w = grid.columns, h = grid.rows
+/// Derivative and surrogate curvature of the prior over the nearest neighbours along all axes.
+private func penalty(_ x: [Float], _ axes: [(count: Int, stride: Int, weight: Float)], _ prior: IterativeMethod.Prior) -> (slope: [Float], bend: [Float]) {
     var slope = Array(repeating: Float(0), count: x.count), bend = slope
-    for y in 0..<h { for c in 0..<w {
-        let i = y * w + c
-        for j in [c + 1 < w ? i + 1 : -1, y + 1 < h ? i + w : -1] where j >= 0 {
-            let d = x[i] - x[j], k = prior.curvature(d)
-            slope[i] += k * d; slope[j] -= k * d
-            // twice: the surrogate splits a difference between its two pixels
-            bend[i] += 2 * k; bend[j] += 2 * k
+    x.withUnsafeBufferPointer { x in slope.withUnsafeMutableBufferPointer { slope in bend.withUnsafeMutableBufferPointer { bend in
+        forEachVoxel(axes) { i, at in
+            for n in 0..<axes.count where at[n] + 1 < axes[n].count {
+                let j = i + axes[n].stride, d = x[i] - x[j], k = axes[n].weight * prior.curvature(d)
+                slope[i] += k * d; slope[j] -= k * d
+                // twice: the surrogate splits a difference between its two pixels
+                bend[i] += 2 * k; bend[j] += 2 * k
+            }
         }
-    } }
+    } } }
     return (slope, bend)
 }
 
 /// Largest singular value of the projector, by ten power iterations.
-private func operatorNorm(_ projector: Projector, _ count: Int) -> Double {
-    var x = Array(repeating: Float(1), count: count), value = 0.0
+private func operatorNorm(_ projector: some MatchedPair) -> Double {
+    var x = Array(repeating: Float(1), count: projector.imageCount), value = 0.0
     for _ in 0..<10 {
-        x = projector.adjoint(projector.forward(x))
+        x = projector.transpose(projector.project(x))
         value = dot(x, x).squareRoot()
         guard value > 0 else { return 1 }
         let inverse = Float(1 / value)
@@ -282,12 +425,23 @@ private func operatorNorm(_ projector: Projector, _ count: Int) -> Double {
     return value.squareRoot()
 }
 
-private func difference(_ a: Sinogram, _ b: Sinogram) -> Sinogram {
-    var r = a
-    for i in r.storage.indices { r.storage[i] -= b.storage[i] }
-    return r
+private func difference(_ a: [Float], _ b: [Float]) -> [Float] {
+    precondition(a.count == b.count)
+    return Array(unsafeUninitializedCapacity: a.count) { out, count in
+        a.withUnsafeBufferPointer { a in b.withUnsafeBufferPointer { b in for i in 0..<a.count { out[i] = a[i] - b[i] } } }
+        count = a.count
+    }
 }
-private func norm(_ a: Sinogram) -> Double { dot(a.storage, a.storage).squareRoot() }
+/// a += factor · b
+private func combine(_ a: inout [Float], _ factor: Float, _ b: [Float]) {
+    precondition(a.count == b.count)
+    a.withUnsafeMutableBufferPointer { a in b.withUnsafeBufferPointer { b in for i in 0..<a.count { a[i] += factor * b[i] } } }
+}
+private func multiply(_ a: inout [Float], _ b: [Float]) {
+    precondition(a.count == b.count)
+    a.withUnsafeMutableBufferPointer { a in b.withUnsafeBufferPointer { b in for i in 0..<a.count { a[i] *= b[i] } } }
+}
+private func norm(_ a: [Float]) -> Double { dot(a, a).squareRoot() }
 
 /// Blocked so that rounding stays small while the inner loop vectorises.
 func dot(_ a: [Float], _ b: [Float]) -> Double {

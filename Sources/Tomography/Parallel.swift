@@ -1,10 +1,77 @@
 import Dispatch
+import Glibc
+import Synchronization
 
 /// Runs `body` for 0 ..< count on all cores and returns when all are done. Blocks the calling thread: call it from a thread of
 /// your own, not from Swift's cooperative pool.
+///
+/// On a thread that gave way by `BackgroundWork`, the helpers are threads of its own that inherit its low priority: the shared pool
+/// would run them at the priority of interactive work.
 func parallelFor(_ count: Int, _ body: @Sendable (Int) -> Void) {
-    if count == 1 { return body(0) }
-    DispatchQueue.concurrentPerform(iterations: count, execute: body)
+    if count <= 1 { if count == 1 { body(0) }; return }
+    guard BackgroundWork.isCurrent else { return DispatchQueue.concurrentPerform(iterations: count, execute: body) }
+    let helpers = min(count, max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))) - 1
+    withoutActuallyEscaping(body) { body in
+        let share = WorkShare(count: count, body: body)
+        var threads: [pthread_t] = []
+        for _ in 0..<helpers {
+            var thread = pthread_t()
+            let argument = Unmanaged.passRetained(share)
+            let failed = pthread_create(&thread, nil, { raw in
+                Unmanaged<WorkShare>.fromOpaque(raw!).takeRetainedValue().run()
+                return nil
+            }, argument.toOpaque())
+            if failed == 0 { threads.append(thread) } else { argument.release() }
+        }
+        share.run()
+        for thread in threads { pthread_join(thread, nil) }
+        share.body = nil
+    }
+}
+
+private final class WorkShare: @unchecked Sendable {
+    let next = Atomic<Int>(0)
+    let count: Int
+    var body: (@Sendable (Int) -> Void)?
+    init(count: Int, body: @escaping @Sendable (Int) -> Void) { self.count = count; self.body = body }
+    func run() {
+        while true {
+            let k = next.wrappingAdd(1, ordering: .relaxed).oldValue
+            guard k < count else { return }
+            body?(k)
+        }
+    }
+}
+
+/// Work that gives way to everything else on the machine: jobs beside an interactive server.
+public enum BackgroundWork {
+    private static let key: pthread_key_t = {
+        var key = pthread_key_t()
+        pthread_key_create(&key, nil)
+        return key
+    }()
+    static var isCurrent: Bool { pthread_getspecific(key) != nil }
+
+    /// Runs `body` on a new thread of the lowest priority (nice 19; helpers started by it inherit that).
+    public static func run(_ body: @escaping @Sendable () -> Void) {
+        final class Box: @unchecked Sendable { let body: @Sendable () -> Void; init(_ body: @escaping @Sendable () -> Void) { self.body = body } }
+        var thread = pthread_t()
+        var attributes = pthread_attr_t()
+        pthread_attr_init(&attributes)
+        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+        pthread_attr_setstacksize(&attributes, 8 << 20)
+        let argument = Unmanaged.passRetained(Box(body))
+        let failed = pthread_create(&thread, &attributes, { raw in
+            let box = Unmanaged<Box>.fromOpaque(raw!).takeRetainedValue()
+            // On Linux, niceness belongs to the thread.
+            setpriority(__priority_which_t(UInt32(PRIO_PROCESS.rawValue)), 0, 19)
+            pthread_setspecific(BackgroundWork.key, UnsafeRawPointer(bitPattern: 1))
+            box.body()
+            return nil
+        }, argument.toOpaque())
+        pthread_attr_destroy(&attributes)
+        if failed != 0 { argument.release(); body() }
+    }
 }
 
 /// Lets workers write to disjoint parts of one array.

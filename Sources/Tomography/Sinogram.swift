@@ -14,6 +14,14 @@ public struct Sinogram: Sendable {
         storage = Array(repeating: 0, count: views * stride)
     }
 
+    /// Storage with margins, as another sinogram of this size has it.
+    init(views: Int, detectors: Int, storage: [Float]) {
+        self.views = views; self.detectors = detectors
+        stride = detectors + 2 * Self.margin
+        precondition(storage.count == views * stride)
+        self.storage = storage
+    }
+
     /// `values` row by row, one row per view.
     public init(views: Int, detectors: Int, values: [Float]) throws(TomographyError) {
         guard views > 0, detectors > 1, values.count == views * detectors else {

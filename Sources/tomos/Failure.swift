@@ -1,5 +1,6 @@
 import Archive
 import FrameCoding
+import LowDose
 import Rendering
 import Server
 
@@ -22,6 +23,7 @@ struct Failure: Error {
             }
         case let error as ServerError: self.init("server", error.description)
         case let error as ArchiveError: self.init(error.code, error.message)
+        case let error as LowDoseError: self.init(error.code, error.message)
         case let error as CodingError: self.init("encoding", error.description)
         case let error as DecodingError: self.init("malformed", Failure.text(error))
         default: self.init("internal", String(describing: error))

@@ -46,6 +46,34 @@ void tg_joseph_adjoint(float *image, int32_t width, int32_t rowBegin, int32_t ro
 void tg_joseph_adjoint_parallel(float *image, int32_t width, int32_t rowBegin, int32_t rowEnd, int64_t stride,
                                 int32_t rays, double start, double step, double dx, float length, const float *value);
 
+// Joseph's projector for a cone or helix, one detector column (all its rows) after another. The volume has z fastest, columns of voxels
+// with room for TG_PADDING floats behind the last; `main` is the axis the rays advance along, `cross` the other one in the plane.
+typedef struct {
+    float x0, dx;      // cross index at main index k: x0 + k·dx
+    float length;      // mm of the ray in the plane per step of the main axis
+    float l0, dl;      // distance in the plane from the focal spot at main index k: l0 + k·dl, mm
+    float rise;        // slices per detector row and mm of that distance
+    float slope;       // rise of the ray per mm in the plane and detector row
+    int32_t index;     // column of the detector
+} tg_column;
+// out[index·outStride + row]. `z0`: slice index of the focal spot. scratch: slices + 3·TG_PADDING floats.
+void tg_cone_forward(float *out, int64_t outStride, const float *volume, int32_t mains, int32_t crosses, int64_t mainStride, int64_t crossStride,
+                     int32_t slices, double z0, double centerRow, int32_t rows, const tg_column *columns, int32_t count, float *scratch);
+// The transpose for main indices mainBegin ..< mainEnd. scratch: rows + slices + 4·TG_PADDING floats.
+void tg_cone_adjoint(float *volume, int32_t mainBegin, int32_t mainEnd, int32_t crosses, int64_t mainStride, int64_t crossStride,
+                     int32_t slices, double z0, double centerRow, int32_t rows, const tg_column *columns, int32_t count,
+                     const float *in, int64_t inStride, float *scratch);
+
+// Weighted filtered back-projection of a helix (Stierstorfer et al. 2004) into one column of voxels at (x, y). `data`: filtered parallel
+// views [view][t][row], `perHalfTurn` of them in 180 degrees, the first of which is `begin`; t = (index − tCenter)·tSpacing.
+// `z` is the height of the focal centre for each [view][t], NaN where nothing was measured. Tables over t: `along`, the position of the
+// focal spot along the ray, `reach`, its distance to the detector in the plane, both mm. `spotZ` is the spot's height over its centre.
+// Adds weight·value to numerators and weight to denominators [view mod perHalfTurn][slice].
+void tg_helix_backproject(float *numerator, float *denominator, int32_t slices, double firstZ, double sliceSpacing, double x, double y,
+                          const float *data, const float *z, int32_t begin, int32_t end, int32_t perHalfTurn, const double *cosines, const double *sines,
+                          int32_t tCount, double tSpacing, double tCenter, const float *along, const float *reach,
+                          int32_t rows, double rowSpacing, double centerRow, double spotZ);
+
 // Non-local means of one slice over a neighbourhood of `slices` slices, of which `center` is the slice itself.
 // `guides` decide similarity, `values` are averaged; all are padded: `TG_NLM_MARGIN` readable pixels on every side, and 128 more to the
 // right; pointers name pixel (0, 0). With t = (sum of squared guide differences over the patch) · inverse, a candidate weighs (1 − t)⁸,

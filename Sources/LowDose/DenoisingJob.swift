@@ -1,0 +1,146 @@
+import Archive
+import DICOM
+import Foundation
+import Geometry
+public import Imaging
+public import Tomography
+import Synchronization
+
+/// Denoising of one volume: slices come out in the order they are wanted, the finished series is written as a whole.
+public final class DenoisingJob: Sendable {
+    public let source: Volume
+    public let settings: DenoisingSettings
+    /// Arrives slice by slice while `run` works: may be looked at at once. Its series UID follows from source and settings.
+    public let result: Volume
+    public let version: String
+    private let center: Mutex<Int>
+    /// Slices done together: neighbours share their guides.
+    static let group = 4
+
+    public static func resultUID(source: Volume.ID, settings: DenoisingSettings, version: String) -> String {
+        DICOMUID.derived(from: "\(source.series)/\(source.index)/\(source.time)/denoised/\(settings.method.rawValue)/\(settings.strength)/\(version)")
+    }
+
+    /// What is needed beyond the source, in bytes.
+    public static func predictedBytes(_ g: VolumeGeometry) -> Int { 4 * g.voxelCount + 40 * 4 * g.columns * g.rows }
+    public var predictedBytes: Int { Self.predictedBytes(source.geometry) }
+    public var predictedSeconds: Double {
+        let cores = Double(max(1, ProcessInfo.processInfo.activeProcessorCount))
+        return settings.secondsPerSlice * Double(source.geometry.voxelCount) / 262_144 / cores
+    }
+
+    /// Refuses what cannot be done before any work: no CT grid, too little memory.
+    public init(_ source: Volume, _ settings: DenoisingSettings, version: String, available: Int = MemoryBudget.available()) throws(LowDoseError) {
+        guard source.isComplete else { throw LowDoseError("incomplete", "The series has not been read completely.") }
+        let d = source.description, g = source.geometry
+        guard d.format != .rgba8, !d.isStack else { throw LowDoseError("unsupported", "Only volumes of grey values can be denoised.") }
+        guard g.columns >= 16, g.rows >= 16 else { throw LowDoseError("unsupported", "Slices below 16 × 16 pixels cannot be denoised.") }
+        guard settings.strength >= 0, settings.strength <= 10, settings.strength.isFinite else { throw LowDoseError("invalid-strength", "The strength is from 0 to 10.") }
+        let needed = Self.predictedBytes(g)
+        guard needed <= available else { throw LowDoseError(TomographyError.outOfMemory(needed: needed, available: available)) }
+        self.source = source; self.settings = settings; self.version = version
+        var description = Volume.Description(id: Volume.ID(series: Self.resultUID(source: d.id, settings: settings, version: version)), geometry: g, format: .float32)
+        description.unit = d.unit; description.modality = d.modality; description.frameOfReference = d.frameOfReference
+        description.windows = d.windows; description.background = d.background; description.isLossy = d.isLossy
+        description.remarks = d.remarks + [Volume.Remark(.information, "denoised", "Computed: \(settings.text)")]
+        guard let result = Volume(description) else { throw LowDoseError(TomographyError.outOfMemory(needed: 4 * g.voxelCount, available: 0)) }
+        self.result = result
+        center = Mutex(g.slices / 2)
+    }
+
+    /// The slices around this one are done next.
+    public func prefer(slice: Int) { center.withLock { $0 = min(max(0, slice), source.geometry.slices - 1) } }
+
+    /// Does the work on the calling thread and its helpers. `progress` gets slices done and in all; false cancels.
+    public func run(progress: (_ done: Int, _ total: Int) -> Bool = { _, _ in true }) throws(LowDoseError) {
+        let g = source.geometry, total = g.slices, context = settings.context
+        var left = Set(stride(from: 0, to: total, by: Self.group))
+        var done = 0
+        var cache: [Int: [Float]] = [:]
+        while !left.isEmpty {
+            let wanted = center.withLock { $0 }
+            let start = left.min { abs($0 + Self.group / 2 - wanted) < abs($1 + Self.group / 2 - wanted) }!
+            left.remove(start)
+            let end = min(total, start + Self.group)
+            let first = max(0, start - context), last = min(total, end + context)
+            cache = cache.filter { $0.key >= first - 2 * Self.group && $0.key < last + 2 * Self.group }
+            let slices = (first..<last).map { k in
+                if let known = cache[k] { return known }
+                let made = source.floats(slice: k)
+                cache[k] = made
+                return made
+            }
+            let finished: [[Float]]
+            do throws(TomographyError) {
+                finished = try settings.run(slices, columns: g.columns, rows: g.rows, wanted: start - first..<end - first) { k in progress(done + k, total) }
+            } catch { throw LowDoseError(error) }
+            for (k, slice) in finished.enumerated() { result.put(slice, slice: start + k) }
+            done += end - start
+            guard progress(done, total) else { throw LowDoseError("cancelled", "The work was cancelled.") }
+        }
+    }
+
+    /// Writes the finished volume as a derived series: into a folder that appears when all files are there. `files` are those of the source
+    /// series, for its patient, study and image references; empty for a source that is no DICOM.
+    public func write(to folder: String, files: [String], progress: @escaping (Int) -> Bool = { _ in true }) throws(LowDoseError) {
+        guard result.isComplete else { throw LowDoseError("incomplete", "The work is not done.") }
+        let output = try OutputFolder(folder)
+        do {
+            try derived(files).write(result, to: output.temporary, progress: progress)
+        } catch {
+            output.discard()
+            throw LowDoseError(error)
+        }
+        try output.commit()
+    }
+
+    private func derived(_ files: [String]) -> DerivedSeries {
+        let g = source.geometry
+        var derived = DerivedSeries(studyInstanceUID: DICOMUID.derived(from: "study of \(source.id.series)"), description: "Denoised", method: settings.text, version: version, isPrimary: false)
+        derived.isUnitHU = source.description.unit == "HU"
+        derived.sources = Array(repeating: [], count: g.slices)
+        var isFirst = true
+        for file in files {
+            guard let data = try? DataSet(path: file), data.string(.seriesInstanceUID) == source.id.series else { continue }
+            if isFirst {
+                isFirst = false
+                for tag in SourceAttributes.tags { if let text = data.string(tag) { derived.attributes[tag] = text } }
+                derived.studyInstanceUID = data.string(.studyInstanceUID) ?? derived.studyInstanceUID
+                derived.description = (data.string(.seriesDescription).map { "\($0) " } ?? "") + "denoised \(settings.method.rawValue) \(settings.strength)"
+                derived.number = (data.int(.seriesNumber) ?? 1) + 1000
+                derived.sliceThickness = data.double(.sliceThickness)
+            }
+            guard let sopClass = data.string(.sopClassUID), let instance = data.string(.sopInstanceUID) else { continue }
+            let position = data.doubles(.imagePositionPatient)
+            if position.count == 3 {
+                let k = Int((g.voxelFromPatient * Point<Patient>(position[0], position[1], position[2])).z.rounded())
+                // A slice's result depends on its neighbours, but it was made from one image.
+                if derived.sources.indices.contains(k) { derived.sources[k].append((sopClass, instance)) }
+            } else { for k in derived.sources.indices { derived.sources[k] = [(sopClass, instance)] } }
+        }
+        return derived
+    }
+
+    /// The report on noise, resolution and bias.
+    public func quality(reference: Volume? = nil, maximum slices: Int = 24) throws(LowDoseError) -> Quality {
+        try qualityReport(after: result, before: source, reference: reference, maximum: slices)
+    }
+}
+
+enum SourceAttributes {
+    static let tags: [Tag] = [.patientName, .patientID, .patientBirthDate, .patientSex, .studyDate, .studyTime, .studyID, .studyDescription, .accessionNumber,
+                              .referringPhysicianName, .bodyPartExamined, .kvp, .patientPosition, .manufacturer, .manufacturerModelName, .acquisitionDate, .acquisitionTime]
+}
+
+/// Compares volumes of one geometry on at most `maximum` neighbouring slices around the middle, evenly thinned.
+public func qualityReport(after: Volume, before: Volume?, reference: Volume?, maximum: Int = 24) throws(LowDoseError) -> Quality {
+    let g = after.geometry
+    for other in [before, reference].compactMap({ $0 }) {
+        guard other.geometry.columns == g.columns, other.geometry.rows == g.rows, other.geometry.slices == g.slices else {
+            throw LowDoseError("wrong-size", "The reference has \(other.geometry.columns) × \(other.geometry.rows) × \(other.geometry.slices) voxels, the result \(g.columns) × \(g.rows) × \(g.slices).")
+        }
+    }
+    let chosen = g.slices <= maximum ? Array(0..<g.slices) : (0..<maximum).map { $0 * (g.slices - 1) / (maximum - 1) }
+    func stack(_ v: Volume) -> QualityStack { QualityStack(slices: chosen.map { v.floats(slice: $0) }, columns: g.columns, rows: g.rows, spacing: (g.spacing.x * g.spacing.y).squareRoot()) }
+    do throws(TomographyError) { return try Quality(after: stack(after), before: before.map(stack), reference: reference.map(stack)) } catch { throw LowDoseError(error) }
+}

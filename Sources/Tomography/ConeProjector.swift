@@ -1,0 +1,137 @@
+import CTomography
+import Glibc
+
+/// A matched pair of Joseph projectors for cone and helical scans: `adjoint` is the exact transpose of `forward` up to rounding.
+///
+/// Volumes are z-fastest here: index (y · columns + x) · depth + z, where `depth` is the number of slices rounded up for vector loads.
+/// Data are [view][detector column][row].
+struct ConeProjector: Sendable {
+    let grid: ImageGrid
+    let slices, depth, views, columns, rows: Int
+    /// A difference across slices counts for priors as much less as they are further apart than pixels.
+    let sliceWeight: Float
+    private let centerRow: Double
+    private struct View: Sendable {
+        /// Slice index of the focal spot.
+        var z0: Double
+        var alongRows: [tg_column], alongColumns: [tg_column]
+    }
+    private let fans: [View]
+
+    init(_ scan: HelicalBeam, onto stack: SliceStack) throws(TomographyError) {
+        try stack.grid.check()
+        guard stack.slices > 0, stack.sliceSpacing > 0 else { throw .invalidGeometry("A stack needs at least one slice and a spacing above 0.") }
+        let fan = scan.fan, grid = stack.grid, o = grid.origin
+        self.grid = grid; slices = stack.slices; views = fan.angles.count; columns = fan.detectors; rows = scan.rows; centerRow = scan.centerRow
+        sliceWeight = Float(min(1, grid.spacing / stack.sliceSpacing))
+        // Columns of voxels are padded so that neighbouring loads of whole vectors stay inside.
+        depth = (stack.slices + 15) / 16 * 16
+        let corner = [SIMD2(0.0, 0), SIMD2(Double(grid.columns - 1), 0), SIMD2(0, Double(grid.rows - 1)), SIMD2(Double(grid.columns - 1), Double(grid.rows - 1))]
+            .map { p in let q = o + p * grid.spacing; return (q * q).sum().squareRoot() }.max()!
+        guard corner + 2 * grid.spacing < fan.sourceToAxis else {
+            throw .invalidGeometry("The focal spot runs through the image: its corner is \(Int(corner)) mm from the axis, the spot \(Int(fan.sourceToAxis)) mm. Make the image smaller.")
+        }
+        fans = fan.angles.indices.map { v in
+            let phi = fan.angles[v], shift = scan.spotShifts.isEmpty ? .zero : scan.spotShifts[v]
+            let center = SIMD2(-sin(phi), cos(phi)) * fan.sourceToAxis
+            let source = SIMD2(-sin(phi + shift.x), cos(phi + shift.x)) * (fan.sourceToAxis + shift.z)
+            var view = View(z0: (scan.z[v] + shift.y - stack.firstZ) / stack.sliceSpacing, alongRows: [], alongColumns: [])
+            for d in 0..<fan.detectors {
+                let gamma = fan.fanAngle(Double(d)), far = fan.shape == .flat ? fan.sourceToDetector / cos(gamma) : fan.sourceToDetector
+                let element = center + SIMD2(sin(phi + gamma), -cos(phi + gamma)) * far
+                let path = element - source, reach = (path * path).sum().squareRoot(), direction = path / reach
+                let alongRows = abs(direction.y) >= abs(direction.x)
+                // main axis m, cross axis x: x = source.x + (m − source.m)·lean
+                let (sm, sx, dm, lean, om, ox) = alongRows ? (source.y, source.x, direction.y, direction.x / direction.y, o.y, o.x)
+                                                           : (source.x, source.y, direction.x, direction.y / direction.x, o.x, o.y)
+                let column = tg_column(x0: Float((sx + (om - sm) * lean - ox) / grid.spacing), dx: Float(lean),
+                                       length: Float(grid.spacing * (1 + lean * lean).squareRoot()),
+                                       l0: Float((om - sm) / dm), dl: Float(grid.spacing / dm),
+                                       rise: Float(scan.rowSpacing / reach / stack.sliceSpacing), slope: Float(scan.rowSpacing / reach), index: Int32(d))
+                if alongRows { view.alongRows.append(column) } else { view.alongColumns.append(column) }
+            }
+            return view
+        }
+        shifts = scan.spotShifts.isEmpty ? [] : scan.spotShifts.map { $0.y / scan.rowSpacing }
+    }
+    /// Rows by which the spot lies above its centre: the row at the spot's own height is that much further up.
+    private let shifts: [Double]
+    private func centerRow(_ view: Int) -> Double { shifts.isEmpty ? centerRow : centerRow + shifts[view] }
+
+    var imageCount: Int { grid.columns * grid.rows * depth }
+    var dataCount: Int { views * columns * rows }
+
+    func forward(_ image: [Float]) -> [Float] {
+        precondition(image.count == imageCount)
+        let width = grid.columns, height = grid.rows, stride = columns * rows
+        // Loads of whole vectors may pass the last column's end.
+        let padded = image + Array(repeating: 0, count: Int(TG_PADDING))
+        return Array(unsafeUninitializedCapacity: dataCount) { buffer, count in
+            let out = Shared(buffer.baseAddress!)
+            padded.withUnsafeBufferPointer { p in
+                let volume = SharedConst(p.baseAddress!)
+                parallelFor(views) { v in
+                    withUnsafeTemporaryAllocation(of: Float.self, capacity: depth + 3 * Int(TG_PADDING)) { scratch in
+                        let f = fans[v], target = out.pointer + v * stride
+                        tg_cone_forward(target, Int64(rows), volume.pointer, Int32(height), Int32(width), Int64(width * depth), Int64(depth),
+                                        Int32(slices), f.z0, centerRow(v), Int32(rows), f.alongRows, Int32(f.alongRows.count), scratch.baseAddress!)
+                        tg_cone_forward(target, Int64(rows), volume.pointer, Int32(width), Int32(height), Int64(depth), Int64(width * depth),
+                                        Int32(slices), f.z0, centerRow(v), Int32(rows), f.alongColumns, Int32(f.alongColumns.count), scratch.baseAddress!)
+                    }
+                }
+            }
+            count = dataCount
+        }
+    }
+
+    func adjoint(_ data: [Float]) -> [Float] {
+        precondition(data.count == dataCount)
+        let width = grid.columns, height = grid.rows, stride = columns * rows
+        var image = Array(repeating: Float(0), count: imageCount)
+        image.withUnsafeMutableBufferPointer { buffer in
+            let volume = Shared(buffer.baseAddress!)
+            data.withUnsafeBufferPointer { d in
+                let data = SharedConst(d.baseAddress!)
+                // Bands of the main axis: no two workers write to one voxel.
+                for alongRows in [true, false] {
+                    let mains = alongRows ? height : width, crosses = alongRows ? width : height
+                    let bands = min(mains, 16)
+                    parallelFor(bands) { b in
+                        withUnsafeTemporaryAllocation(of: Float.self, capacity: rows + depth + 5 * Int(TG_PADDING)) { scratch in
+                            for v in 0..<views {
+                                let list = alongRows ? fans[v].alongRows : fans[v].alongColumns
+                                if list.isEmpty { continue }
+                                tg_cone_adjoint(volume.pointer, Int32(b * mains / bands), Int32((b + 1) * mains / bands), Int32(crosses),
+                                                Int64(alongRows ? width * depth : depth), Int64(alongRows ? depth : width * depth),
+                                                Int32(slices), fans[v].z0, centerRow(v), Int32(rows), list, Int32(list.count),
+                                                data.pointer + v * stride, Int64(rows), scratch.baseAddress!)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        return image
+    }
+
+    /// z-fastest from slice after slice, and back.
+    func columns(of stack: [Float]) -> [Float] {
+        let plane = grid.columns * grid.rows
+        var out = Array(repeating: Float(0), count: imageCount)
+        for z in 0..<slices { for i in 0..<plane { out[i * depth + z] = stack[z * plane + i] } }
+        return out
+    }
+    func stack(of columns: [Float]) -> [Float] {
+        let plane = grid.columns * grid.rows
+        var out = Array(repeating: Float(0), count: plane * slices)
+        for z in 0..<slices { for i in 0..<plane { out[z * plane + i] = columns[i * depth + z] } }
+        return out
+    }
+}
+
+extension ConeBeam {
+    /// The same scan as a helix without feed.
+    public var helical: HelicalBeam {
+        HelicalBeam(fan: fan, rows: rows, rowSpacing: rowSpacing, centerRow: centerRow, z: Array(repeating: 0, count: fan.angles.count))
+    }
+}

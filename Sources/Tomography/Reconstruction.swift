@@ -1,0 +1,299 @@
+import Glibc
+
+/// What to do with projections: a method and its few settings, a value that goes into the derived series and the report.
+public struct ReconstructionSettings: Hashable, Codable, Sendable {
+    public enum Method: String, Codable, Sendable, CaseIterable {
+        /// Filtered back-projection; of a helix the weighted one.
+        case fbp
+        /// Feldkamp, Davis and Kress for cones.
+        case fdk
+        case sirt, cgls
+        case osSART = "os-sart"
+        /// Penalised weighted least squares with an edge-preserving prior.
+        case pwls
+        /// Total variation.
+        case tv
+        public var isIterative: Bool { self != .fbp && self != .fdk }
+    }
+    public enum Prior: String, Codable, Sendable, CaseIterable { case huber, qggmrf }
+
+    public var method: Method
+    public var filter = ReconstructionFilter(.ramp)
+    /// Iterations; `nil` takes the method's usual number.
+    public var iterations: Int?
+    /// Smoothing of `pwls` and `tv`: 1 suits the noise found in the data, 0.5 is half as smooth, 2 twice.
+    public var strength = 1.0
+    public var prior = Prior.huber
+    /// Ordered subsets of `os-sart` and `pwls`; `nil` leaves about twelve views in each.
+    public var subsets: Int?
+    /// Ends an iteration when the residual falls by less than this fraction; 0 never.
+    public var tolerance = 0.0
+    /// Ends an iteration when the residual is as small as the noise estimated in the data.
+    public var stopsAtNoise = false
+    /// Starts iterations from a filtered back-projection where the scan allows one.
+    public var warmStart = true
+    /// Pixels across and down; `nil` covers the field at its natural sampling, at most 1024.
+    public var size: Int?
+    /// mm; `nil` fits the field into `size`.
+    public var spacing: Double?
+    /// Number of slices and their distance in mm for cone and helix; `nil` covers the detector or the helix.
+    public var slices: Int?
+    public var sliceSpacing: Double?
+    /// Attenuation of water, 1/mm, where the data do not say.
+    public var waterAttenuation: Double?
+
+    public init(_ method: Method) { self.method = method }
+
+    /// The usual number of iterations.
+    public var iterationCount: Int {
+        if let iterations { return iterations }
+        return switch method { case .sirt: 100; case .cgls: 15; case .osSART: 10; case .pwls: 15; case .tv: 150; case .fbp, .fdk: 0 }
+    }
+    func subsetCount(_ views: Int) -> Int { max(1, min(subsets ?? min(16, views / 12), views)) }
+
+    /// "PWLS, 15 iterations of 16 subsets, Huber prior, strength 1": for Derivation Description.
+    public func text(views: Int) -> String {
+        func n(_ v: Double) -> String { v == v.rounded() && abs(v) < 1e6 ? String(Int(v)) : String(v) }
+        let f = "\(filter.apodization.rawValue) filter, cut-off \(n(filter.cutoff))"
+        switch method {
+        case .fbp: return "filtered back-projection, \(f)"
+        case .fdk: return "FDK, \(f)"
+        case .sirt: return "SIRT, \(iterationCount) iterations"
+        case .cgls: return "CGLS, \(iterationCount) iterations"
+        case .osSART: return "OS-SART, \(iterationCount) iterations of \(subsetCount(views)) subsets"
+        case .pwls: return "PWLS, \(iterationCount) iterations of \(subsetCount(views)) subsets with momentum, \(prior.rawValue) prior, strength \(n(strength))"
+        case .tv: return "total variation, \(iterationCount) primal-dual iterations, strength \(n(strength))"
+        }
+    }
+}
+
+/// Projections, settings and the grid that follows from both: what a run will cost is known before it starts.
+public struct Reconstruction: Sendable {
+    public let projections: Projections
+    public let settings: ReconstructionSettings
+    /// The stack to fill; its values are empty until `run`.
+    public let grid: ImageGrid
+    public let slices: Int
+    public let sliceSpacing, firstZ: Double
+
+    public struct Output: Sendable {
+        /// In `unit`.
+        public var stack: SliceStack
+        /// "HU", or "1/m" (attenuation) when nothing says how water attenuates.
+        public var unit: String
+        /// ‖Ax − b‖ before each iteration, over all slices; empty for analytic methods.
+        public var residuals: [Double] = []
+        public var stopped: IterativeResult.Stop?
+        public var seconds = 0.0
+    }
+
+    public init(_ projections: Projections, _ settings: ReconstructionSettings) throws(TomographyError) {
+        try projections.scan.check()
+        guard settings.strength >= 0, settings.strength.isFinite, settings.filter.cutoff > 0, settings.filter.cutoff <= 1,
+              settings.iterationCount >= 0, settings.iterationCount <= 100_000, settings.tolerance >= 0, settings.tolerance < 1 else {
+            throw .invalidGeometry("Strength must be 0 or more, the cut-off in 0…1, iterations 1…100000, tolerance 0…1.")
+        }
+        if settings.method.isIterative, settings.iterationCount < 1 { throw .invalidGeometry("An iterative method needs at least one iteration.") }
+        if let size = settings.size, !(8...4096).contains(size) { throw .invalidGeometry("The image size must be 8…4096 pixels.") }
+        if let spacing = settings.spacing, !(spacing > 0 && spacing < 100) { throw .invalidGeometry("The pixel spacing must be above 0 mm.") }
+        if let spacing = settings.sliceSpacing, !(spacing > 0 && spacing < 1000) { throw .invalidGeometry("The slice spacing must be above 0 mm.") }
+        if let n = settings.slices, !(1...8192).contains(n) { throw .invalidGeometry("The number of slices must be 1…8192.") }
+        if let mu = settings.waterAttenuation, !(mu > 0 && mu < 10) { throw .invalidGeometry("The attenuation of water is in 1/mm, about 0.02.") }
+        self.projections = projections; self.settings = settings
+        let scan = projections.scan
+        if settings.method == .fdk { guard case .cone = scan else { throw .invalidGeometry("FDK is for cone-beam scans; this one is \(scan.name). Use fbp.") } }
+        if settings.method == .fbp, case .cone = scan { throw .invalidGeometry("A cone-beam scan is reconstructed by fdk or an iterative method.") }
+
+        let field = 2 * scan.fieldRadius
+        let size = settings.size ?? min(1024, max(8, Int((field / scan.sampleSpacing).rounded(.up))))
+        let grid = ImageGrid(columns: size, rows: size, spacing: settings.spacing ?? field / Double(size))
+        try grid.check()
+        self.grid = grid
+        let radius = grid.spacing * Double(size) / 2
+        switch scan {
+        case .parallel, .fan:
+            slices = projections.rows
+            sliceSpacing = projections.sliceSpacing
+            firstZ = -Double(projections.rows - 1) / 2 * projections.sliceSpacing
+        case .cone(let cone):
+            let atAxis = cone.rowSpacing * cone.fan.sourceToAxis / cone.fan.sourceToDetector
+            let step = settings.sliceSpacing ?? atAxis
+            // What the near side of the field sees on all views.
+            let height = Double(cone.rows - 1) * atAxis * max(0.1, 1 - min(radius, scan.fieldRadius) / cone.fan.sourceToAxis)
+            slices = settings.slices ?? max(1, Int((height / step).rounded(.down)) + 1)
+            sliceSpacing = step
+            let middle = (Double(cone.rows - 1) / 2 - cone.centerRow) * atAxis
+            firstZ = middle - Double(slices - 1) / 2 * step
+        case .helical(let helix):
+            let step = settings.sliceSpacing ?? helix.rowSpacing * helix.fan.sourceToAxis / helix.fan.sourceToDetector
+            guard let covered = helix.coverage(radius: min(radius, scan.fieldRadius)) else {
+                throw .invalidGeometry("The helix is too short to see any slice from all directions.")
+            }
+            let most = Int((covered.upperBound - covered.lowerBound) / step) + 1
+            slices = min(settings.slices ?? most, max(1, most))
+            sliceSpacing = step
+            firstZ = (covered.lowerBound + covered.upperBound) / 2 - Double(slices - 1) / 2 * step
+        }
+    }
+
+    private var pixels: Double { Double(grid.columns * grid.rows) }
+    private var isStackOfSlices: Bool { switch projections.scan { case .parallel, .fan: true; default: false } }
+
+    /// Bytes needed beyond the projections themselves.
+    public var predictedBytes: Int {
+        let data = Double(projections.values.count), image = pixels * Double(slices), views = Double(projections.scan.views)
+        let sinogram = Double(projections.scan.views * (projections.scan.detectors + 128))
+        let floats: Double = switch (projections.scan, settings.method) {
+        case (.parallel, .fbp), (.fan, .fbp): image + 3 * sinogram + 2 * pixels
+        case (.parallel, _), (.fan, _): image + 8 * sinogram + 10 * pixels + 24 * sinogram / 8
+        case (.cone(let c), .fdk): image + data * Double(c.rows + 128) / Double(c.rows) + 3 * sinogram + pixels
+        case (.helical(let h), .fbp): image + 1.2 * data + 4 * views * Double(h.fan.detectors) + 64 * Double(slices) * views
+        default:
+            // Residual, subsets, weights; image, updates, momentum; the ray tables.
+            image * (settings.method == .cgls ? 6 : settings.method == .tv ? 9 : 8) + data * (settings.method == .pwls ? 7 : 5) + 16 * sinogram
+        }
+        return Int(4 * floats)
+    }
+
+    /// Seconds on this machine, from the number of updates and rates measured on a 2020s core; good to a factor of two.
+    public var predictedSeconds: Double {
+        let cores = Double(max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))), views = Double(projections.scan.views)
+        let image = pixels * Double(slices)
+        let joseph = Double(projections.values.count) * Double(grid.columns)
+        let once: Double = switch projections.scan {
+        case .parallel: image * views / 2.2e9
+        case .fan: image * views / 1.1e9
+        case .cone: image * views / 0.35e9
+        case .helical(let h): image * Double(h.rows) * h.rowSpacing / max(0.1, abs(h.feedPerTurn)) * views / 0.1e9 / max(1, (h.z.max()! - h.z.min()!) / max(0.1, abs(h.feedPerTurn)))
+        }
+        guard settings.method.isIterative else { return once / cores + 0.05 }
+        let pair = isStackOfSlices ? joseph * 2 / 1.2e9 : joseph * 2 / 0.5e9
+        let perVoxel: Double = switch settings.method { case .pwls: 20e-9 * Double(settings.subsetCount(projections.scan.views)); case .tv: 12e-9; default: 4e-9 }
+        return (Double(settings.iterationCount) * (pair / cores + image * perVoxel)) + (settings.warmStart ? once / cores : 0) + 0.05
+    }
+
+    /// Refuses before any work when memory is short.
+    public func checkMemory(available: Int = MemoryBudget.available()) throws(TomographyError) {
+        guard predictedBytes <= available else { throw .outOfMemory(needed: predictedBytes, available: available) }
+    }
+
+    /// Does the work. `progress` gets the fraction done; false cancels.
+    public func run(progress: @escaping @Sendable (Double) -> Bool = { _ in true }) throws(TomographyError) -> Output {
+        let clock = ContinuousClock(), begin = clock.now
+        var template = SliceStack(grid: grid, slices: slices, sliceSpacing: sliceSpacing, firstZ: firstZ)
+        var output: Output
+        if isStackOfSlices {
+            output = Output(stack: template, unit: "")
+            for row in 0..<slices {
+                let share: @Sendable (Double) -> Bool = { [slices] in progress((Double(row) + $0) / Double(slices)) }
+                guard share(0) else { throw .cancelled }
+                let (image, residuals, stopped) = try slice(projections.sinogram(row: row), row, share)
+                let plane = grid.columns * grid.rows
+                output.stack.values.replaceSubrange(row * plane..<(row + 1) * plane, with: image)
+                for (k, r) in residuals.enumerated() {
+                    if k < output.residuals.count { output.residuals[k] = (output.residuals[k] * output.residuals[k] + r * r).squareRoot() } else { output.residuals.append(r) }
+                }
+                output.stopped = stopped ?? output.stopped
+            }
+            guard progress(1) else { throw .cancelled }
+        } else {
+            output = try volume(&template, progress)
+        }
+        if let mu = projections.waterAttenuation ?? settings.waterAttenuation {
+            let scale = Float(1000 / mu)
+            for i in output.stack.values.indices { output.stack.values[i] = output.stack.values[i] * scale - 1000 }
+            output.unit = "HU"
+        } else {
+            for i in output.stack.values.indices { output.stack.values[i] *= 1000 }
+            output.unit = "1/m"
+        }
+        guard output.stack.values.allSatisfy(\.isFinite) else { throw .notFinite("The reconstruction diverged. Use fewer subsets or another method.") }
+        let t = clock.now - begin
+        output.seconds = Double(t.components.seconds) + Double(t.components.attoseconds) * 1e-18
+        return output
+    }
+
+    private func slice(_ sinogram: Sinogram, _ row: Int, _ progress: @Sendable (Double) -> Bool) throws(TomographyError) -> ([Float], [Double], IterativeResult.Stop?) {
+        let planar: PlanarScan
+        switch projections.scan {
+        case .parallel(let s): planar = .parallel(s)
+        case .fan(let s): planar = .fan(s)
+        default: throw .invalidGeometry("Not a stack of slices.")
+        }
+        func analytic(_ filter: ReconstructionFilter) throws(TomographyError) -> [Float] {
+            switch planar {
+            case .parallel(let s): try filteredBackprojection(sinogram, s, onto: grid, filter: filter).values
+            case .fan(let s): try filteredBackprojection(sinogram, s, onto: grid, filter: filter).values
+            }
+        }
+        if !settings.method.isIterative { return (try analytic(settings.filter), [], nil) }
+        var options = try options(noise: sinogram.noise, rays: sinogram.views * sinogram.detectors)
+        // A scan that filtered back-projection refuses starts from nothing.
+        if settings.warmStart { options.start = try? analytic(ReconstructionFilter(.hann)).map { max(0, $0) } }
+        if settings.method == .pwls { options.weights = projections.weights(row: row) }
+        let count = Double(settings.iterationCount)
+        let result = try reconstruct(sinogram, planar, onto: grid, method: method(noise: sinogram.noise), options: options) { k, _ in progress(Double(k) / count) }
+        return (result.image.values, result.residuals, result.stopped)
+    }
+
+    private func volume(_ template: inout SliceStack, _ progress: @escaping @Sendable (Double) -> Bool) throws(TomographyError) -> Output {
+        func analytic(_ filter: ReconstructionFilter, _ progress: @escaping @Sendable (Double) -> Bool) throws(TomographyError) -> SliceStack {
+            switch projections.scan {
+            case .cone(let cone): try feldkamp(ConeProjections(scan: cone, values: projections.values), onto: template, filter: filter, progress: progress)
+            default: try weightedBackprojection(projections, onto: template, filter: filter, progress: progress)
+            }
+        }
+        if !settings.method.isIterative { return Output(stack: try analytic(settings.filter, progress), unit: "") }
+        let noise = projections.sinogram(row: projections.rows / 2).noise
+        var options = try options(noise: noise, rays: projections.values.count)
+        if settings.warmStart {
+            do { options.start = try analytic(ReconstructionFilter(.hann)) { progress(0.2 * $0) }.values.map { max(0, $0) } }
+            catch .cancelled { throw .cancelled } catch {}
+        }
+        let count = Double(settings.iterationCount)
+        let result = try reconstruct(projections, onto: template, method: method(noise: noise), options: options) { k, _ in progress(0.2 + 0.8 * Double(k) / count) }
+        return Output(stack: result.stack, unit: "", residuals: result.residuals, stopped: result.stopped)
+    }
+
+    private func options(noise: Double, rays: Int) throws(TomographyError) -> IterationOptions {
+        var options = IterationOptions(iterations: settings.iterationCount)
+        options.tolerance = settings.tolerance
+        if settings.stopsAtNoise { options.targetResidual = noise * Double(rays).squareRoot() }
+        return options
+    }
+
+    /// The strength that people set, in the units of the algorithm: both priors weigh against the noise of a ray, `noise`.
+    private func method(noise: Double) -> IterativeMethod {
+        let views = Double(projections.scan.views), sample = projections.scan.sampleSpacing, s = grid.spacing
+        let raysPerPixel = max(1, s / sample) * views
+        let mu = projections.waterAttenuation ?? settings.waterAttenuation ?? 0.02
+        switch settings.method {
+        case .sirt: return .sirt
+        case .cgls: return .cgls
+        case .osSART: return .orderedSubsets(subsets: settings.subsetCount(projections.scan.views))
+        case .pwls:
+            // Share of the data term's curvature (rays per pixel × path × path through the object).
+            let curvature = raysPerPixel * s * 1.2 * projections.scan.fieldRadius
+            let strength = settings.strength * min(0.3, 18 * noise * noise) * curvature
+            let edge = 0.025 * mu      // differences beyond 25 HU are edges
+            let prior: IterativeMethod.Prior = switch settings.prior { case .huber: .huber(delta: edge); case .qggmrf: .qGGMRF(q: 1.2, c: edge) }
+            return .penalized(subsets: settings.subsetCount(projections.scan.views), strength: strength, prior: prior)
+        case .tv, .fbp, .fdk: return .totalVariation(strength: settings.strength * 0.8 * s * raysPerPixel.squareRoot() * noise)
+        }
+    }
+}
+
+extension Sinogram {
+    /// Standard deviation of the noise of a ray, from second differences along the detector, which anatomy hardly touches (median
+    /// of their magnitudes).
+    var noise: Double {
+        var sample: [Float] = []
+        let step = max(1, views * detectors / 200_000)
+        for v in Swift.stride(from: 0, to: views, by: step) {
+            for d in 1..<max(2, detectors - 1) where self[v, d] > 0.05 { sample.append(abs(self[v, d - 1] - 2 * self[v, d] + self[v, min(d + 1, detectors - 1)])) }
+        }
+        guard !sample.isEmpty else { return 1e-6 }
+        sample.sort()
+        return max(1e-6, Double(sample[sample.count / 2]) / 0.6745 / 6.0.squareRoot())
+    }
+}
