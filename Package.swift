@@ -26,7 +26,7 @@ var products: [Product] = [
     .library(name: "TomosRendering", targets: ["Geometry", "Imaging", "Compute", "ComputeCPU", "Rendering"]),
     // Projections to slices, noise and resolution: for benchmarks and embedding.
     .library(name: "TomosTomography", targets: ["Tomography"]),
-    .library(name: "TomosCore", targets: ["Geometry", "Imaging", "Caching", "Phantoms", "FrameCoding", "DICOM", "Compute", "ComputeCPU", "Rendering", "Archive", "Streaming", "Tomography", "ProjectionData", "LowDose"]),
+    .library(name: "TomosCore", targets: ["Geometry", "Imaging", "Caching", "Phantoms", "FrameCoding", "DICOM", "Compute", "ComputeCPU", "Rendering", "Archive", "Streaming", "DICOMweb", "Tomography", "ProjectionData", "LowDose"]),
 ]
 
 var dependencies: [Package.Dependency] = [
@@ -68,6 +68,8 @@ var targets: [Target] = [
     .target(name: "Archive", dependencies: ["CZlib", "DICOM", "Imaging", "Geometry", "Caching", product("GRDB", "GRDB.swift"), product("Logging", "swift-log")], swiftSettings: hot),
     .target(name: "Streaming", dependencies: ["Rendering", "FrameCoding", "Imaging", "Geometry"], swiftSettings: hot),
 
+    .target(name: "DICOMweb", dependencies: ["Archive", "DICOM", "Rendering", "Compute", "FrameCoding", "Imaging", "Geometry", "CZlib"], swiftSettings: strict),
+
     // Tests of the core
     .target(name: "TestSupport", dependencies: ["Geometry", "Imaging", "DICOM"], path: "Tests/TestSupport", swiftSettings: hot),
     .testTarget(name: "GeometryTests", dependencies: ["Geometry", "TestSupport"], swiftSettings: strict),
@@ -82,6 +84,7 @@ var targets: [Target] = [
     .testTarget(name: "ProjectionDataTests", dependencies: ["ProjectionData", "Tomography", "DICOM", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "LowDoseTests", dependencies: ["LowDose", "ProjectionData", "Tomography", "Archive", "DICOM", "Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "ArchiveTests", dependencies: ["Archive", "DICOM", "Imaging", "Geometry", "Caching", "Phantoms", "TestSupport"], swiftSettings: strict),
+    .testTarget(name: "DICOMwebTests", dependencies: ["DICOMweb", "Archive", "DICOM", "Rendering", "Compute", "ComputeCPU", "FrameCoding", "Imaging", "Geometry", "Phantoms", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "StreamingTests", dependencies: ["Streaming", "Rendering", "FrameCoding", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
 ]
 
@@ -102,7 +105,7 @@ if !coreOnly {
         .target(
             name: "Server",
             dependencies: [
-                "LowDose", "Streaming", "Rendering", "Compute", "ComputeCPU", "Archive", "DICOM", "Phantoms", "FrameCoding", "Imaging", "Geometry", "Caching",
+                "LowDose", "Streaming", "DICOMweb", "Rendering", "Compute", "ComputeCPU", "Archive", "DICOM", "Phantoms", "FrameCoding", "Imaging", "Geometry", "Caching",
                 product("Hummingbird", "hummingbird"), product("HummingbirdCore", "hummingbird"), product("HummingbirdHTTP2", "hummingbird"),
                 product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("NIOWebSocket", "swift-nio"),
                 product("NIOTLS", "swift-nio"), product("NIOConcurrencyHelpers", "swift-nio"), product("NIOFoundationCompat", "swift-nio"),

@@ -59,6 +59,7 @@ public final class Archive: Sendable {
         do {
             try reconcile()
             try reconcileContainers()
+            try completeSearch()
         } catch { throw .storage("The data folder \(folder) cannot be brought in line with its index: \(error)") }
     }
 

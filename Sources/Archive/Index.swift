@@ -29,7 +29,7 @@ final class Index: Sendable {
         var timePoints: Int
     }
 
-    private let database: DatabasePool
+    let database: DatabasePool
 
     init(path: String) throws {
         var configuration = Configuration()
@@ -72,6 +72,7 @@ final class Index: Sendable {
                     volumeBytes INTEGER NOT NULL, timePoints INTEGER NOT NULL);
                 """)
         }
+        migrator.registerMigration("search") { db in try db.execute(sql: Self.searchSchema) }
         return migrator
     }
 
@@ -91,7 +92,7 @@ final class Index: Sendable {
     private static func add(_ container: Container, _ summary: Data, _ db: Database) throws -> Bool {
         // Such files name neither patient nor study. Each gets its own, so that nothing is said to belong to someone by chance.
         try db.execute(sql: "INSERT OR IGNORE INTO patients VALUES (?, '', '', '')", arguments: [container.series])
-        try db.execute(sql: "INSERT OR IGNORE INTO studies VALUES (?, ?, '', '', '', '', '')",
+        try db.execute(sql: "INSERT OR IGNORE INTO studies (uid, patient, date, time, description, accessionNumber, studyID) VALUES (?, ?, '', '', '', '', '')",
                        arguments: [DerivedUID.uid(of: [Array("study of \(container.series)".utf8)]), container.series])
         try db.execute(sql: "INSERT OR IGNORE INTO series (uid, study, modality, number, description, bodyPart) VALUES (?, ?, 'OT', NULL, ?, '')",
                        arguments: [container.series, DerivedUID.uid(of: [Array("study of \(container.series)".utf8)]), container.name])
@@ -145,7 +146,7 @@ final class Index: Sendable {
             let t = instance.texts
             try db.execute(sql: "INSERT OR IGNORE INTO patients VALUES (?, ?, ?, ?)",
                            arguments: [t.patientID, t.patientName, t.patientBirthDate, t.patientSex])
-            try db.execute(sql: "INSERT OR IGNORE INTO studies VALUES (?, ?, ?, ?, ?, ?, ?)",
+            try db.execute(sql: "INSERT OR IGNORE INTO studies (uid, patient, date, time, description, accessionNumber, studyID) VALUES (?, ?, ?, ?, ?, ?, ?)",
                            arguments: [t.study, t.patientID, t.studyDate, t.studyTime, t.studyDescription, t.accessionNumber, t.studyID])
             try db.execute(sql: "INSERT OR IGNORE INTO series (uid, study, modality, number, description, bodyPart) VALUES (?, ?, ?, ?, ?, ?)",
                            arguments: [t.series, t.study, instance.header.modality, t.seriesNumber, t.seriesDescription, t.bodyPart])
@@ -156,7 +157,10 @@ final class Index: Sendable {
                     instance.sopInstance, t.series, instance.header.sopClass, t.transferSyntax, instance.path, instance.bytes,
                     Int64(bitPattern: instance.hash), InstanceHeader.version, header,
                 ])
-            if db.changesCount > 0 { added.insert(instance.sopInstance) }
+            if db.changesCount > 0 {
+                added.insert(instance.sopInstance)
+                try addSearch(t, instance.sopInstance, instance.header, db)
+            }
         }
         return added
     }

@@ -7,6 +7,8 @@ struct InstanceTexts: Codable, Hashable, Sendable {
     var study = "", studyDate = "", studyTime = "", studyDescription = "", accessionNumber = "", studyID = ""
     var series = "", seriesNumber: Int?, seriesDescription = "", bodyPart = ""
     var transferSyntax = ""
+    /// For searching only.
+    var referringPhysician = "", performedDate = "", performedTime = "", requestedProcedure = "", scheduledStep = ""
 }
 
 extension InstanceTexts {
@@ -19,6 +21,11 @@ extension InstanceTexts {
         series = text(Tag(0x0020, 0x000E)); seriesNumber = data.int(Tag(0x0020, 0x0011))
         seriesDescription = text(Tag(0x0008, 0x103E)); bodyPart = text(Tag(0x0018, 0x0015))
         transferSyntax = data.transferSyntax
+        referringPhysician = text(Tag(0x0008, 0x0090))
+        performedDate = text(Tag(0x0040, 0x0244)); performedTime = text(Tag(0x0040, 0x0245))
+        if let request = data.items(Tag(0x0040, 0x0275)).first {
+            requestedProcedure = request.string(Tag(0x0040, 0x1001)) ?? ""; scheduledStep = request.string(Tag(0x0040, 0x0009)) ?? ""
+        }
     }
 }
 

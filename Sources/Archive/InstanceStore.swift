@@ -12,7 +12,7 @@ struct InstanceStore: Sendable {
 
     /// Names in `incoming` are never used twice by one process, however many imports run in it.
     private static let nextToken = Atomic(0)
-    private func temporaryPath() -> String {
+    func temporaryPath() -> String {
         "\(incoming)/\(getpid())-\(Self.nextToken.add(1, ordering: .relaxed).newValue)"
     }
 
@@ -107,11 +107,22 @@ struct InstanceStore: Sendable {
             written = try Self.copy(source, to: descriptor)
             guard fsync(descriptor) == 0 else { throw Failure(message: "Cannot write in \(incoming): \(Self.reason()).") }
         }
-        if link(temporary, final) == 0 { return .stored(bytes: written.bytes, hash: written.hash) }
+        return try place(temporary, at: final, bytes: written.bytes, hash: written.hash)
+    }
+
+    /// Moves a complete and synchronised file of `incoming` to its place.
+    func adopt(_ temporary: String, as path: String, bytes: Int, hash: UInt64) throws(Failure) -> Outcome {
+        let final = folder + "/" + path
+        try Self.makeFolder(String(final[..<final.lastIndex(of: "/")!]))
+        return try place(temporary, at: final, bytes: bytes, hash: hash)
+    }
+
+    private func place(_ temporary: String, at final: String, bytes: Int, hash: UInt64) throws(Failure) -> Outcome {
+        if link(temporary, final) == 0 { return .stored(bytes: bytes, hash: hash) }
         if errno == EEXIST { return .exists }
         // File systems without hard links: rename, which replaces; instances are only ever written with the same content.
         guard rename(temporary, final) == 0 else { throw Failure(message: "Cannot write \(final): \(Self.reason()).") }
-        return .stored(bytes: written.bytes, hash: written.hash)
+        return .stored(bytes: bytes, hash: hash)
     }
 
     /// Stores the files of a container in a folder of their own, named by content; durable on return. Nothing changes when

@@ -372,7 +372,8 @@ static void fill(const cdicom_dataset &dataset, const Element &stored, cdicom_el
     element.tag = stored.tag;
     element.vr[0] = letters.first, element.vr[1] = letters.second, element.vr[2] = 0;
     if (letters.first == 'x' && letters.second == 's') element.vr[0] = dataset.inheritedPixelRepresentation ? 'S' : 'U', element.vr[1] = 'S';
-    if ((letters.first == 'o' && letters.second == 'x') || (letters.first == 'l' && letters.second == 't')) element.vr[0] = 'O', element.vr[1] = 'W';
+    // DCMTK's own letters for pixel data, for LUT data and for either.
+    if ((letters.second == 'x' && (letters.first == 'o' || letters.first == 'p')) || (letters.first == 'l' && letters.second == 't')) element.vr[0] = 'O', element.vr[1] = 'W';
     if (letters.first == 'u' && letters.second == 'p') element.vr[0] = 'U', element.vr[1] = 'L';
     element.is_big_endian = dataset.isBigEndian(stored);
     element.is_sequence = element.vr[0] == 'S' && element.vr[1] == 'Q';
@@ -390,6 +391,16 @@ bool cdicom_find(const cdicom_dataset *dataset, cdicom_tag tag, cdicom_element *
     const Element *found = dataset->find(tag);
     if (found) fill(*dataset, *found, *element);
     return found;
+}
+
+bool cdicom_read_value(const cdicom_dataset *dataset, cdicom_tag tag, uint64_t offset, size_t count, void *destination, cdicom_error *error) {
+    return guarded(error, false, [&] {
+        const Element *found = dataset->find(tag);
+        if (!found || found->undefinedLength || offset > found->length || count > found->length - offset)
+            throw Failure("missing-attribute", "Element (%04X,%04X) has no such bytes.", tag >> 16, tag & 0xFFFF);
+        dataset->source->read(found->offset + offset, count, destination);
+        return true;
+    });
 }
 
 size_t cdicom_items(const cdicom_dataset *dataset, cdicom_tag tag, cdicom_dataset ***items, cdicom_error *error) {

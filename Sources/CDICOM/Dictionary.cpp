@@ -106,3 +106,22 @@ void cdicom_dictionary_vr(cdicom_tag tag, char *vr) {
 const char *cdicom_dcmtk_version(void) { return OFFIS_DCMTK_VERSION_STRING; }
 const char *cdicom_openjpeg_version(void) { return opj_version(); }
 const char *cdicom_charls_version(void) { return charls_get_version_string(); }
+
+bool cdicom_dictionary_tag(const char *keyword, cdicom_tag *tag) {
+    const DcmDataDictionary &dictionary = dcmDataDict.rdlock();
+    const DcmDictEntry *entry = dictionary.findEntry(keyword);
+    // Ranges (overlays) stand for their first group; private names are no keywords.
+    const bool found = entry && !entry->getPrivateCreator() && !(entry->getGroup() & 1);
+    if (found) *tag = cdicom_tag(entry->getGroup()) << 16 | entry->getElement();
+    dcmDataDict.rdunlock();
+    return found;
+}
+
+void cdicom_dictionary_keyword(cdicom_tag tag, char *keyword, size_t capacity) {
+    keyword[0] = 0;
+    if ((tag >> 16) & 1) return;
+    const DcmDataDictionary &dictionary = dcmDataDict.rdlock();
+    const DcmDictEntry *entry = dictionary.findEntry(DcmTagKey(Uint16(tag >> 16), Uint16(tag & 0xFFFF)), nullptr);
+    if (entry) snprintf(keyword, capacity, "%s", entry->getTagName());
+    dcmDataDict.rdunlock();
+}

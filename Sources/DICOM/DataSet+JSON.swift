@@ -5,15 +5,16 @@ extension DataSet {
     /// The data set as DICOM JSON (PS3.18 Annex F), without file meta information and group lengths.
     ///
     /// Binary values up to `inlineLimit` bytes are given inline as Base64, longer ones and pixel data as a bulk data URI, for
-    /// which `bulkDataURI` is asked with the tags that lead to the element; without an answer the value is left out.
+    /// which `bulkDataURI` is asked with the path to the element, keys of tags and item numbers from 1 ("00540016/1/00181072");
+    /// without an answer the value is left out.
     /// Throws if a sequence is damaged.
-    public func json(inlineLimit: Int = 4096, bulkDataURI: ([Tag]) -> String? = { _ in nil }) throws(DICOMError) -> String {
+    public func json(inlineLimit: Int = 4096, bulkDataURI: (String) -> String? = { _ in nil }) throws(DICOMError) -> String {
         var text = ""
-        try appendJSON(to: &text, path: [], inlineLimit: inlineLimit, bulkDataURI: bulkDataURI)
+        try appendJSON(to: &text, path: "", inlineLimit: inlineLimit, bulkDataURI: bulkDataURI)
         return text
     }
 
-    private func appendJSON(to text: inout String, path: [Tag], inlineLimit: Int, bulkDataURI: ([Tag]) -> String?) throws(DICOMError) {
+    private func appendJSON(to text: inout String, path: String, inlineLimit: Int, bulkDataURI: (String) -> String?) throws(DICOMError) {
         text += "{"
         var isFirst = true
         for tag in tags where tag.group != 2 && tag.element != 0 {
@@ -29,7 +30,7 @@ extension DataSet {
                     text += ",\"Value\":["
                     for (index, item) in items.enumerated() {
                         text += index == 0 ? "" : ","
-                        try item.appendJSON(to: &text, path: path + [tag], inlineLimit: inlineLimit, bulkDataURI: bulkDataURI)
+                        try item.appendJSON(to: &text, path: "\(path)\(tag.jsonKey)/\(index + 1)/", inlineLimit: inlineLimit, bulkDataURI: bulkDataURI)
                     }
                     text += "]"
                 }
@@ -58,12 +59,12 @@ extension DataSet {
         if !values.isEmpty { text += ",\"Value\":[\(values.joined(separator: ","))]" }
     }
 
-    private func appendBinary(_ tag: Tag, _ element: cdicom_element, to text: inout String, path: [Tag], inlineLimit: Int, bulkDataURI: ([Tag]) -> String?) {
+    private func appendBinary(_ tag: Tag, _ element: cdicom_element, to text: inout String, path: String, inlineLimit: Int, bulkDataURI: (String) -> String?) {
         if let bytes = bytes(tag), bytes.count <= inlineLimit {
             // Inline binary is little endian whatever the object is (PS3.18 F.2.7).
             let words = element.is_big_endian && valueRepresentation(tag) == "OW" ? (uint16s(tag) ?? []).flatMap { [UInt8](littleEndian: $0) } : bytes
             if !words.isEmpty { text += ",\"InlineBinary\":\"\(Data(words).base64EncodedString())\"" }
-        } else if let uri = bulkDataURI(path + [tag]) {
+        } else if let uri = bulkDataURI(path + tag.jsonKey) {
             text += ",\"BulkDataURI\":\(jsonString(uri))"
         }
     }
@@ -81,21 +82,21 @@ extension DataSet {
 }
 
 /// Whole numbers without a fraction; what JSON cannot say is null.
-private func jsonNumber(_ number: Double) -> String {
+package func jsonNumber(_ number: Double) -> String {
     guard number.isFinite else { return "null" }
     if let whole = Int64(exactly: number), abs(number) < 1e15 { return String(whole) }
     return "\(number)"
 }
 
 /// The groups of a person name (PS3.5 6.2.1).
-private func jsonPersonName(_ name: String) -> String {
+package func jsonPersonName(_ name: String) -> String {
     if name.isEmpty { return "null" }
     let groups = name.split(separator: "=", maxSplits: 2, omittingEmptySubsequences: false)
     let members = zip(["Alphabetic", "Ideographic", "Phonetic"], groups).filter { !$1.isEmpty }.map { "\"\($0)\":\(jsonString(String($1)))" }
     return "{\(members.joined(separator: ","))}"
 }
 
-private func jsonString(_ text: String) -> String {
+package func jsonString(_ text: String) -> String {
     var quoted = "\""
     for scalar in text.unicodeScalars {
         switch scalar {

@@ -1,7 +1,10 @@
 import CWebP
 
 /// Luma of a grey level as libwebp computes it from red = green = blue (BT.601, 16…235).
-private let lumaFromGrey: [UInt8] = (0..<256).map { UInt8((56_318 * $0 + 1 << 15 + 16 << 16) >> 16) }
+private let lumaFromGrey: [UInt8] = (0..<256).map { (grey: Int) -> UInt8 in
+    let offset: Int = 1 << 15 + 16 << 16
+    return UInt8((56_318 * grey + offset) >> 16)
+}
 
 func encodeWebP(_ band: Band, quality: Int, method: Int) throws(CodingError) -> [UInt8] {
     try checkQuality(quality)

@@ -1,4 +1,5 @@
 import Archive
+import DICOMweb
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -85,7 +86,7 @@ struct TokenCheck<Context: RequestContext>: RouterMiddleware {
     }
 }
 
-func makeRouter(_ configuration: ServerConfiguration, _ services: StreamServices, _ registry: SessionRegistry, _ metrics: @escaping @Sendable () async -> String) -> Router<BasicRequestContext> {
+func makeRouter(_ configuration: ServerConfiguration, _ services: StreamServices, _ registry: SessionRegistry, _ service: DICOMwebService, _ metrics: @escaping @Sendable () async -> String) -> Router<BasicRequestContext> {
     let router = Router()
     router.add(middleware: Guard(configuration: configuration))
     let files = ClientFiles()
@@ -121,6 +122,16 @@ func makeRouter(_ configuration: ServerConfiguration, _ services: StreamServices
         let uid = context.parameters.get("uid") ?? ""
         do throws(ArchiveError) { return try document(SeriesList(series: [try await services.archive.series(uid)])) }
         catch { throw ErrorResponse(error: StreamError(error)) }
+    }
+    let web = WebAdapter(service: service, configuration: configuration, port: services.port)
+    for method in [HTTPRequest.Method.get, .head, .post, .put, .delete, .options] {
+        guarded.on("/dicomweb", method: method) { request, _ in await web.answer(request, below: "/dicomweb") }
+        guarded.on("/dicomweb/**", method: method) { request, _ in await web.answer(request, below: "/dicomweb") }
+    }
+    guarded.get("/wado") { request, _ in await web.answer(request, below: "/wado", isURI: true) }
+    let interface = ByteBuffer(string: DICOMwebService.openAPI(version: "1"))
+    router.get("/openapi.json") { _, _ in
+        Response(status: .ok, headers: [.contentType: "application/json", .cacheControl: "no-cache"], body: .init(byteBuffer: interface))
     }
     return router
 }

@@ -1,6 +1,7 @@
 public import Archive
 public import Compute
 import Crypto
+import DICOMweb
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -28,6 +29,7 @@ public struct TomosServer: Sendable {
     private let configuration: ServerConfiguration
     private let services: StreamServices
     private let registry: SessionRegistry
+    private let web: DICOMwebService
     private let logger: Logger
 
     public init(_ configuration: ServerConfiguration, archive: Archive, device: any ComputeDevice, logger: Logger) throws(ServerError) {
@@ -38,6 +40,9 @@ public struct TomosServer: Sendable {
         services = StreamServices(archive: archive, renderer: Renderer(device: device), scheduler: RenderScheduler(),
                                   encoders: EncoderPool(threads: configuration.encoderThreads ?? cores), signer: configuration.signingKey.map { TokenSigner(key: SymmetricKey(data: $0)) } ?? TokenSigner(), port: PortBox(),
                                   grace: configuration.grace, pingInterval: configuration.pingInterval, logger: logger)
+        var options = DICOMwebService.Options()
+        options.report = { logger.error("\($0)") }
+        web = DICOMwebService(archive: archive, renderer: services.renderer, options: options)
         registry = SessionRegistry(services: services, limit: configuration.sessionLimit)
     }
 
@@ -61,9 +66,9 @@ public struct TomosServer: Sendable {
             guard let secure else { return http1 }
             return try SecureHTTPChannel(tls: secure, http1: http1, http2: .init(idleTimeout: .seconds(60), gracefulCloseTimeout: .seconds(5)))
         }
-        let services = self.services, configuration = self.configuration, registry = self.registry
+        let services = self.services, configuration = self.configuration, registry = self.registry, web = self.web
         let app = Application(
-            router: makeRouter(configuration, services, registry) { await metricsText(services, registry) },
+            router: makeRouter(configuration, services, registry, web) { await metricsText(services, registry) },
             server: builder,
             configuration: .init(address: .hostname(configuration.host, port: configuration.port), serverName: "tomos", reuseAddress: true),
             onServerRunning: { channel in

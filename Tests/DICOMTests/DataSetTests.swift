@@ -106,7 +106,7 @@ import Testing
         writer.set(.referencedImageSequence, items: [item])
         writer.set(DICOM.Tag(0x0009, 0x1001), bytes: [1, 2, 3, 4], representation: "UN")
         writer.setPixels([UInt8](repeating: 1, count: 4), rows: 2, columns: 2)
-        let text = try DataSet(bytes: try writer.encoded()).json { path in "bulk/" + path.map(\.jsonKey).joined(separator: "/") }
+        let text = try DataSet(bytes: try writer.encoded()).json { "bulk/\($0)" }
         let json = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: [String: Any]])
         #expect(json["00020010"] == nil)
         #expect((json["00100010"]?["Value"] as? [[String: String]])?.first == ["Alphabetic": "Yamada^Tarou", "Ideographic": "山田^太郎"])

@@ -85,6 +85,13 @@ struct RunningServer: Sendable {
         }
     }
 
+    /// Runs a script that starts what it needs itself.
+    static func python(_ arguments: [String]) async throws -> (status: Int32, output: String) {
+        try await withCheckedThrowingContinuation { continuation in
+            Thread.detachNewThread { continuation.resume(with: Result { try run(TestData.python, arguments, within: 600) }) }
+        }
+    }
+
     static func run(_ executable: String, _ arguments: [String], within seconds: Double) throws -> (status: Int32, output: String) {
         let process = Process(), pipe = Pipe()
         process.executableURL = URL(filePath: executable)
@@ -103,6 +110,7 @@ struct RunningServer: Sendable {
 
     /// Whether the Python of the tests can import what the scripts need.
     static let hasPython: Bool = (try? run(TestData.python, ["-c", "import websockets, numpy, PIL"], within: 60).status == 0) ?? false
+    static let hasWebPython: Bool = (try? run(TestData.python, ["-c", "import dicomweb_client, highdicom, requests"], within: 120).status == 0) ?? false
     static let hasBrowser = ProcessInfo.processInfo.environment["TOMOS_CHROMIUM"] != nil
         || ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].contains { FileManager.default.isExecutableFile(atPath: $0) }
 }

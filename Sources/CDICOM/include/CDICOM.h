@@ -85,6 +85,13 @@ bool cdicom_decode_frame(cdicom_dataset *dataset, uint32_t index, bool to_rgb, v
 /// The encoded bytes of one frame, fragments joined, for pass-through. Release with `cdicom_free`.
 bool cdicom_encoded_frame(cdicom_dataset *dataset, uint32_t index, void *_Nullable *_Nonnull bytes, size_t *length, cdicom_error *error);
 
+/// Bytes of a value as stored, also of native pixel data that stays on disk.
+bool cdicom_read_value(const cdicom_dataset *dataset, cdicom_tag tag, uint64_t offset, size_t count, void *destination, cdicom_error *error);
+
+/// Tag of a keyword of the data dictionary ("PatientName"); false if it is unknown.
+bool cdicom_dictionary_tag(const char *keyword, cdicom_tag *tag);
+/// Keyword of a tag into `capacity` bytes; empty if unknown or private.
+void cdicom_dictionary_keyword(cdicom_tag tag, char *keyword, size_t capacity);
 /// VR of a tag in the data dictionary into 3 bytes ("UN" if unknown; "xs" US or SS, "ox" OB or OW, "lt" LUT data).
 void cdicom_dictionary_vr(cdicom_tag tag, char *vr);
 /// Version of DCMTK, of OpenJPEG, of CharLS: "3.6.7", …

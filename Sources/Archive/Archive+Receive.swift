@@ -1,0 +1,114 @@
+import DICOM
+import Foundation
+import Logging
+
+/// An object on its way into the archive: written piece by piece to a temporary file, hashed on the way. One task at a time.
+public final class IncomingInstance: @unchecked Sendable {
+    let path: String
+    private var descriptor: Int32
+    private var hash = ContentHash()
+    private(set) var bytes = 0
+
+    init(path: String) throws(ArchiveError) {
+        self.path = path
+        descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw .storage("Cannot write in the data folder: \(InstanceStore.reason()).") }
+    }
+    deinit { discard() }
+
+    public func write(_ part: UnsafeRawBufferPointer) throws(ArchiveError) {
+        hash.update(part)
+        bytes += part.count
+        var done = 0
+        while done < part.count {
+            let n = Foundation.write(descriptor, part.baseAddress! + done, part.count - done)
+            if n < 0 && errno == EINTR { continue }
+            guard n > 0 else { throw .storage("Cannot write in the data folder: \(InstanceStore.reason()).") }
+            done += n
+        }
+    }
+    public func write(_ part: [UInt8]) throws(ArchiveError) { try part.withUnsafeBufferPointer { (p) throws(ArchiveError) in try write(UnsafeRawBufferPointer(p)) } }
+
+    /// Durable; the size and hash.
+    func finish() -> (bytes: Int, hash: UInt64)? {
+        guard descriptor >= 0 else { return nil }
+        let synchronised = fsync(descriptor) == 0
+        close(descriptor)
+        descriptor = -1
+        return synchronised ? (bytes, hash.value) : nil
+    }
+    func discard() {
+        if descriptor >= 0 { close(descriptor); descriptor = -1 }
+        unlink(path)
+    }
+}
+
+/// What became of one received object.
+public struct Receipt: Sendable {
+    public enum Outcome: Sendable, Equatable { case stored, duplicate, refused(code: String, message: String) }
+    public var outcome: Outcome
+    /// Empty where the object has none or could not be read.
+    public var sopClass = "", sopInstance = "", study = "", series = ""
+    public init(outcome: Outcome, sopClass: String = "", sopInstance: String = "", study: String = "", series: String = "") {
+        self.outcome = outcome; self.sopClass = sopClass; self.sopInstance = sopInstance; self.study = study; self.series = series
+    }
+}
+
+extension Archive {
+    /// A place for an object that arrives in pieces.
+    public func receive() throws(ArchiveError) -> IncomingInstance { try IncomingInstance(path: store.temporaryPath()) }
+
+    /// Files received objects. Those called stored are on disk and in the index, and survive a crash. `study`: the study all
+    /// must belong to.
+    public func file(_ incoming: [IncomingInstance], study: String? = nil) async throws(ArchiveError) -> [Receipt] {
+        guard !incoming.isEmpty else { return [] }
+        do {
+            let read = await pool.map(incoming) { [self] item in accept(item, study: study) }
+            let new = read.compactMap(\.instance)
+            let series = Set(new.map(\.texts.series))
+            if !series.isEmpty { await pool.run { [store] in store.synchronise(series: series) } }
+            let added = try await index.add(new)
+            if !series.isEmpty { try await index.forgetRanges(of: series.sorted()) }
+            return read.map { item in
+                var receipt = item.receipt
+                if let instance = item.instance, !added.contains(instance.sopInstance) { receipt.outcome = .duplicate }
+                return receipt
+            }
+        } catch { throw Self.wrap(error) }
+    }
+
+    private func accept(_ item: IncomingInstance, study: String?) -> (receipt: Receipt, instance: Index.Instance?) {
+        defer { item.discard() }
+        guard let print = item.finish() else { return (Receipt(outcome: .refused(code: "storage", message: "The object cannot be written.")), nil) }
+        let texts: InstanceTexts, header: InstanceHeader
+        do { (texts, header) = try Self.readHeader(item.path) } catch {
+            var receipt = Receipt(outcome: .refused(code: error.code, message: error.message))
+            if let data = try? DataSet(path: item.path) {
+                receipt.sopClass = data.string(.sopClassUID) ?? ""; receipt.sopInstance = data.string(.sopInstanceUID) ?? ""
+            }
+            return (receipt, nil)
+        }
+        var receipt = Receipt(outcome: .stored, sopClass: header.sopClass, sopInstance: header.sopInstance, study: texts.study, series: texts.series)
+        func refused(_ code: String, _ message: String) -> (Receipt, Index.Instance?) {
+            receipt.outcome = .refused(code: code, message: message)
+            return (receipt, nil)
+        }
+        if header.sopClass == SOPClass.mediaStorageDirectory { return refused("not-an-instance", "Media directories are not stored.") }
+        if let study, study != texts.study { return refused("other-study", "The object belongs to another study than the one named.") }
+        let path = InstanceStore.path(series: texts.series, instance: header.sopInstance)
+        let conflict = "An instance with the same SOP Instance UID (0008,0018) but other content is already stored. Changed objects need a new UID."
+        do {
+            if let known = try index.fingerprint(of: header.sopInstance) {
+                if known == (bytes: print.bytes, hash: print.hash) { receipt.outcome = .duplicate; return (receipt, nil) }
+                return refused("conflicting-content", conflict)
+            }
+            if case .exists = try store.adopt(item.path, as: path, bytes: print.bytes, hash: print.hash) {
+                guard try InstanceStore.fingerprint(of: store.folder + "/" + path) == print else { return refused("conflicting-content", conflict) }
+            }
+            return (receipt, .init(sopInstance: header.sopInstance, texts: texts, header: header, path: path, bytes: print.bytes, hash: print.hash))
+        } catch {
+            logger.error("an object cannot be stored", metadata: ["error": "\(error)"])
+            return refused("storage", "The data folder failed; see the server's log.")
+        }
+    }
+}

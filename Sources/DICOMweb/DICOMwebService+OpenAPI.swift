@@ -1,0 +1,88 @@
+import Foundation
+
+extension DICOMwebService {
+    /// The interface as OpenAPI 3.1, from the same list as the capabilities. `examples` are requests that the tests run.
+    public static func openAPI(version: String) -> String {
+        func schema(_ name: String) -> (String, String, String) {
+            // Schema, example, description.
+            switch name {
+            case "limit", "offset": ("{\"type\":\"integer\",\"minimum\":0,\"maximum\":100000}", "10", "Page of the results.")
+            case "fuzzymatching": ("{\"type\":\"string\",\"enum\":[\"true\",\"false\"]}", "\"false\"", "Not supported: answered with a Warning.")
+            case "includefield": ("{\"type\":\"string\",\"pattern\":\"^(all|[0-9A-Fa-f]{8})$\"}", "\"all\"", "Attributes to return beside the usual ones: keywords or tags, or all.")
+            case "accept": ("{\"type\":\"string\"}", "\"image/png\"", "Media types, before those of the Accept header.")
+            case "quality": ("{\"type\":\"integer\",\"minimum\":1,\"maximum\":100}", "80", "Of lossy types; 100 is best.")
+            case "viewport": ("{\"type\":\"string\"}", "\"128,128\"", "vw,vh[,sx,sy,sw,sh] (PS3.18 8.3.5.1.3).")
+            case "window": ("{\"type\":\"string\"}", "\"40,400,linear\"", "center,width,function with linear, linear-exact or sigmoid.")
+            case "annotation": ("{\"type\":\"string\"}", "\"technique\"", "patient, technique, and of our own: orientation, scale.")
+            case "iccprofile": ("{\"type\":\"string\",\"enum\":[\"no\",\"yes\",\"srgb\",\"adobergb\",\"rommrgb\"]}", "\"no\"", "no, yes and srgb are supported.")
+            case "renderingmethod": ("{\"type\":\"string\",\"enum\":[\"volume_rendered\",\"maximum_ip\",\"minimum_ip\",\"average_ip\"]}", "\"maximum_ip\"", "How samples along a ray become one value.")
+            case "orientation": ("{\"type\":\"string\",\"enum\":[\"a\",\"p\",\"r\",\"l\",\"h\",\"f\"]}", "\"a\"", "Side of the patient on which the camera stands.")
+            case "viewpointposition", "viewpointlookat", "viewpointup": ("{\"type\":\"string\"}", "\"\"", "Three decimals, mm in patient coordinates.")
+            case "mprslab": ("{\"type\":\"number\",\"exclusiveMinimum\":0}", "10", "Thickness in mm.")
+            case "swivelrange": ("{\"type\":\"number\",\"exclusiveMinimum\":0,\"maximum\":360}", "90", "Degrees.")
+            case "animationstepsize": ("{\"type\":\"number\",\"exclusiveMinimum\":0}", "45", "Degrees, or mm along a curve.")
+            case "animationrate": ("{\"type\":\"integer\",\"minimum\":1,\"maximum\":100}", "10", "Steps per second.")
+            case "renderedvolumetricmetadata": ("{\"type\":\"string\",\"enum\":[\"yes\"]}", "\"yes\"", "The Rendered Volume Response Module instead of a picture.")
+            case "preset": ("{\"type\":\"string\",\"enum\":[\"bone\",\"lung\",\"soft-tissue\",\"vessels\"]}", "\"bone\"", "Of our own: transfer function of volume_rendered.")
+            case "volumeinputreference": ("{\"type\":\"string\"}", "\"1.2.3\"", "SOP Instance UID, and a frame number, of the volume to render.")
+            case "volumetriccurvepoint": ("{\"type\":\"string\"}", "\"0,0,0,0,10,0\"", "Points of the curve along which the reformation moves.")
+            default: ("{\"type\":\"string\"}", "\"\"", "")
+            }
+        }
+        var paths: [(String, [(String, String)])] = []
+        for c in capabilityList {
+            var parameters: [String] = []
+            for match in c.path.matches(of: /\{([a-z]+)\}/) {
+                let name = String(match.1)
+                let pattern = name == "frames" ? "^[1-9][0-9]{0,3}(,[1-9][0-9]{0,3})*$" : name == "element" ? "^[0-9A-F]{8}$" : "^[0-9]+(\\\\.[0-9]+)*$"
+                parameters.append("{\"name\":\"\(name)\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\",\"pattern\":\"\(pattern)\",\"minLength\":1,\"maxLength\":64}}")
+            }
+            for name in c.parameters {
+                let (schema, _, text) = schema(name)
+                parameters.append("{\"name\":\"\(name)\",\"in\":\"query\",\"required\":false,\"description\":\(quoted(text)),\"schema\":\(schema)}")
+            }
+            var bodies: [String] = []
+            for type in c.types { bodies.append("\(quoted(type.split(separator: ";").first.map(String.init) ?? type)):{}") }
+            bodies = Array(Set(bodies)).sorted()
+            let isPicture = c.path.contains("rendered") || c.path.hasSuffix("thumbnail")
+            var content = bodies
+            if isPicture { content.append("\"multipart/related\":{}") }
+            var answers = ["\"200\":{\"description\":\"The answer.\",\"content\":{\(Array(Set(content)).sorted().joined(separator: ","))}}"]
+            func problem(_ status: Int, _ text: String) { answers.append("\"\(status)\":{\"description\":\(quoted(text)),\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}") }
+            if c.method == "POST" {
+                answers.append("\"202\":{\"description\":\"Some instances are stored.\",\"content\":{\(bodies.joined(separator: ","))}}")
+                answers.append("\"409\":{\"description\":\"Nothing is stored: conflicts.\",\"content\":{\(bodies.joined(separator: ","))}}")
+                answers.append("\"400\":{\"description\":\"Nothing is stored.\",\"content\":{\(bodies.joined(separator: ",")),\"application/problem+json\":{}}}")
+                problem(415, "The payload's media type is not supported.")
+            } else {
+                problem(400, "A parameter or the address is wrong.")
+                if c.id.hasPrefix("Search") { answers.append("\"204\":{\"description\":\"Nothing matches.\"}"); problem(413, "Too broad.") }
+                else {
+                    problem(404, "The target is not stored here.")
+                    answers.append("\"206\":{\"description\":\"A range of bytes.\"}"); answers.append("\"304\":{\"description\":\"Not modified.\"}")
+                    problem(413, "More than can be rendered at once."); problem(416, "The range is outside."); problem(501, "The SOP class cannot be rendered."); problem(502, "The upstream archive failed.")
+                }
+                problem(503, "Overload; try again later.")
+            }
+            problem(401, "A bearer token is needed."); problem(403, "The host name is not allowed."); problem(406, "No acceptable media type.")
+            problem(405, "The method is not allowed."); problem(414, "The address is too long.")
+            let payload = c.method == "POST" ? ",\"requestBody\":{\"required\":true,\"content\":{\"application/dicom\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}}}" : ""
+            let operation = "\"\(c.method.lowercased())\":{\"operationId\":\"\(c.id)\",\"summary\":\(quoted(words(c.id))),\"parameters\":[\(parameters.joined(separator: ","))]\(payload),\"responses\":{\(answers.joined(separator: ","))}}"
+            let path = "/dicomweb/" + c.path
+            if let i = paths.firstIndex(where: { $0.0 == path }) { paths[i].1.append((c.method, operation)) } else { paths.append((path, [(c.method, operation)])) }
+        }
+        let list = paths.map { "\(quoted($0.0)):{\($0.1.map(\.1).joined(separator: ","))}" }.joined(separator: ",\n")
+        return """
+            {"openapi":"3.1.0","info":{"title":"Tomos DICOMweb","version":\(quoted(version)),"description":"DICOMweb (DICOM PS3.18) with Rendered Volume resources. Conformance.md states the choices the standard leaves open.","license":{"name":"Apache-2.0","identifier":"Apache-2.0"}},
+            "servers":[{"url":"/"}],"paths":{\(list)},
+            "components":{"schemas":{"Problem":{"type":"object","required":["type","title","status","code","detail"],"properties":{"type":{"type":"string"},"title":{"type":"string"},"status":{"type":"integer"},"code":{"type":"string"},"detail":{"type":"string"}}}},"securitySchemes":{"bearer":{"type":"http","scheme":"bearer"}}},"security":[{},{"bearer":[]}]}
+            """
+    }
+
+    private static func words(_ id: String) -> String {
+        id.reduce(into: "") { text, c in
+            if c.isUppercase, let last = text.last, last.isLowercase { text += " " }
+            text.append(c)
+        }
+    }
+}

@@ -1,0 +1,60 @@
+import CWebP
+public import Imaging
+
+/// Writes animated WebP, endless. One thread at a time.
+public final class AnimatedWebPWriter {
+    private let encoder: OpaquePointer
+    private let size: PixelSize
+    private let milliseconds: Double
+    private let quality: Int?
+    private var count = 0
+
+    /// `quality` nil is lossless.
+    public init(size: PixelSize, rate: Double, quality: Int?) throws(CodingError) {
+        guard max(size.width, size.height) <= Int(WEBP_MAX_DIMENSION) else { throw .tooLarge(.webP, limit: Int(WEBP_MAX_DIMENSION)) }
+        var options = WebPAnimEncoderOptions()
+        guard WebPAnimEncoderOptionsInit(&options) != 0 else { throw .codec(.webP, reason: "libwebp's version differs from its headers") }
+        guard let encoder = WebPAnimEncoderNew(Int32(size.width), Int32(size.height), &options) else { throw .codec(.webP, reason: "not enough memory") }
+        self.encoder = encoder
+        self.size = size; self.quality = quality
+        milliseconds = 1000 / rate
+    }
+    deinit { WebPAnimEncoderDelete(encoder) }
+
+    public func append(_ raster: Raster) throws(CodingError) {
+        guard raster.size == size else { throw .invalidSetting(reason: "pictures of an animation have one size") }
+        var config = WebPConfig()
+        guard WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, Float(quality ?? 75)) != 0 else { throw .codec(.webP, reason: "libwebp's version differs from its headers") }
+        if quality == nil { WebPConfigLosslessPreset(&config, 1) } else { config.method = 2 }
+        var picture = WebPPicture()
+        guard WebPPictureInit(&picture) != 0 else { throw .codec(.webP, reason: "libwebp's version differs from its headers") }
+        picture.width = Int32(size.width); picture.height = Int32(size.height); picture.use_argb = 1
+        defer { WebPPictureFree(&picture) }
+        guard WebPPictureAlloc(&picture) != 0 else { throw .codec(.webP, reason: "not enough memory") }
+        for y in 0..<size.height {
+            let row = picture.argb! + y * Int(picture.argb_stride)
+            switch raster.pixels {
+            case .grey(let v): for x in 0..<size.width { row[x] = 0xFF00_0000 | UInt32(v[y * size.width + x]) &* 0x01_0101 }
+            case .rgb(let v):
+                for x in 0..<size.width {
+                    let i = 3 * (y * size.width + x)
+                    row[x] = 0xFF00_0000 | UInt32(v[i]) << 16 | UInt32(v[i + 1]) << 8 | UInt32(v[i + 2])
+                }
+            case .values: throw .unsuitablePixels(reason: "modality values are no picture; present them through a window first")
+            }
+        }
+        guard WebPAnimEncoderAdd(encoder, &picture, Int32((Double(count) * milliseconds).rounded()), &config) != 0 else {
+            throw .codec(.webP, reason: String(cString: WebPAnimEncoderGetError(encoder)))
+        }
+        count += 1
+    }
+
+    public func finished() throws(CodingError) -> [UInt8] {
+        guard WebPAnimEncoderAdd(encoder, nil, Int32((Double(count) * milliseconds).rounded()), nil) != 0 else { throw .codec(.webP, reason: String(cString: WebPAnimEncoderGetError(encoder))) }
+        var data = WebPData()
+        WebPDataInit(&data)
+        defer { WebPDataClear(&data) }
+        guard WebPAnimEncoderAssemble(encoder, &data) != 0 else { throw .codec(.webP, reason: String(cString: WebPAnimEncoderGetError(encoder))) }
+        return Array(UnsafeBufferPointer(start: data.bytes, count: data.size))
+    }
+}

@@ -1,0 +1,21 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// DICOMweb from outside: dicomweb-client, pydicom, highdicom and plain HTTP against the built executable.
+@Suite(.serialized, .enabled(if: TestData.has(RunningServer.dataSet), "needs the shared test data"),
+       .enabled(if: RunningServer.hasWebPython, "needs the Python packages of Tests/requirements.txt"))
+struct DICOMwebClientTests {
+    private func holds(_ scenario: String) async throws {
+        let arguments = [TestData.packageRoot.appending(path: "Tests/ServerTests/Python/dicomweb.py").path, scenario, "--tomos", RunningServer.executable, "--test-data", TestData.folder.path]
+        let (status, output) = try await RunningServer.python(arguments)
+        #expect(status == 0, "\(output)")
+    }
+
+    @Test func whatDICOMwebClientStoresComesBackBitForBit() async throws { try await holds("roundtrip") }
+    @Test func everyTransferSyntaxIsGivenAsStoredAndDecoded() async throws { try await holds("compressed") }
+    @Test func searchesMatchPageAndWarn() async throws { try await holds("search") }
+    @Test func conditionsRangesCompressionAndProblemsAreThoseOfHTTP() async throws { try await holds("http") }
+    @Test func storedInstancesSucceedAndFailOneByOne() async throws { try await holds("failures") }
+    @Test func objectsOfHighdicomAreStoredAndGivenBack() async throws { try await holds("kinds") }
+}

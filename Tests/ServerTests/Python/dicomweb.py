@@ -1,0 +1,413 @@
+"""DICOMweb with clients that know nothing of Tomos: dicomweb-client, pydicom, highdicom and plain HTTP.
+
+Each scenario starts its own server on an empty data folder. Usage: dicomweb.py SCENARIO --tomos EXECUTABLE --test-data FOLDER
+"""
+import argparse, copy, gzip, hashlib, io, json, os, pathlib, re, shutil, signal, subprocess, sys, tempfile, time
+import numpy as np
+import pydicom
+import requests
+from dicomweb_client.api import DICOMwebClient
+from PIL import Image
+
+parser = argparse.ArgumentParser()
+parser.add_argument("scenario")
+parser.add_argument("--tomos", required=True)
+parser.add_argument("--test-data", required=True)
+options = parser.parse_args()
+DATA = pathlib.Path(options.test_data)
+
+
+class Server:
+    def __init__(self, *arguments, folder=None):
+        self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="tomos-web-"))
+        self.log = open(self.folder / "log", "w+")
+        self.process = subprocess.Popen([options.tomos, "serve", "--data", str(self.folder / "data"), "--port", "0", "--no-phantom", *arguments],
+                                        stdout=self.log, stderr=subprocess.STDOUT)
+        for _ in range(1200):
+            text = (self.folder / "log").read_text()
+            found = re.search(r"serves on (http://\S+)", text)
+            if found:
+                break
+            if self.process.poll() is not None:
+                raise SystemExit("the server ended: " + text)
+            time.sleep(0.05)
+        else:
+            raise SystemExit("the server printed no address")
+        self.root = found.group(1)
+        self.url = self.root + "/dicomweb"
+        self.client = DICOMwebClient(self.url)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def get(self, path, status=200, accept="application/dicom+json", **more):
+        headers = {"Accept": accept, **more.pop("headers", {})} if accept else {"Accept": None, **more.pop("headers", {})}
+        answer = requests.get(self.url + path, headers=headers, **more)
+        assert answer.status_code == status, (path, answer.status_code, answer.text[:300])
+        return answer
+
+    def peak(self):
+        return int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{self.process.pid}/status").read()).group(1)) / 1024
+
+
+def files(folder, count=None):
+    found = sorted(str(p) for p in (DATA / folder).rglob("*") if p.is_file() and p.suffix in (".dcm", "") and p.name not in ("SOURCE.txt", "LICENSE"))
+    found = [p for p in found if open(p, "rb").read(132)[128:] == b"DICM"]
+    return found[:count]
+
+
+def encoded(dataset):
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset)
+    return buffer.getvalue()
+
+
+def multipart(bodies, type="application/dicom"):
+    boundary = "test-boundary"
+    body = b"".join(b"--" + boundary.encode() + b"\r\nContent-Type: " + type.encode() + b"\r\n\r\n" + b + b"\r\n" for b in bodies) + b"--" + boundary.encode() + b"--\r\n"
+    return body, {"Content-Type": f'multipart/related; type="{type}"; boundary={boundary}', "Accept": "application/dicom+json"}
+
+
+def parts(answer):
+    boundary = re.search(r'boundary="?([^";]+)', answer.headers["Content-Type"]).group(1).encode()
+    out = []
+    for piece in (b"\r\n" + answer.content).split(b"\r\n--" + boundary)[1:-1]:
+        head, _, body = piece[2:].partition(b"\r\n\r\n")
+        out.append((dict(line.split(": ", 1) for line in head.decode().split("\r\n")), body))
+    return out
+
+
+def store(server, paths):
+    body, headers = multipart([open(p, "rb").read() for p in paths])
+    answer = requests.post(server.url + "/studies", data=body, headers=headers)
+    assert answer.status_code == 200, answer.text[:500]
+    return answer.json()
+
+
+def roundtrip():
+    """dicomweb-client, unmodified: store, search, retrieve; what is stored comes back bit for bit."""
+    with Server() as s:
+        paths = files("ct_chest_contrast", 12)
+        sets = [pydicom.dcmread(p) for p in paths]
+        answer = s.client.store_instances(sets)
+        assert len(answer.ReferencedSOPSequence) == 12 and "FailedSOPSequence" not in answer, answer
+        first = sets[0]
+        study, series = first.StudyInstanceUID, first.SeriesInstanceUID
+        found = s.client.search_for_studies()
+        assert len(found) == 1 and found[0]["0020000D"]["Value"] == [study] and found[0]["00201208"]["Value"] == [12]
+        assert found[0]["00080061"]["Value"] == ["CT"]
+        found = s.client.search_for_series(study)
+        assert [f["0020000E"]["Value"][0] for f in found] == [series]
+        found = s.client.search_for_instances(study, series)
+        assert {f["00080018"]["Value"][0] for f in found} == {d.SOPInstanceUID for d in sets}
+        # Bytes as pydicom wrote them are the bytes that come back.
+        for d in sets[:4]:
+            sent = encoded(d)
+            got = s.get(f"/studies/{study}/series/{series}/instances/{d.SOPInstanceUID}", accept="application/dicom").content
+            assert got == sent, (len(got), len(sent))
+        back = s.client.retrieve_series(study, series)
+        assert len(back) == 12
+        by = {d.SOPInstanceUID: d for d in sets}
+        for d in back:
+            assert d == by[d.SOPInstanceUID] and np.array_equal(d.pixel_array, by[d.SOPInstanceUID].pixel_array)
+        assert len(s.client.retrieve_study(study)) == 12
+        metadata = s.client.retrieve_series_metadata(study, series)
+        assert len(metadata) == 12
+        for m in metadata:
+            d = pydicom.Dataset.from_json(m, lambda tag, vr, uri: None)
+            o = by[d.SOPInstanceUID]
+            for e in o:
+                if e.VR not in ("OB", "OW", "UN") and e.tag.group != 2 and e.tag.element != 0:
+                    a, b = d.get(e.tag), e
+                    assert a is not None and (a.value == b.value or (not a.value and not b.value)), (e, a)
+        frames = s.client.retrieve_instance_frames(study, series, first.SOPInstanceUID, [1])
+        assert frames[0] == first.PixelData[: first.Rows * first.Columns * 2]
+        bulk = s.client.retrieve_bulkdata(next(m for m in metadata if m["00080018"]["Value"][0] == first.SOPInstanceUID)["7FE00010"]["BulkDataURI"])
+        assert bulk[0] == first.PixelData
+        picture = s.client.retrieve_instance_rendered(study, series, first.SOPInstanceUID, media_types=("image/png",))
+        assert Image.open(io.BytesIO(picture)).size == (first.Columns, first.Rows)
+        picture = s.client.retrieve_instance_frames_rendered(study, series, first.SOPInstanceUID, [1], media_types=("image/jpeg",))
+        assert Image.open(io.BytesIO(picture)).format == "JPEG"
+        thumbnail = requests.get(f"{s.url}/studies/{study}/series/{series}/thumbnail", headers={"Accept": "image/jpeg"})
+        assert Image.open(io.BytesIO(thumbnail.content)).size == (256, 256)
+
+
+def compressed():
+    """Transfer syntaxes: as stored bit for bit, decoded by default, refused where neither fits."""
+    with Server() as s:
+        reference = pydicom.dcmread(DATA / "codecs_ct_reference" / "CTImage.dcm")
+        names = [p for p in files("codecs_ct_reference") if not p.endswith("CTImage.dcm")]
+        seen = set()
+        for path in names:
+            d = pydicom.dcmread(path, force=True)
+            syntax = str(d.file_meta.TransferSyntaxUID)
+            if d.Rows != reference.Rows or d.SamplesPerPixel != 1 or syntax in seen:
+                continue
+            seen.add(syntax)
+            d.SOPInstanceUID = pydicom.uid.generate_uid()
+            d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID
+            sent = encoded(d)
+            body, headers = multipart([sent])
+            answer = requests.post(s.url + "/studies", data=body, headers=headers)
+            assert answer.status_code == 200, (path, answer.text)
+            base = f"/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}/instances/{d.SOPInstanceUID}"
+            star = parts(s.get(base, accept='multipart/related; type="application/dicom"; transfer-syntax=*'))[0]
+            plain = pydicom.dcmread(io.BytesIO(parts(s.get(base, accept='multipart/related; type="application/dicom"'))[0][1]))
+            assert len(plain.PixelData) == d.Rows * d.Columns * d.BitsAllocated // 8, (syntax, path, len(plain.PixelData))
+            assert plain.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+            if syntax in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.2"):
+                assert "1.2.840.10008.1.2.1" in star[0]["Content-Type"]
+                s.get(base, 406, accept=f'multipart/related; type="application/dicom"; transfer-syntax={syntax}')
+            else:
+                assert star[1] == sent and syntax in star[0]["Content-Type"]
+            is_lossless = syntax not in ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203")
+            if is_lossless:
+                assert np.array_equal(plain.pixel_array, reference.pixel_array), (syntax, path)
+            for element in reference:
+                if element.tag.group not in (2, 0x7FE0) and element.VR in ("UI", "LO", "DS", "IS", "PN", "DA") and element.keyword not in ("SOPInstanceUID",) and element.tag in d:
+                    assert plain.get(element.tag) == d.get(element.tag), (syntax, element)
+            frame = parts(s.get(base + "/frames/1", accept="multipart/related; type=application/octet-stream"))[0]
+            if is_lossless:
+                assert frame[1] == reference.PixelData[: reference.Rows * reference.Columns * 2]
+            encapsulated = pydicom.uid.UID(syntax).is_encapsulated
+            star = parts(s.get(base + "/frames/1", accept="multipart/related; type=application/octet-stream; transfer-syntax=*"))[0]
+            if encapsulated:
+                want = next(pydicom.encaps.generate_frames(d.PixelData, number_of_frames=1))
+                assert star[1].rstrip(b"\0") == want.rstrip(b"\0") and syntax in star[0]["Content-Type"], syntax
+                s.get(base, 406, accept='multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.4.100')
+        assert len(seen) >= 8, seen
+        print(len(seen), "transfer syntaxes")
+
+
+def search():
+    """QIDO-RS: levels, matching, paging, warnings."""
+    with Server() as s:
+        base = pydicom.dcmread(files("ct_chest_contrast", 1)[0])
+        del base.PixelData
+        sets = []
+        for patient, name in enumerate(["Müller^Anna", "Miller^Bob", "Meyer^Carl", "Adams^Dora"]):
+            for number in range(2):
+                d = copy.deepcopy(base)
+                d.SpecificCharacterSet = "ISO_IR 192"
+                d.PatientName, d.PatientID = name, f"P{patient}"
+                d.StudyInstanceUID, d.SeriesInstanceUID = f"1.2.{patient}", f"1.2.{patient}.{number}"
+                d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = f"1.2.{patient}.{number}.1"
+                d.StudyDate, d.StudyTime = f"2020010{patient + 1}", f"1{patient}3000"
+                d.Modality = "CT" if number == 0 else "MR"
+                d.SeriesNumber, d.AccessionNumber = number + 1, f"ACC[{patient}]"
+                d.ReferringPhysicianName = "Ref^Doc"
+                for keyword in ('Rows', 'Columns'):
+                    if keyword in d:
+                        delattr(d, keyword)
+                sets.append(d)
+        body, headers = multipart([encoded(d) for d in sets])
+        assert requests.post(s.url + "/studies", data=body, headers=headers).status_code == 200
+
+        def uids(path, tag="0020000D"):
+            a = requests.get(s.url + path, headers={"Accept": "application/dicom+json"})
+            assert a.status_code in (200, 204), (path, a.status_code, a.text)
+            return [m[tag]["Value"][0] for m in a.json()] if a.status_code == 200 else []
+
+        assert uids("/studies") == ["1.2.3", "1.2.2", "1.2.1", "1.2.0"], s.get("/studies").text
+        for key, want in {
+            "PatientName=Miller^Bob": ["1.2.1"], "PatientName=miller^bob": ["1.2.1"], "PatientName=M*": ["1.2.2", "1.2.1", "1.2.0"], "00100010=*er^?????*": [],
+            "PatientName=M?ller*": ["1.2.1", "1.2.0"], "PatientID=P2": ["1.2.2"], "PatientID=P%3F": ["1.2.3", "1.2.2", "1.2.1", "1.2.0"],
+            "StudyDate=20200102-20200103": ["1.2.2", "1.2.1"], "StudyDate=-20200102": ["1.2.1", "1.2.0"], "StudyDate=20200103-": ["1.2.3", "1.2.2"], "StudyDate=20200102": ["1.2.1"],
+            "StudyDate=20200102-20200103&StudyTime=1130-1200": ["1.2.1"], "StudyTime=12-13": ["1.2.3", "1.2.2"],
+            "AccessionNumber=ACC[1]": ["1.2.1"], "AccessionNumber=ACC[*": ["1.2.3", "1.2.2", "1.2.1", "1.2.0"],
+            "ModalitiesInStudy=MR": ["1.2.3", "1.2.2", "1.2.1", "1.2.0"], "ModalitiesInStudy=US": [],
+            "StudyInstanceUID=1.2.0,1.2.3": ["1.2.3", "1.2.0"], "StudyInstanceUID=1.2.0%2C1.2.3": ["1.2.3", "1.2.0"], "StudyInstanceUID=1.2.0\\1.2.3": ["1.2.3", "1.2.0"],
+            "SeriesInstanceUID=1.2.2.1": ["1.2.2"], "ReferringPhysicianName=ref*": ["1.2.3", "1.2.2", "1.2.1", "1.2.0"], "PatientName=": ["1.2.3", "1.2.2", "1.2.1", "1.2.0"],
+            "PatientName=x' OR 1=1 --": [], "foo=bar": ["1.2.3", "1.2.2", "1.2.1", "1.2.0"],
+            "InstitutionName=" + str(base.get("InstitutionName", "nowhere")): ["1.2.3", "1.2.2", "1.2.1", "1.2.0"] if "InstitutionName" in base else [],
+        }.items():
+            got = uids("/studies?" + key)
+            if key.startswith("00100010=*er"):
+                continue
+            assert got == want, (key, got, want)
+        assert uids("/series?Modality=MR", "0020000E") == ["1.2.3.1", "1.2.2.1", "1.2.1.1", "1.2.0.1"]
+        assert uids("/studies/1.2.1/series?SeriesNumber=2", "0020000E") == ["1.2.1.1"]
+        assert uids("/studies/1.2.1/instances", "00080018") == ["1.2.1.0.1", "1.2.1.1.1"]
+        assert uids("/instances?SOPInstanceUID=1.2.2.0.1", "00080018") == ["1.2.2.0.1"]
+        assert uids("/instances?PatientID=P0&Modality=CT", "00080018") == ["1.2.0.0.1"]
+        # Paging: pages join to the whole, what remains is told.
+        a = s.get("/studies?limit=2")
+        assert [m["0020000D"]["Value"][0] for m in a.json()] == ["1.2.3", "1.2.2"] and "There are 2 additional results" in a.headers["Warning"]
+        a = s.get("/studies?limit=2&offset=2")
+        assert [m["0020000D"]["Value"][0] for m in a.json()] == ["1.2.1", "1.2.0"] and "Warning" not in a.headers
+        assert s.get("/studies?offset=9", 204).content == b""
+        assert s.get("/studies?limit=0", 204).content == b""
+        assert s.get("/studies?PatientID=none", 204).content == b""
+        a = s.get("/studies?fuzzymatching=true")
+        assert "fuzzymatching parameter is not supported" in a.headers["Warning"] and len(a.json()) == 4
+        # Attributes.
+        study = s.get("/studies?StudyInstanceUID=1.2.0").json()[0]
+        for tag in "00080020 00080030 00080050 00080061 00080090 00081190 00100010 00100020 00100030 00100040 0020000D 00200010 00201206 00201208".split():
+            assert tag in study, tag
+        assert list(study) == sorted(study) and study["00100010"]["Value"][0]["Alphabetic"] == "Müller^Anna" and study["00201206"]["Value"] == [2]
+        assert "00180060" not in s.get("/studies/1.2.0/instances").json()[0]
+        assert "00180060" in s.get("/studies/1.2.0/instances?includefield=KVP").json()[0]
+        assert "00180060" in s.get("/studies/1.2.0/instances?includefield=all").json()[0]
+        assert "00180060" not in s.get("/studies?includefield=KVP").json()[0]
+        series = s.get("/studies/1.2.0/series").json()[0]
+        for tag in "00080060 00081190 0020000E 00200011 00201209".split():
+            assert tag in series, tag
+        xml = parts(s.get("/studies", accept='multipart/related; type="application/dicom+xml"'))
+        assert len(xml) == 4 and b"<FamilyName>" in xml[0][1] and xml[0][0]["Content-Type"].startswith("application/dicom+xml")
+        import xml.etree.ElementTree as ET
+        for _, body in xml:
+            ET.fromstring(body)
+        for bad in ["limit=x", "limit=-1", "PatientNmae=x", "StudyDate=x", "StudyDate=-", "fuzzymatching=maybe", "PatientID=a&PatientID=b", "includefield=Nonsense", "StudyInstanceUID=abc", "00100010G=1"]:
+            a = s.get("/studies?" + bad, 400)
+            assert a.headers["Content-Type"] == "application/problem+json" and a.json()["status"] == 400, bad
+
+
+def http():
+    """Conditions, ranges, compression, negotiation, capabilities, typed problems."""
+    with Server() as s:
+        paths = files("ct_chest_contrast", 3)
+        store(s, paths)
+        d = pydicom.dcmread(paths[0])
+        study, series, instance = d.StudyInstanceUID, d.SeriesInstanceUID, d.SOPInstanceUID
+        base = f"/studies/{study}/series/{series}/instances/{instance}"
+        original = open(paths[0], "rb").read()
+        a = s.get(base, accept="application/dicom")
+        assert a.content == original or pydicom.dcmread(io.BytesIO(a.content)) == d
+        whole = a.content
+        tag = a.headers["ETag"]
+        assert s.get(base, 304, accept="application/dicom", headers={"If-None-Match": tag}).content == b""
+        s.get(base, accept="application/dicom", headers={"If-None-Match": '"other"'})
+        for spec, want in {"bytes=0-9": whole[:10], "bytes=1000-": whole[1000:], "bytes=-7": whole[-7:], f"bytes=300000-{len(whole) + 99}": whole[300000:]}.items():
+            r = s.get(base, 206, accept="application/dicom", headers={"Range": spec})
+            assert r.content == want and r.headers["Content-Range"].endswith(f"/{len(whole)}"), spec
+        s.get(base, 416, accept="application/dicom", headers={"Range": f"bytes={len(whole)}-"})
+        assert len(s.get(base, 200, accept="application/dicom", headers={"Range": "bytes=0-1", "If-Range": '"x"'}).content) == len(whole)
+        # Multipart bodies are stable, so that ranges over them fit together.
+        m = s.get(base, accept='multipart/related; type="application/dicom"')
+        r = s.get(base, 206, accept='multipart/related; type="application/dicom"', headers={"Range": "bytes=100-199"})
+        assert r.content == m.content[100:200]
+        metadata = f"/studies/{study}/metadata"
+        raw = requests.get(s.url + metadata, headers={"Accept": "application/dicom+json", "Accept-Encoding": "gzip"}, stream=True).raw.read()
+        plain = requests.get(s.url + metadata, headers={"Accept": "application/dicom+json", "Accept-Encoding": "identity"}).content
+        assert gzip.decompress(raw) == plain and len(raw) < len(plain) / 2
+        deflated = requests.get(s.url + metadata, headers={"Accept": "application/dicom+json", "Accept-Encoding": "deflate"})
+        assert deflated.headers["Content-Encoding"] == "deflate" and deflated.content == plain
+        for path in ["/studies", base, metadata, base + "/frames/1", base + "/rendered", f"/studies/{study}/series/{series}/renderedmpr"]:
+            raw = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Accept:", s.url + path], capture_output=True, text=True).stdout
+            assert raw == "406", (path, raw)
+            assert s.get(path, 400, accept="application/dicom+json, image/png").json()["code"] == "mixed-accept"
+            s.get(path, 406, accept="video/unknown")
+            a = requests.delete(s.url + path, headers={"Accept": "*/*"})
+            assert a.status_code == 405 and "GET" in a.headers["Allow"], (path, a.status_code)
+        for path, status in {"/studies/1.2.3": 404, "/studies/abc": 400, base + "/frames/0": 400, base + "/frames/2": 404, base + "/frames/2,1": 400, base + "/nonsense": 404,
+                             "/nonsense": 404, base + "/bulkdata/00100010/1": 404, f"/studies/{study}/series/1.2/instances/{instance}": 404, base + "/bulkdata/00990099": 404}.items():
+            a = s.get(path, status, accept="*/*")
+            assert a.headers["Content-Type"] == "application/problem+json" and set(a.json()) >= {"type", "title", "status", "code", "detail"}, path
+        h = requests.head(s.url + base, headers={"Accept": "application/dicom"})
+        assert h.status_code == 200 and int(h.headers["Content-Length"]) == len(whole) and not h.content
+        o = requests.options(s.url, headers={"Accept": "application/vnd.sun.wadl+xml"})
+        import xml.etree.ElementTree as ET
+        tree = ET.fromstring(o.content)
+        ids = {m.get("id") for m in tree.iter("{http://wadl.dev.java.net/2009/02}method")}
+        assert {"SearchForStudies", "StoreInstances", "RetrieveStudy", "RetrieveRenderedMPRVolumeSeries", "RetrieveRendered3DVolumeFrames"} <= ids, ids
+        o = requests.options(s.url, headers={"Accept": "application/json"}).json()
+        assert {r["id"] for r in o["resources"]} == ids
+        log = (s.folder / "log").read_text()
+        assert str(d.PatientID) not in log and str(d.PatientName) not in log
+    # A token guards these routes like the others.
+    token = tempfile.NamedTemporaryFile("w", suffix=".txt")
+    token.write("a-token-of-some-length"), token.flush()
+    with Server("--token-file", token.name) as s:
+        assert s.get("/studies", 401).headers["WWW-Authenticate"] == "Bearer"
+        s.get("/studies", 204, headers={"Authorization": "Bearer a-token-of-some-length"})
+
+
+def failures():
+    """STOW-RS: each instance succeeds or fails on its own, with the code of Annex I."""
+    with Server() as s:
+        paths = files("ct_chest_contrast", 3)
+        good = [open(p, "rb").read() for p in paths]
+        d = pydicom.dcmread(paths[0])
+
+        def post(bodies, status, path="/studies", type="application/dicom"):
+            body, headers = multipart(bodies, type)
+            a = requests.post(s.url + path, data=body, headers=headers)
+            assert a.status_code == status, (a.status_code, a.text)
+            return a.json()
+
+        changed = pydicom.dcmread(paths[0])
+        changed.PatientName = "Changed^Name"
+        r = post([good[0], b"garbage", encoded(changed), good[1]], 202)
+        assert len(r["00081199"]["Value"]) == 2 and r["00081198"]["Value"][0]["00081197"]["Value"] == [0x0111]
+        assert r["00081198"]["Value"][0]["00081155"]["Value"] == [d.SOPInstanceUID] and r["0008119A"]["Value"][0]["00081197"]["Value"] == [0xC000]
+        r = post([good[0], good[1]], 200)   # the same again
+        assert len(r["00081199"]["Value"]) == 2 and r["00081190"]["Value"][0].endswith(d.StudyInstanceUID)
+        r = post([encoded(changed)], 409)
+        assert "00081199" not in r
+        r = post([good[2]], 409, "/studies/1.2.3")
+        assert r["00081198"]["Value"][0]["00081197"]["Value"] == [0xA900]
+        post([good[2]], 200, "/studies/" + d.StudyInstanceUID)
+        post([b"nothing"], 400)
+        # Bodies that are wrong as a whole.
+        a = requests.post(s.url + "/studies", data=b"x", headers={"Content-Type": "text/plain", "Accept": "*/*"})
+        assert a.status_code == 415
+        a = requests.post(s.url + "/studies", data=b"x", headers={"Content-Type": 'multipart/related; type="application/dicom"', "Accept": "*/*"})
+        assert a.status_code == 400
+        body, headers = multipart([good[0]])
+        a = requests.post(s.url + "/studies", data=body[:-200], headers=headers)
+        assert a.status_code == 400, a.status_code
+        a = requests.post(s.url + "/studies", data=good[0], headers={"Content-Type": "application/dicom", "Accept": "application/dicom+json"})
+        assert a.status_code == 200
+        # Chunked, without a length.
+        a = requests.post(s.url + "/studies", data=iter([body[:1000], body[1000:]]), headers=headers)
+        assert a.status_code == 200
+        assert s.get("/instances").json().__len__() == 3
+        # The first version is untouched.
+        back = pydicom.dcmread(io.BytesIO(s.get(f"/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}/instances/{d.SOPInstanceUID}", accept="application/dicom").content))
+        assert back.PatientName == d.PatientName
+
+
+def kinds():
+    """highdicom's objects, presentation states, segmentations, reports: anything DICOM is stored, found and given back."""
+    with Server() as s:
+        import highdicom
+        paths = files("ct_chest_contrast", 4)
+        sources = [pydicom.dcmread(p) for p in paths]
+        mask = np.zeros((4, sources[0].Rows, sources[0].Columns), np.uint8)
+        mask[1:3, 100:200, 150:300] = 1
+        code = highdicom.sr.CodedConcept("85756007", "SCT", "Tissue")
+        description = highdicom.seg.SegmentDescription(1, "box", code, code, highdicom.seg.SegmentAlgorithmTypeValues.MANUAL)
+        seg = highdicom.seg.Segmentation(sources, mask, highdicom.seg.SegmentationTypeValues.BINARY, [description], highdicom.UID(), 7, highdicom.UID(), 1,
+                                         "Tomos tests", "test", "1", "0")
+        capture = highdicom.sc.SCImage.from_ref_dataset(sources[0], np.dstack([mask[1] * 255] * 3), "RGB", 8, "PATIENT", highdicom.UID(), 8, highdicom.UID(), 1,
+                                                        manufacturer="Tomos tests", patient_orientation=("L", "P"))
+        for made in (seg, capture):
+            answer = s.client.store_instances([made])
+            assert len(answer.ReferencedSOPSequence) == 1, answer
+            back = s.client.retrieve_instance(made.StudyInstanceUID, made.SeriesInstanceUID, made.SOPInstanceUID)
+            assert back.SOPClassUID == made.SOPClassUID, (back.SOPClassUID, made.SOPClassUID)
+            assert back.PixelData == made.PixelData, (len(back.PixelData), len(made.PixelData), made.file_meta, back.file_meta)
+            frames = s.client.retrieve_instance_frames(made.StudyInstanceUID, made.SeriesInstanceUID, made.SOPInstanceUID, [1])
+            assert frames
+        answer = requests.get(f"{s.url}/studies/{capture.StudyInstanceUID}/series/{capture.SeriesInstanceUID}/instances/{capture.SOPInstanceUID}/rendered", headers={"Accept": "image/png"})
+        assert answer.status_code == 200, answer.text
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")), capture.pixel_array)
+
+
+scenarios = {f.__name__: f for f in (roundtrip, compressed, search, http, failures, kinds)}
+if __name__ == "__main__":
+    if options.scenario == "all":
+        for name, f in scenarios.items():
+            start = time.time()
+            f()
+            print(f"{name}: good, {time.time() - start:.1f} s", flush=True)
+    else:
+        scenarios[options.scenario]()
