@@ -95,7 +95,7 @@ async def replay_gesture(options):
                 return
             if event < len(scenes) and part.revision not in released:
                 screen.paint(event, pane.pixels, part.bytes)
-            if part.image_pass in (FULL, EXACT) and part.format != 0:
+            if part.image_pass == FULL and part.is_last or part.image_pass == EXACT and part.format != 0:
                 passes.setdefault((part.revision, part.image_pass), []).append(time.monotonic())
 
         released = set()

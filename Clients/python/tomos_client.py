@@ -137,6 +137,7 @@ class Pane:
         self.input_times = {}           # revision → when its input happened
         self.on_draw = None             # called with (pane, part) after each drawn part
         self.error = None
+        self.is_following = False       # or steered by somebody: scenes are sent whole
         self._changed = asyncio.Event()
 
     def set(self, scene, moving=False, input_time=None):
@@ -148,9 +149,9 @@ class Pane:
         if scene is None:
             message["scene"] = None
         else:
-            if self._known is None:
+            if self._known is None and not self.is_following:
                 message["scene"], message["complete"] = scene, True
-            elif (patch := difference(self._known, scene)) is not None:
+            elif (patch := difference(self._known or {}, scene)) is not None:
                 message["scene"] = patch
             if self._known_size != self.size:
                 message["size"] = list(self.size)
@@ -161,6 +162,12 @@ class Pane:
 
     def change(self, patch, moving=False, input_time=None):
         return self.set(merge(self.scene or {}, patch), moving, input_time)
+
+    def follow(self, token):
+        """Shows what another session's pane shows, at this pane's size; `scene` is then what the server says it is."""
+        self.revision += 1
+        self.is_following = True
+        self.client.send({"type": "scene", "pane": self.number, "revision": self.revision, "size": list(self.size), "follow": token})
 
     def rest(self):
         return self.set(self.scene, moving=False)
@@ -235,8 +242,8 @@ class Pane:
 class TomosClient:
     """One connection. `connect` may be given to open the WebSocket in another way (in tests)."""
 
-    def __init__(self, url, token=None, resume=None, **options):
-        self.url, self.token, self.resume, self.options = url, token, resume, options
+    def __init__(self, url, token=None, resume=None, share=None, **options):
+        self.url, self.token, self.resume, self.share, self.options = url, token, resume, share, options
         self.panes, self.queries, self.problems, self.progress = {}, {}, [], {}
         self.ready, self.closed = None, None
         self.bytes, self.discarded = 0, 0
@@ -251,6 +258,8 @@ class TomosClient:
             hello["token"] = self.token
         if self.resume:
             hello["resume"] = self.resume
+        if self.share:
+            hello["share"] = self.share
         await self._socket.send(json.dumps(hello))
         self.ready = json.loads(await self._socket.recv())
         if self.ready["type"] != "ready":
@@ -311,6 +320,12 @@ class TomosClient:
                 future.set_result(message.get("result", message))
         elif kind == "progress":
             self.progress[message["series"]] = message
+        elif kind == "scene":
+            pane = self.panes.get(message["pane"])
+            if pane:
+                pane.revision = max(pane.revision, message["revision"])
+                pane.scene = pane._known = message["scene"]
+                pane.wake()
         elif kind == "error":
             self.problems.append(message)
             future = self.queries.pop(message.get("id"), None)
@@ -331,6 +346,8 @@ class TomosClient:
         part.received = received
         self.bytes += len(data)
         pane = self.panes.get(part.pane)
+        if pane:
+            pane.revision = max(pane.revision, part.revision)  # of a followed pane the server numbers the scenes
         is_drawn = pane is not None and pane.receive(part)
         painted = time.monotonic()
         ack = {"type": "ack", "frame": part.frame, "decode": round((painted - received) * 1000, 2)}

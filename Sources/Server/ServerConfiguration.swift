@@ -34,6 +34,9 @@ public struct ServerConfiguration: Sendable {
         if (certificateFile == nil) != (keyFile == nil) { return .configuration("TLS needs both a certificate and a key file") }
         if let token, token.utf8.count < 16 { return .configuration("the token has fewer than 16 characters; choose a longer one") }
         if !(0...65_535).contains(port) { return .configuration("port \(port) is outside 0…65535") }
+        if sessionLimit < 1 || !(0...86_400).contains(grace) || !(0.1...3_600).contains(pingInterval) {
+            return .configuration("needed are at least one session, a grace time of at most a day, and a ping interval of 0.1 s to an hour")
+        }
         if !isLoopback, !allowsInsecure, !isSecure || token == nil {
             return .configuration("\(host) can be reached from other machines: give --tls-certificate, --tls-key and --token, or accept the risk with --insecure")
         }

@@ -29,6 +29,9 @@ struct Serve: AsyncParsableCommand {
     @Option(help: ArgumentHelp("File with the bearer token clients must present; TOMOS_TOKEN works as well.", valueName: "FILE")) var tokenFile: String?
     @Option(name: .customLong("origin"), help: ArgumentHelp("Further web origin whose pages may connect, such as https://viewer.example; may be repeated.", valueName: "ORIGIN"))
     var origins: [String] = []
+    @Option(help: "Sessions at most, connected or waiting for their client.") var sessionLimit = 200
+    @Option(help: "Seconds a session whose line broke waits for its client.") var grace = 60.0
+    @Option(help: "Seconds between pings of a stream; two unanswered ones end the connection.") var heartbeat = 15.0
     @Flag(help: "Listen on a public address without TLS and token. Anyone who reaches the port sees the data.") var insecure = false
     @Flag(inversion: .prefixedNo, help: "Create the phantom when the data folder is empty.") var phantom = true
     @Option(help: "trace, debug, info, notice, warning, error.") var logLevel = "info"
@@ -46,6 +49,9 @@ struct Serve: AsyncParsableCommand {
         configuration.keyFile = key
         configuration.origins = origins
         configuration.allowsInsecure = insecure
+        configuration.sessionLimit = sessionLimit
+        configuration.grace = grace
+        configuration.pingInterval = heartbeat
         if let tokenFile {
             guard let text = try? String(contentsOfFile: tokenFile, encoding: .utf8) else { throw Failure("file", "the token file \(tokenFile) cannot be read") }
             configuration.token = text.trimmingCharacters(in: .whitespacesAndNewlines)

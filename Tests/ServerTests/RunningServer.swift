@@ -23,14 +23,18 @@ struct RunningServer: Sendable {
     }()
 
     static let shared = Task<RunningServer, any Error> { try await start() }
+    /// With a token and TLS-free, few sessions and short times: for clients that misbehave.
+    static let strict = Task<RunningServer, any Error> {
+        try await start(["--session-limit", "12", "--grace", "3", "--heartbeat", "1"], token: "a token for the tests of hostile clients")
+    }
 
     struct Failure: Error, CustomStringConvertible {
         var description: String
     }
 
-    private static let child = Mutex<pid_t?>(nil)
+    private static let children = Mutex<[pid_t]>([])
 
-    private static func start() async throws -> RunningServer {
+    static func start(_ more: [String] = [], token: String? = nil) async throws -> RunningServer {
         let folder = try TestData.temporaryFolder("tomos-serve")
         let data = folder.appending(path: "data")
         let imported = try run(executable, ["import", "--data", data.path, TestData.path(dataSet)], within: 300)
@@ -41,13 +45,14 @@ struct RunningServer: Sendable {
         try Data().write(to: log)
         let process = Process()
         process.executableURL = URL(filePath: executable)
-        process.arguments = ["serve", "--data", data.path, "--port", "0", "--origin", "http://127.0.0.1:\(linePort)"]
+        process.arguments = ["serve", "--data", data.path, "--port", "0", "--origin", "http://127.0.0.1:\(linePort)"] + more
+        if let token { process.environment = ProcessInfo.processInfo.environment.merging(["TOMOS_TOKEN": token]) { $1 } }
         let handle = try FileHandle(forWritingTo: log)
         process.standardOutput = handle
         process.standardError = handle
         try process.run()
-        child.withLock { $0 = process.processIdentifier }
-        atexit { RunningServer.child.withLock { if let pid = $0 { kill(pid, SIGTERM) } } }
+        children.withLock { $0.append(process.processIdentifier) }
+        atexit { RunningServer.children.withLock { for pid in $0 { kill(pid, SIGTERM) } } }
         for _ in 0..<1200 {
             let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
             if let match = text.firstMatch(of: /http:\/\/127\.0\.0\.1:([1-9]\d*)/), match.1 != "\(linePort)" {
