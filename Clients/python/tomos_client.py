@@ -331,12 +331,21 @@ class TomosClient:
             future = self.queries.pop(message.get("id"), None)
             if future and not future.done():
                 future.set_exception(StreamError(message))
+            if message.get("code") == "limit" and "id" not in message:
+                # Some message was not heard; nobody knows which.
+                asyncio.get_running_loop().call_later(message.get("retry", 1), self._say_again)
             pane = self.panes.get(message.get("pane"))
             if pane:
                 pane._known = None  # a refused patch was not applied
             if pane and message.get("revision", pane.revision) == pane.revision:
                 pane.error = message
                 pane.wake()
+
+    def _say_again(self):
+        for pane in self.panes.values():
+            if pane.scene is not None and not pane.is_exact and not pane.is_following:
+                pane._known = None
+                pane.set(pane.scene, pane.moving)
 
     def _part(self, data):
         received = time.monotonic()

@@ -9,7 +9,7 @@ public struct Ladder: Sendable {
     public static let rungs: [FrameRung] = [
         FrameRung(reduction: 4, coding: .webP(quality: 30)), FrameRung(reduction: 4, coding: .webP(quality: 70)),
         FrameRung(reduction: 2, coding: .webP(quality: 30)), FrameRung(reduction: 2, coding: .webP(quality: 50)),
-        FrameRung(reduction: 2, coding: .webP(quality: 80)),
+        FrameRung(reduction: 2, coding: .webP(quality: 65)), FrameRung(reduction: 2, coding: .webP(quality: 80)),
         FrameRung(reduction: 1, coding: .webP(quality: 30)),
         FrameRung(reduction: 1, coding: .jpeg(quality: 50)), FrameRung(reduction: 1, coding: .webP(quality: 50)),
         FrameRung(reduction: 1, coding: .webP(quality: 70)),
@@ -19,9 +19,9 @@ public struct Ladder: Sendable {
     /// Full size at quality 50: what a moving picture should at least be where the line allows.
     static let firstGood = rungs.firstIndex { $0.reduction == 1 && $0.coding == .jpeg(quality: 50) }!
     /// Half size that scaled up is still close to the full picture: worth a shorter frame time.
-    static let halfGood = rungs.firstIndex { $0.reduction == 2 && $0.coding == .webP(quality: 80) }!
+    static let halfGood = rungs.firstIndex { $0.reduction == 2 && $0.coding == .webP(quality: 80) }!, halfFair = halfGood - 2
     /// Frame times to try, in seconds, with the rung that must fit for them.
-    static let budgets = [(time: 0.030, least: firstGood), (time: 0.066, least: halfGood), (time: 0.100, least: 0)]
+    static let budgets = [(time: 0.030, least: firstGood), (time: 0.050, least: halfFair), (time: 0.066, least: halfGood), (time: 0.100, least: 0)]
 
     private enum Codec: Int { case jpeg, webP, png, webPLossless }
 

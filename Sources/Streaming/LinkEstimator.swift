@@ -61,6 +61,8 @@ public struct LinkEstimator: Sendable {
         unacknowledgedBytes += bytes
     }
 
+    func isOutstanding(_ frame: UInt32) -> Bool { outstanding.contains { $0.frame == frame } }
+
     /// Returns the part, or `nil` when the frame is unknown or acknowledged before.
     @discardableResult
     public mutating func acknowledged(frame: UInt32, decode: Double, at now: Double) -> Outstanding? {

@@ -266,7 +266,9 @@ public struct Viewer: Sendable {
         case .connected(let formats): connect(formats: formats, at: now)
         case .disconnected: disconnect()
         case .message(let message):
-            if admit(at: now) { take(message, at: now) }
+            // The server's own parts bring these about: it would be silly to refuse the words that free the window.
+            if case .ack(let ack) = message, link.isOutstanding(ack.frame) { take(message, at: now) }
+            else if admit(at: now) { take(message, at: now) }
         case .refused(let error):
             if admit(at: now) { refuse(error, at: now) }
         case .source(let number, let facts): source(number, facts, at: now)

@@ -289,6 +289,21 @@ import TestSupport
         #expect((1...3).contains(limits))
         #expect(closed?.closeCode == 4429)
     }
+    /// Many small parts bring many acknowledgements; refusing one would leave its bytes in the window for ever.
+    @Test func acknowledgementsOfPartsOnTheirWayAreNeverRefused() {
+        var s = Simulation(line: .init(rate: 20_000_000, delay: 0.0002), seed: 31)
+        s.encodeTime = 0.0003; s.renderTime = 0.0005
+        s.connect()
+        for i in 0..<220 { s.ask(1, z: Double(i % 60), moving: false, size: PixelSize(512, 512)); s.run(until: s.now + 0.03) }
+        for i in 0..<600 { s.apply(.message(.ack(.init(frame: 1_000_000 + UInt32(i))))) }
+        s.ask(1, z: 7, moving: false)
+        s.run(until: s.now + 3)
+        s.ask(1, z: 8, moving: false)
+        s.run(until: s.now + 10)
+        #expect(s.closed == nil)
+        #expect(s.screens[1]!.isComplete && s.screens[1]!.revision == s.asked[1]!.revision)
+        #expect(s.said.contains { if case .error(let e, _, _, _) = $0 { e.code == .limit } else { false } })
+    }
     @Test func aTransgressionThatEndsIsForgiven() {
         var v = connected()
         for i in 0..<600 { _ = v.handle(message(1, UInt32(i + 1)), at: 0.0001 * Double(i)) }

@@ -230,6 +230,10 @@ export class Connection extends EventTarget {
       case "error": {
         const problem = Object.assign(new Error(message.message), message);
         if (message.id !== undefined && this.#settle(message.id, "reject", problem)) break;
+        // A message was not heard, and nobody knows which: everything is said again.
+        if (message.code === "limit" && message.id === undefined) {
+          setTimeout(() => { for (const pane of this.#panes.values()) pane._restore(); this.schedule(); }, 1000 * (message.retry ?? 1));
+        }
         const pane = this.#panes.get(message.pane);
         if (pane) pane._refused(message);
         this.#emit("problem", message);
