@@ -25,17 +25,20 @@ extension Scene {
             scene.volume.time = wrap(volume.time + index, max(1, facts.timePoints))
             return (scene, scene.volume.time)
         case .slice:
-            let n = facts.geometry.slices
             switch view {
             case .slice(var slice):
-                slice.index = wrap(slice.index + index, n)
+                slice.index = wrap(slice.index + index, facts.geometry.slices)
                 scene.view = .slice(slice)
                 return (scene, slice.index)
             case .plane(var plane):
-                let z = facts.geometry.voxelFromPatient * plane.origin
-                let start = Int(z.z.rounded())
-                let to = wrap(start + index, n)
-                plane.origin = plane.origin + facts.geometry.patientFromVoxel.z * Double(to - start)
+                // Through the volume as the plane lies: on slices for an axial plane, on columns for a sagittal one.
+                let normal = plane.normal, geometry = facts.geometry
+                let box = geometry.voxelBox.corners.map { normal.dot(Vector((geometry.patientFromVoxel * $0).simd)) }
+                let best = (0..<3).max { abs(geometry.axes[$0].dot(normal)) < abs(geometry.axes[$1].dot(normal)) }!
+                let step = geometry.spacing[best], first = box.min()!, here = normal.dot(Vector(plane.origin.simd))
+                let count = Int(((box.max()! - first) / step).rounded()) + 1
+                let to = wrap(Int(((here - first) / step).rounded()) + index, count)
+                plane.origin = plane.origin + normal * (first + Double(to) * step - here)
                 scene.view = .plane(plane)
                 return (scene, to)
             case .camera, .curve: return (scene, 0)

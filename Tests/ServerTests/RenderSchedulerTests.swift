@@ -1,0 +1,62 @@
+@testable import Server
+import Streaming
+import Synchronization
+import Testing
+
+@Suite struct RenderSchedulerTests {
+    /// Turns given, in order; nothing ends by itself.
+    private final class Turns: Sendable {
+        private let list = Mutex<[UInt64]>([])
+        var all: [UInt64] { list.withLock { $0 } }
+        func add(_ session: UInt64) { list.withLock { $0.append(session) } }
+    }
+    private func scheduler(_ sessions: ClosedRange<UInt64>) -> (RenderScheduler, Turns) {
+        let s = RenderScheduler(), turns = Turns()
+        for id in sessions { s.add(id) { _ in turns.add(id) } }
+        return (s, turns)
+    }
+
+    /// Issue 6: interaction before refinement before the rest, across all sessions.
+    @Test func theMostUrgentPictureOfAllSessionsGoesFirst() {
+        let (s, turns) = scheduler(1...5)
+        s.want(5, .interaction, .coarse)                     // has the device
+        s.want(1, .interaction, .values); s.want(2, .interaction, .full); s.want(3, .interaction, .hand); s.want(4, .interaction, .coarse)
+        for id: UInt64 in [5, 3, 4, 2, 1] { s.finished(id, .interaction, seconds: 0.01) }
+        #expect(turns.all == [5, 3, 4, 2, 1])
+    }
+    @Test func equalsShareTheDeviceByTheTimeTheyUseNotByTheirPictures() {
+        let (s, turns) = scheduler(1...2)
+        // The first session's pictures take four times as long.
+        for id: UInt64 in [1, 2] { s.want(id, .interaction, .hand) }
+        for _ in 0..<500 {
+            let id = turns.all.last!
+            s.want(id, .interaction, .hand)
+            s.finished(id, .interaction, seconds: id == 1 ? 0.04 : 0.01)
+        }
+        let first = turns.all.filter { $0 == 1 }.count, second = turns.all.count - first
+        #expect(abs(Double(second) / Double(first) - 4) < 0.2)
+    }
+    @Test func whoComesBackFromIdlingBringsNoBonus() {
+        let (s, turns) = scheduler(1...2)
+        s.want(1, .interaction, .hand)
+        for _ in 0..<100 { s.want(1, .interaction, .hand); s.finished(1, .interaction, seconds: 0.01) }
+        s.want(2, .interaction, .hand)
+        for _ in 0..<20 { let id = turns.all.last!; s.want(id, .interaction, .hand); s.finished(id, .interaction, seconds: 0.01) }
+        #expect((9...11).contains(turns.all.suffix(20).filter { $0 == 2 }.count))
+    }
+    @Test func aSessionThatEndsFreesTheDevice() {
+        let (s, turns) = scheduler(1...2)
+        s.want(1, .interaction, .hand); s.want(2, .interaction, .hand)
+        s.remove(1)
+        s.finished(1, .interaction, seconds: 1)
+        #expect(turns.all == [1, 2])
+    }
+    @Test func whatIsWithdrawnGetsNoTurnAndLanesDoNotWaitForEachOther() {
+        let (s, turns) = scheduler(1...3)
+        s.want(1, .refinement, .exact)
+        s.want(2, .interaction, .hand); s.want(3, .interaction, .hand)
+        s.want(3, .interaction, nil)
+        s.finished(2, .interaction, seconds: 0.01)
+        #expect(turns.all == [1, 2])
+    }
+}
