@@ -22,6 +22,20 @@ func metricsText(_ services: StreamServices, _ registry: SessionRegistry) async 
     metric("stage_seconds_total", "counter", "Time of pictures in each stage.",
            [("stage=\"wait\"", total.waiting), ("stage=\"render\"", total.rendering), ("stage=\"encode\"", total.encoding), ("stage=\"decode\"", total.decoding)])
     metric("renders_total", "counter", "Pictures rendered.", [("", Double(total.renders))])
+    let sessions = await registry.all()
+    func each(_ name: String, _ type: String, _ help: String, _ value: (SessionFigures, LinkEstimator) -> [(String, Double)]) {
+        metric("session_" + name, type, help, sessions.enumerated().flatMap { i, s in value(s.figures, s.link).map { ("session=\"\(i)\"" + $0.0, $0.1) } })
+    }
+    each("rate_bytes", "gauge", "Bytes a second the session's line delivers.") { [("", $1.rate)] }
+    each("round_trip_seconds", "gauge", "Smallest round trip of the last 30 s.") { $1.hasRoundTrip ? [("", $1.roundTripFloor)] : [] }
+    each("in_flight_bytes", "gauge", "Bytes sent and not yet acknowledged.") { [("", Double($1.unacknowledgedBytes))] }
+    each("parts", "gauge", "Frame parts sent in this session, by pass.") { f, _ in passes.indices.map { (",pass=\"\(passes[$0])\"", Double(f.parts[$0])) } }
+    each("part_bytes", "gauge", "Bytes of frame parts sent in this session.") { f, _ in [("", Double(f.bytes.reduce(0, +)))] }
+    each("dropped", "gauge", "Pictures and parts given up in this session.") { f, _ in [("", Double(f.droppedParts + f.cancelledRenders))] }
+    each("stage_seconds", "gauge", "Time of this session's pictures in each stage.") { f, _ in
+        [(",stage=\"wait\"", f.waiting), (",stage=\"render\"", f.rendering), (",stage=\"encode\"", f.encoding), (",stage=\"decode\"", f.decoding)]
+    }
+    each("latency_p95_seconds", "gauge", "Input to painted, p95 of the last 128 the client measured.") { f, _ in f.latency(quantile: 0.95).map { [("", $0)] } ?? [] }
     metric("resident_bytes", "gauge", "Resident memory of the process.", [("", residentBytes())])
     return out
 }

@@ -59,6 +59,7 @@ actor Session {
     }
 
     var figures: SessionFigures { viewer.figures }
+    var link: LinkEstimator { viewer.link }
 
     // MARK: Connection
 

@@ -52,6 +52,13 @@ actor SessionRegistry {
         await session.end()
     }
 
+    /// The connected sessions in the order of their numbers, which mean nothing outside this list.
+    func all() async -> [(figures: SessionFigures, link: LinkEstimator)] {
+        var list: [(SessionFigures, LinkEstimator)] = []
+        for (_, session) in sessions.sorted(by: { $0.key < $1.key }) where await session.lostSince == nil { list.append((await session.figures, await session.link)) }
+        return list
+    }
+
     /// Sessions now, and the figures of all sessions there ever were.
     func totals() async -> (connected: Int, dormant: Int, total: SessionFigures) {
         var connected = 0, dormant = 0, total = past

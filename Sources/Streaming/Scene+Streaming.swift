@@ -85,6 +85,14 @@ extension View {
 }
 
 extension Scene {
+    /// The scene without what `values16` leaves to the client.
+    var windowless: Scene {
+        var scene = self
+        scene.presentation.window = nil
+        scene.presentation.invert = false
+        return scene
+    }
+
     /// Every series the scene draws on.
     public var allSeries: Set<String> {
         Set([volume.series] + layers.map(\.volume.series) + segments.map(\.series))

@@ -28,7 +28,7 @@ public struct SessionFigures: Sendable, Equatable {
         if latencies.count >= 128 { latencies.removeFirst() }
         latencies.append(latency)
     }
-    func latency(quantile q: Double) -> Double? {
+    public func latency(quantile q: Double) -> Double? {
         guard !latencies.isEmpty else { return nil }
         let s = latencies.sorted()
         return s[min(s.count - 1, Int((Double(s.count - 1) * q).rounded(.up)))]

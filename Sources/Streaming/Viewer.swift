@@ -437,7 +437,10 @@ public struct Viewer: Sendable {
         p.changedAt = now
         if m.moving { p.movedAt = now }
         switch m.final { case .keep: break; case .reset: p.final = .exact; case .set(let f): p.final = f }
-        if let values = m.values { p.values = values }
+        if let values = m.values {
+            if values != p.values { p.valuesRow = 0; p.valuesDone = false }
+            p.values = values
+        }
         switch m.cine {
         case .keep: break
         case .reset: p.cine = nil
@@ -499,7 +502,10 @@ public struct Viewer: Sendable {
         p.scene = scene
         let (oldScene, oldSize) = before
         if scene != oldScene || p.size != oldSize || p.failed {
+            // Values have no window: those that the client has stay good.
+            let keepsValues = p.valuesDone && p.size == oldSize && oldScene.map { $0.windowless == scene.windowless } ?? false
             p.start(version: newVersion())
+            p.valuesDone = keepsValues
             if p.size != oldSize || oldScene.map({ $0.view.kind != scene.view.kind || $0.presentation.fold != scene.presentation.fold }) ?? true {
                 p.ladder.forgetRenderTimes()
             }
@@ -518,7 +524,7 @@ public struct Viewer: Sendable {
             let hadFull = p.fullSent
             p.beginPasses()
             p.fullSent = hadFull
-            p.isDone = false; p.valuesRow = 0; p.valuesDone = false
+            p.isDone = false; p.valuesRow = 0
         }
         let otherSource = oldScene == nil || scene.volume != oldScene!.volume || scene.layers.map(\.volume) != oldScene!.layers.map(\.volume)
             || scene.segments.map(\.series) != oldScene!.segments.map(\.series)

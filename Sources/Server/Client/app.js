@@ -50,7 +50,9 @@ const CINE_RATE = 15;
 
 // ------------------------------------------------------------------------------------------------------------- State
 
-const connection = new Connection("/stream");
+/** The token of a link: this page is a guest, and shows one picture that somebody else leads. */
+const shareToken = new URLSearchParams(location.hash.slice(1)).get("follow");
+const connection = new Connection("/stream", { share: shareToken });
 let tool = "scroll";
 let active = null; // the pane that keys act on
 let panes = [];
@@ -112,7 +114,9 @@ class PaneController {
     this.root.append(this.message, this.progress);
     this.stream = connection.pane(number, this.canvas);
     this.stream.addEventListener("resize", ({ detail }) => { if (this.view) { this.view.size = detail; this.push(); this.drawMarks(); } });
-    this.stream.addEventListener("frame", () => { this.problem = null; this.message.hidden = true; this.drawState(); });
+    this.stream.addEventListener("frame", ({ detail }) => { this.problem = null; this.message.hidden = true; this.played(detail); this.drawState(); });
+    this.stream.addEventListener("windowed", () => this.drawState());
+    this.stream.addEventListener("scene", ({ detail }) => this.adopt(detail));
     this.stream.addEventListener("fidelity", () => this.drawState());
     this.stream.addEventListener("problem", ({ detail }) => { this.problem = detail; this.message.textContent = detail.message; this.message.hidden = false; });
     listenTo(this);
@@ -232,11 +236,34 @@ class PaneController {
     }
   }
 
+  /** The server plays and says which slice or time it shows; the marks follow. */
+  played({ cine }) {
+    if (cinePane !== this) return;
+    if (study.volume.timePoints > 1) shared.time = cine;
+    else if (this.isPlane) this.view.through(along(this.view.center, this.view.normal, this.view.low + cine * this.view.step - dot(this.view.center, this.view.normal)));
+    else this.view.index = cine;
+    this.drawMarks();
+  }
+
+  /** A guest with control has moved this picture: the page's state follows. */
+  adopt({ view, presentation }) {
+    if (!study || !this.view) return;
+    if (view.plane && this.isPlane) this.view.adopt(view.plane);
+    else if (view.camera && this.isCamera) this.view.adopt(view.camera);
+    if (presentation?.window && !this.isComposite) {
+      if (this.isCamera) shared.volumeWindow = presentation.window; else shared.window = presentation.window;
+    }
+    if (!this.isCamera) { shared.invert = presentation?.invert === true; if (this.isPlane) shared.point = study.grid.clamp(this.view.center); }
+    for (const pane of panes) if (pane === this) pane.drawMarks(); else pane.push();
+    showLook();
+  }
+
   drawState() {
     const { stream, text } = this, part = stream.last;
     const { mark, notes } = stream.fidelity;
     const lines = [];
     if (mark) lines.push(element("div", { class: `mark ${mark}`, text: mark === "green" ? "EXACT" : "LOSSY" }));
+    if (notes.includes("windowed-locally")) lines.push(element("div", { class: "remark local", text: "Windowed here" }));
     if (notes.includes("source-lossy")) lines.push(element("div", { class: "remark", text: "Source was compressed with loss" }));
     if (notes.includes("corrected")) for (const remark of remarks()) lines.push(element("div", { class: "remark", text: remark }));
     text.fidelity.replaceChildren(...lines);
@@ -499,6 +526,7 @@ function activate(pane) {
   active?.root.classList.remove("is-active");
   active = pane;
   pane.root.classList.add("is-active");
+  wantValues();
 }
 
 function toggleFull(pane) {
@@ -535,6 +563,7 @@ const keys = {
   " ": () => $("cine").click(),
 };
 const pageKeys = {
+  h: () => $("share").click(),
   l: () => $("toggle-link").click(),
   b: () => $("toggle-list").click(),
   x: () => { showCross = !showCross; for (const pane of panes) pane.drawMarks(); },
@@ -561,28 +590,72 @@ addEventListener("keydown", (event) => {
 
 // ---------------------------------------------------------------------------------------------------------------- Cine
 
-let cineTimer = 0;
+let cinePane = null;
 function stopCine() {
-  if (!cineTimer) return;
-  clearInterval(cineTimer);
-  cineTimer = 0;
+  if (!cinePane) return;
+  const pane = cinePane;
+  cinePane = null;
   $("cine").setAttribute("aria-pressed", "false");
+  for (const p of panes) p.stream.setCine(null);
+  // What was shown last is what stays.
+  if (pane.isPlane) moveTo(pane.view.center);
+  else for (const p of panes) p.push();
   rest();
 }
-// Steps of state, like every other input: a slow line drops steps' pictures, never falls behind.
+// The server plays: it knows the line and lowers quality, so that the rate is kept.
 function startCine() {
-  const pane = active?.isCamera ? panes[0] : active ?? panes[0];
+  const phases = study.volume.timePoints > 1;
+  const pane = active?.isCamera && !phases ? panes[0] : active ?? panes[0];
+  cinePane = pane;
   $("cine").setAttribute("aria-pressed", "true");
-  cineTimer = setInterval(() => {
-    const options = { moving: true };
-    if (study.volume.timePoints > 1) {
-      shared.time = (shared.time + 1) % study.volume.timePoints;
-      for (const p of panes) p.push(options);
-    } else {
-      const { index, count } = pane.view.place;
-      scroll(pane, index >= count ? 1 - count : 1, options);
-    }
-  }, 1000 / CINE_RATE);
+  if (phases) for (const p of panes) p.stream.setCine({ rate: CINE_RATE, along: "phase" });
+  else pane.stream.setCine({ rate: CINE_RATE, along: "slice" });
+}
+
+// --------------------------------------------------------------------------------------------------------------- Share
+
+async function showShare() {
+  if (!study || !active) return;
+  const control = document.querySelector('input[name="control"]:checked').value !== "";
+  try {
+    const { token } = await connection.query("share", { pane: active.stream.number, control });
+    $("share-link").value = `${location.origin}${location.pathname}#follow=${token}`;
+    if (!$("sharing").open) $("sharing").showModal();
+    $("share-link").select();
+  } catch (error) { $("spoken").textContent = error.message; }
+}
+
+/** The page of a guest: one picture, as it is led. */
+function beginAsGuest() {
+  document.body.classList.add("is-guest");
+  document.body.classList.remove("is-empty");
+  $("subject").textContent = "Shared picture";
+  const canvas = element("canvas", { width: 1, height: 1, "aria-hidden": "true" }), fidelity = element("div", { class: "label top-right" });
+  const message = element("div", { class: "message", text: "Waiting for the picture …" });
+  const root = element("section", { class: "pane is-full", tabindex: "0", "aria-label": "Shared picture" }, canvas, fidelity, message);
+  $("panes").classList.add("is-single");
+  $("panes").replaceChildren(root);
+  const stream = connection.pane(1, canvas);
+  stream.addEventListener("frame", () => { message.hidden = true; });
+  stream.addEventListener("problem", ({ detail }) => { message.textContent = detail.message; message.hidden = detail.code === "forbidden"; });
+  stream.addEventListener("fidelity", ({ detail: { mark } }) => fidelity.replaceChildren(...(mark ? [element("div", { class: `mark ${mark}`, text: mark === "green" ? "EXACT" : "LOSSY" })] : [])));
+  // With control: the wheel scrolls, a drag sets the window.
+  root.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const plane = stream.scene?.view.plane;
+    if (!plane) return;
+    const [r, d] = [plane.right, plane.down], n = [r[1] * d[2] - r[2] * d[1], r[2] * d[0] - r[0] * d[2], r[0] * d[1] - r[1] * d[0]];
+    stream.change({ view: { plane: { origin: along(plane.origin, n, Math.sign(event.deltaY)) } } }, { time: event.timeStamp });
+  }, { passive: false });
+  root.addEventListener("pointermove", (event) => {
+    const window = stream.scene?.presentation?.window;
+    if (!(event.buttons & 1) || !window) return;
+    stream.change({ presentation: { window: tidyWindow({ ...window, center: window.center + 2 * event.movementY, width: window.width + 3 * event.movementX }) } }, { moving: true, time: event.timeStamp });
+  });
+  root.addEventListener("pointerup", () => stream.rest());
+  stream.follow(shareToken);
+  stream.observe();
+  window.tomos = { connection, panes: [{ name: "shared", root, stream }] };
 }
 
 // ----------------------------------------------------------------------------------------------------------------- Bar
@@ -594,6 +667,12 @@ function setTool(id) {
     button.tabIndex = button.dataset.tool === id ? 0 : -1;
   }
   for (const pane of panes) pane.root.dataset.tool = id;
+  wantValues();
+}
+
+/** Whoever takes the window tool is about to change it: the values of the picture at hand come over meanwhile. */
+function wantValues() {
+  for (const pane of panes) pane.stream.setValues(tool === "window" && pane === active && !pane.isCamera);
 }
 
 function fillBar() {
@@ -628,7 +707,16 @@ function fillBar() {
   for (const id of ["window", "slab", "fold", "preset"]) $(id).addEventListener("change", () => active?.root.focus({ preventScroll: true }));
   $("invert").addEventListener("click", () => { if (!study) return; shared.invert = !shared.invert; changeLook(); });
   $("reset").addEventListener("click", resetView);
-  $("cine").addEventListener("click", () => { if (!study) return; if (cineTimer) stopCine(); else startCine(); });
+  $("cine").addEventListener("click", () => { if (!study) return; if (cinePane) stopCine(); else startCine(); });
+  $("share").addEventListener("click", showShare);
+  $("share-copy").addEventListener("click", async () => {
+    $("share-link").select();
+    try { await navigator.clipboard.writeText($("share-link").value); } catch { document.execCommand("copy"); }
+    $("share-copy").textContent = "Copied";
+    setTimeout(() => { $("share-copy").textContent = "Copy"; }, 1500);
+  });
+  for (const choice of document.querySelectorAll('input[name="control"]')) choice.addEventListener("change", showShare);
+  $("sharing").addEventListener("click", (event) => { if (event.target === $("sharing")) $("sharing").close(); });
   $("toggle-list").addEventListener("click", () => {
     const isHidden = document.body.classList.toggle("is-listless");
     $("toggle-list").setAttribute("aria-expanded", String(!isHidden));
@@ -668,7 +756,7 @@ function fillHelp() {
         ...plain("Wheel", "Scroll; zooms the volume"), ...plain("Click", "Cross-hair"), ...plain("Line ends", "Turn the planes; Shift: one"),
         ...plain("Double click", "One picture"), ...plain("Two fingers", "Pinch and pan"),
         ...row("↑ / ↓", "Slices; Shift: pan"), ...row("PgUp / PgDn", "Ten slices"), ...row("+ / -", "Zoom"),
-        ...row("L", "Line figures"), ...row("B", "Series list"))),
+        ...row("H", "Share"), ...row("L", "Line figures"), ...row("B", "Series list"))),
     element("p", { text: "Not a medical device. Amber LOSSY: better follows. Red LOSSY: stays so. Green: lossless." }));
 }
 
@@ -848,9 +936,10 @@ $("toggle-list").setAttribute("aria-expanded", String(innerWidth >= 900));
 fillBar();
 fillHelp();
 setTool(tool);
-let [listed] = await Promise.all([loadList(), loadPresets()]);
+if (shareToken) beginAsGuest();
+let [listed] = shareToken ? [[]] : await Promise.all([loadList(), loadPresets()]);
 /** For tests and scripts: what is shown, and the library's panes. */
-window.tomos = { connection, get panes() { return panes; }, get study() { return study; }, get shared() { return shared; }, open: (uid, index = 0) => {
+if (!shareToken) window.tomos = { connection, get panes() { return panes; }, get study() { return study; }, get shared() { return shared; }, open: (uid, index = 0) => {
   const series = listed.find((s) => s.seriesInstanceUID === uid);
   if (series) open(series, series.volumes.find((v) => v.index === index) ?? series.volumes[0]);
 } };
@@ -858,7 +947,8 @@ window.tomos = { connection, get panes() { return panes; }, get study() { return
 let before = null;
 try { before = JSON.parse(sessionStorage.getItem("series")); } catch { /* none */ }
 const known = listed.find((s) => s.seriesInstanceUID === before?.[0] && s.volumes?.length);
-if (known) open(known, known.volumes.find((v) => v.index === before[1]) ?? known.volumes[0]);
+if (shareToken) { /* shown already */ }
+else if (known) open(known, known.volumes.find((v) => v.index === before[1]) ?? known.volumes[0]);
 else {
   const usable = listed.filter((s) => s.volumes?.length);
   if (usable.length === 1) open(usable[0], usable[0].volumes[0]);

@@ -48,7 +48,7 @@ export interface FramePart {
   pane: number; frame: number; revision: number;
   /** 0 moving, 1 full, 2 exact. */
   pass: number;
-  /** 0 unchanged, 1 JPEG, 2 WebP, 3 PNG. */
+  /** 0 unchanged, 1 JPEG, 2 WebP, 3 PNG, 4 values16. */
   format: number;
   fidelity: number; isLast: boolean;
   x: number; y: number; width: number; height: number;
@@ -64,11 +64,13 @@ export interface DrawnPart extends FramePart {
   /** performance.now() when it was drawn. */
   at: number;
 }
-export interface PaneFidelity { mark: "amber" | "red" | "green" | null; notes: ("source-lossy" | "corrected")[]; bits: number }
+export interface PaneFidelity { mark: "amber" | "red" | "green" | null; notes: ("source-lossy" | "corrected" | "windowed-locally")[]; bits: number }
 export interface ServerProblem { code: string; message: string; pane?: number; revision?: number; id?: number; retry?: number }
 
 /** null for a kind of message this version does not know; throws RangeError when it is cut short. */
 export declare function parseFramePart(buffer: ArrayBuffer): (FramePart & { payload: Uint8Array | null }) | null;
+/** One band of `values16`; a modality value is (sample + minimum) × slope + intercept. */
+export declare function decodeValues16(payload: Uint8Array): Promise<{ minimum: number; slope: number; intercept: number; width: number; height: number; samples: Uint16Array }>;
 export declare function merge<T>(target: T, patch: Patch<T>): T;
 export declare function difference<T>(from: T, to: T): Patch<T> | undefined;
 export declare function equal(a: unknown, b: unknown): boolean;
@@ -81,7 +83,7 @@ export interface ChangeOptions {
 }
 
 export declare class Connection extends EventTarget {
-  constructor(url: string | URL, options?: { token?: string | null; connect?: boolean });
+  constructor(url: string | URL, options?: { token?: string | null; share?: string | null; connect?: boolean });
   readonly state: "connecting" | "open" | "waiting" | "closed" | "refused";
   readonly isOpen: boolean;
   readonly limits: { panes?: number; size?: [number, number]; queries?: number; [name: string]: unknown };
@@ -90,7 +92,7 @@ export declare class Connection extends EventTarget {
   readonly totals: { parts: number; bytes: number; discarded: number; reconnections: number };
   readonly panes: Pane[];
   pane(number: number, canvas: HTMLCanvasElement): Pane;
-  query(what: "value" | "roi" | "link", args?: object): Promise<any>;
+  query(what: "value" | "length" | "angle" | "area" | "profile" | "roi" | "segments" | "link" | "share", args?: object): Promise<any>;
   reconnect(): void;
   close(): void;
   addEventListener(type: "state", listener: (event: CustomEvent<Connection["state"]>) => void): void;
@@ -121,8 +123,16 @@ export declare class Pane extends EventTarget {
   setFinal(final: "exact" | "full"): void;
   setCine(cine: { rate: number; along: "slice" | "phase" } | null): void;
   values(points: Vector3[]): Promise<any>;
+  /** Shows another session's pane by the token of its `query("share", { pane, control? })`. */
+  follow(token: string): void;
+  readonly isFollowing: boolean;
+  /** Asks for modality values, so that a new window is applied here. */
+  setValues(wanted: boolean): void;
+  readonly hasValues: boolean;
   pixels(): ImageData;
   addEventListener(type: "frame", listener: (event: CustomEvent<DrawnPart>) => void): void;
+  addEventListener(type: "scene", listener: (event: CustomEvent<Scene>) => void): void;
+  addEventListener(type: "windowed" | "values", listener: (event: Event) => void): void;
   addEventListener(type: "fidelity", listener: (event: CustomEvent<PaneFidelity>) => void): void;
   addEventListener(type: "resize", listener: (event: CustomEvent<[number, number]>) => void): void;
   addEventListener(type: "problem", listener: (event: CustomEvent<ServerProblem>) => void): void;

@@ -18,7 +18,7 @@ export const Fidelity = Object.freeze({
 });
 
 const Pass = Object.freeze({ moving: 0, full: 1, exact: 2 });
-const Format = Object.freeze({ unchanged: 0, jpeg: 1, webp: 2, png: 3 });
+const Format = Object.freeze({ unchanged: 0, jpeg: 1, webp: 2, png: 3, values16: 4 });
 const MIME = { 1: "image/jpeg", 2: "image/webp", 3: "image/png" };
 
 /** Nothing is sent while more than this waits in the socket: what waits is merged instead. */
@@ -83,6 +83,52 @@ export function parseFramePart(buffer) {
   };
 }
 
+// ------------------------------------------------------------------------------------------------------ Modality values
+
+/**
+ * Reads one band of `values16`: { minimum, slope, intercept, width, height, samples }, where a modality value is
+ * (sample + minimum) × slope + intercept. Rejects when the payload is not what it says.
+ */
+export async function decodeValues16(payload) {
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+  const minimum = view.getInt32(0, true), slope = view.getFloat32(4, true), intercept = view.getFloat32(8, true);
+  const width = view.getUint16(12, true), height = view.getUint16(14, true), count = width * height;
+  const stream = new Blob([payload.subarray(16)]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  if (bytes.length !== 2 * count) throw new RangeError("a band of values is of another size than it says");
+  const samples = new Uint16Array(count);
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      const zigzag = (bytes[i] << 8) | bytes[count + i];
+      const a = x ? samples[i - 1] : 0, b = y ? samples[i - width] : 0, c = x && y ? samples[i - width - 1] : 0;
+      const low = Math.min(a, b), high = Math.max(a, b);
+      const median = c >= high ? low : c <= low ? high : a + b - c; // of JPEG-LS
+      samples[i] = median + ((zigzag >> 1) ^ -(zigzag & 1));
+    }
+  }
+  return { minimum, slope, intercept, width, height, samples };
+}
+
+/** Grey of every sample: the window functions of DICOM PS3.3 C.11.2.1, as the server computes them. */
+function windowTable({ minimum, slope, intercept }, { center, width, function: kind = "linear" }, invert) {
+  const table = new Uint32Array(65536);
+  for (let i = 0; i < 65536; i++) {
+    const value = (i + minimum) * slope + intercept;
+    const part = kind === "sigmoid" ? 1 / (1 + Math.exp((-4 * (value - center)) / width))
+      : kind === "linear-exact" ? (value - center) / width + 0.5
+        : width > 1 ? (value - (center - 0.5)) / (width - 1) + 0.5 : (value > center - 0.5 ? 1 : 0);
+    const grey = Math.round(255 * clamp(invert ? 1 - part : part, 0, 1));
+    table[i] = 0xff000000 | (grey << 16) | (grey << 8) | grey;
+  }
+  return table;
+}
+
+/** Whether two scenes differ in the window alone, which a client with the values can change by itself. */
+function differInWindow(a, b) {
+  const without = ({ presentation: { window, invert, ...look } = {}, ...rest }) => ({ ...rest, look });
+  return Boolean(b.presentation?.window) && !b.presentation.palette && equal(without(a), without(b));
+}
+
 // ---------------------------------------------------------------------------------------------------------- Connection
 
 /**
@@ -90,17 +136,20 @@ export function parseFramePart(buffer) {
  *
  * Events: `state` (detail: "connecting" | "open" | "waiting" | "closed" | "refused"), `progress` (detail: the message),
  * `problem` (detail: the server's error message), `sent` (a batch of scenes left).
+ *
+ * With `share`, the token of a link, it is a guest: `pane.follow(share)` shows what was shared, `pane.set` moves a camera of its own.
  */
 export class Connection extends EventTarget {
-  #url; #token; #socket = null; #panes = new Map(); #queries = new Map(); #nextQuery = 1;
+  #url; #token; #share; #socket = null; #panes = new Map(); #queries = new Map(); #nextQuery = 1;
   #resume = null; #attempt = 0; #timer = 0; #scheduled = false; #isReady = false; #heard = 0; #watch = 0;
 
   /** @param {string|URL} url of `/stream`; http and https become ws and wss. */
-  constructor(url, { token = null, connect = true } = {}) {
+  constructor(url, { token = null, share = null, connect = true } = {}) {
     super();
     this.#url = new URL(url, globalThis.location?.href);
     this.#url.protocol = this.#url.protocol.replace("http", "ws");
     this.#token = token;
+    this.#share = share;
     /** "connecting", "open", "waiting" (for the next attempt), "closed" (by us) or "refused" (not tried again). */
     this.state = "connecting";
     /** `ready.limits` of the server. */
@@ -166,7 +215,8 @@ export class Connection extends EventTarget {
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
-      const hello = { type: "hello", formats: ["jpeg", "webp", "png"] };
+      const hello = { type: "hello", formats: ["jpeg", "webp", "png", "values16"] };
+      if (this.#share) hello.share = this.#share;
       if (this.#token) hello.token = this.#token;
       if (this.#resume) hello.resume = this.#resume;
       this.#send(hello);
@@ -222,6 +272,7 @@ export class Connection extends EventTarget {
         break;
       }
       case "progress": this.#emit("progress", message); break;
+      case "scene": this.#panes.get(message.pane)?._told(message); break;
       case "answer": {
         const { type, id, result, ...members } = message;
         this.#settle(id, "resolve", result ?? members);
@@ -291,12 +342,14 @@ const round = (ms) => Math.round(ms * 10) / 10;
 /**
  * One picture on the page. Holds the scene that is wanted, sends it, and draws what comes.
  *
- * Events: `frame` (detail: the part that was drawn), `fidelity` (detail: pane.fidelity), `problem` (detail: the error).
+ * Events: `frame` (detail: the part that was drawn), `fidelity` (detail: pane.fidelity), `problem` (detail: the error), `scene`
+ * (detail: the scene, after somebody else has changed it), `windowed` (the window was applied here, to values).
  */
 export class Pane extends EventTarget {
   #connection; #context; #scene = null; #known = null; #size = null; #knownSize = null; #final = "exact"; #knownFinal = "exact"; #cine = null; #knownCine = null;
   #moving = false; #settle = 0; #inputTime; #inputs = []; #sizes = [];
   #shown = { revision: 0, pass: -1 }; #bands = null; #staging = null; #greenTimer = 0; #observer = null; #isClosed = false; #turn = Promise.resolve();
+  #follow = null; #isShared = false; #wantsValues = false; #knownValues = false; #values = null; #isLocal = false; #applies = false;
 
   constructor(connection, number, canvas) {
     super();
@@ -328,7 +381,7 @@ export class Pane extends EventTarget {
   get size() { return this.#size; }
   /** The picture is complete, lossless and of the newest scene. */
   get isExact() {
-    return !this._isDirty && this.#bands?.isComplete === true && this.#bands.revision === this.revision && this.#bands.pass === Pass.exact
+    return !this._isDirty && !this.#applies && this.#bands?.isComplete === true && this.#bands.revision === this.revision && this.#bands.pass === Pass.exact
       && this.#shown.revision === this.revision && this.#shown.pass === Pass.exact && (this.last.fidelity & Fidelity.lossy) === 0;
   }
   get shownRevision() { return this.#shown.revision; }
@@ -338,7 +391,8 @@ export class Pane extends EventTarget {
     if (scene !== null && this.#known !== null && equal(scene, this.#scene)) return; // nothing new, nothing moves
     this.#isClosed = scene === null;
     this.#scene = scene;
-    this.#want(options);
+    if (scene === null) this.#follow = null;
+    if (!this.#windowHere(options)) this.#want(options);
   }
 
   /**
@@ -353,7 +407,8 @@ export class Pane extends EventTarget {
   /** The hand rests: the server completes the picture. */
   rest() {
     clearTimeout(this.#settle);
-    if (!this.#moving) return;
+    if (!this.#moving && !this.#applies) return;
+    this.#applies = false;
     this.#moving = false;
     this.#dirty();
   }
@@ -386,6 +441,31 @@ export class Pane extends EventTarget {
   /** Lets the server play: `{ rate, along: "slice" | "phase" }`, or null to stop. */
   setCine(cine) { this.#cine = cine; this.#dirty(); }
 
+  /**
+   * Shows what another session's pane shows, by the token of its `query("share")`; with one for control, `set` and `change`
+   * change it there. Followed scenes arrive as `scene` events.
+   */
+  follow(token) {
+    this.#follow = token;
+    this.#isShared = true;
+    this.#known = null;
+    this.#dirty();
+  }
+  get isFollowing() { return this.#follow !== null; }
+
+  /**
+   * Asks for the modality values behind a resting plane, so that its window can be changed here, without the line. They come
+   * after the exact picture.
+   */
+  setValues(wanted) {
+    if (wanted === this.#wantsValues) return;
+    this.#wantsValues = wanted;
+    if (!wanted) this.#values = null;
+    this.#dirty();
+  }
+  /** The values of the present view are here. */
+  get hasValues() { return this.#values?.isComplete === true; }
+
   /** Modality value with unit at points in patient space (mm). */
   values(points) { return this.#connection.query("value", { pane: this.number, at: points }); }
 
@@ -402,9 +482,27 @@ export class Pane extends EventTarget {
   }
 
   #dirty() {
-    this._isDirty = this.#size !== null && (this.#scene !== null || this.#isClosed);
+    this._isDirty = this.#size !== null && (this.#scene !== null || this.#isClosed || this.#follow !== null);
     if (this._isDirty) this.#connection.schedule();
     this.#judge();
+  }
+
+  /** Applies a new window to the values at hand and draws; false when this is not possible, or not all that changed. */
+  #windowHere({ time }) {
+    const values = this.#values;
+    if (!values?.isComplete || this.#scene === null || !equal(values.size, this.#size) || !differInWindow(values.scene, this.#scene)) return false;
+    const table = windowTable(values, this.#scene.presentation.window, this.#scene.presentation.invert === true);
+    const image = new ImageData(values.width, values.height), out = new Uint32Array(image.data.buffer), { samples } = values;
+    for (let i = 0; i < samples.length; i++) out[i] = table[samples[i]];
+    this.#fit(values.width, values.height);
+    this.#context.putImageData(image, 0, 0);
+    this.#isLocal = this.#applies = true;
+    this._touched = time ?? performance.now();
+    clearTimeout(this.#settle);
+    this.#settle = setTimeout(() => this.rest(), SETTLE);
+    this.#judge();
+    this.dispatchEvent(new CustomEvent("windowed"));
+    return true;
   }
 
   /** The message that brings the server up to date. */
@@ -412,11 +510,16 @@ export class Pane extends EventTarget {
     this.revision++;
     const message = { type: "scene", pane: this.number, revision: this.revision, moving: this.#moving };
     const isFirst = this.#known === null;
-    if (this.#scene === null) { message.scene = null; this.#isClosed = false; }
-    else {
+    if (this.#scene === null && this.#follow === null) { message.scene = null; this.#isClosed = false; }
+    else if (this.#follow !== null && isFirst) {
+      Object.assign(message, { follow: this.#follow, size: this.#size });
+      delete message.moving;
+    } else {
       const patch = isFirst ? this.#scene : difference(this.#known, this.#scene);
       if (patch !== undefined) message.scene = patch;
-      if (isFirst) message.complete = true;
+      // Somebody else changes this pane too: what the server holds is not known for sure.
+      if (isFirst || (this.#isShared && this.#follow === null)) { message.scene = this.#scene; message.complete = true; }
+      if (this.#wantsValues || this.#knownValues) message.values = this.#wantsValues;
       if (isFirst || !equal(this.#size, this.#knownSize)) message.size = this.#size;
       if (isFirst ? this.#final !== "exact" : this.#final !== this.#knownFinal) message.final = this.#final;
       if (this.#cine || this.#knownCine) message.cine = this.#cine;
@@ -424,6 +527,7 @@ export class Pane extends EventTarget {
     this.#known = this.#scene;
     this.#knownSize = this.#size;
     this.#knownCine = this.#cine;
+    this.#knownValues = this.#wantsValues;
     this.#knownFinal = this.#final;
     this._isDirty = false;
     this.#sizes.push([this.revision, this.#size]);
@@ -441,8 +545,19 @@ export class Pane extends EventTarget {
     // Whatever was in flight is lost; a complete scene with a new revision is always right.
     this.#known = null;
     this.#knownCine = null;
-    this._isDirty = this.#size !== null && this.#scene !== null;
+    this._isDirty = this.#size !== null && (this.#scene !== null || this.#follow !== null);
     this.#judge();
+  }
+
+  /** Somebody else has changed what this pane shows. */
+  _told({ revision, scene }) {
+    this.revision = Math.max(this.revision, revision);
+    if (!this.#isShared) this.#isShared = true;
+    if (this._isDirty && this.#known !== null) return; // the own hand is newer, and speaks next
+    this.#scene = this.#known = scene;
+    if (!this.#knownSize) this.#knownSize = this.#size;
+    this.#judge();
+    this.dispatchEvent(new CustomEvent("scene", { detail: scene }));
   }
 
   _refused(message) {
@@ -453,6 +568,8 @@ export class Pane extends EventTarget {
   /** Decodes at once and draws in the order of arrival: later parts refer to what earlier ones have drawn. */
   _receive(part, received, acknowledge) {
     this.bytes += part.bytes;
+    if (part.format === Format.values16) return this.#receiveValues(part, acknowledge);
+    if (this.#isShared) this.revision = Math.max(this.revision, part.revision); // the server numbers what others change
     const decoding = part.payload && !this.#isOld(part)
       ? createImageBitmap(new Blob([part.payload], { type: MIME[part.format] }), { colorSpaceConversion: "none" })
       : Promise.resolve(null);
@@ -465,7 +582,10 @@ export class Pane extends EventTarget {
         this.dispatchEvent(new CustomEvent("problem", { detail: { code: "undecodable", message: `A picture could not be decoded (${error.message}).` } }));
         return acknowledge();
       }
-      if (this.#isOld(part) || (part.format !== Format.unchanged && !image)) {
+      // A picture windowed here has every pixel; only the exact one is better.
+      const isWorse = this.#isLocal && part.pass < Pass.exact && differInWindow(this.#values?.scene ?? {}, this.#scene ?? {});
+      if (isWorse) this.#shown.revision = Math.max(this.#shown.revision, Math.min(part.revision, this.revision));
+      if (isWorse || this.#isOld(part) || (part.format !== Format.unchanged && !image)) {
         this.#connection.totals.discarded++;
         acknowledge();
       } else {
@@ -476,6 +596,41 @@ export class Pane extends EventTarget {
       }
       image?.close();
     });
+  }
+
+  #receiveValues(part, acknowledge) {
+    const scene = this.#scene, decoding = decodeValues16(part.payload);
+    decoding.catch(() => {});
+    this.#turn = this.#turn.then(async () => {
+      try {
+        const band = await decoding;
+        if (part.revision === this.revision && scene === this.#scene && this.#wantsValues) {
+          if (part.y === 0) this.#values = { revision: part.revision, size: this.#size, scene, bands: [], rows: 0, isComplete: false };
+          const values = this.#values;
+          if (values?.revision === part.revision && part.y === values.rows) {
+            values.bands.push(band);
+            values.rows += band.height;
+            if (part.isLast) this.#assemble(values);
+          }
+        }
+      } catch { this.#values = null; } // the server's own windowing remains
+      acknowledge();
+    });
+  }
+
+  // Bands have minima of their own.
+  #assemble(values) {
+    const [width, height] = values.size, minimum = Math.min(...values.bands.map((b) => b.minimum));
+    const samples = new Uint16Array(width * height);
+    let at = 0;
+    for (const band of values.bands) {
+      const shift = band.minimum - minimum;
+      for (let i = 0; i < band.samples.length; i++) samples[at + i] = band.samples[i] + shift;
+      at += band.samples.length;
+    }
+    const { slope, intercept } = values.bands[0];
+    Object.assign(values, { width, height, minimum, slope, intercept, samples, bands: null, isComplete: at === samples.length });
+    this.dispatchEvent(new CustomEvent("values"));
   }
 
   // Format 0: the picture on the canvas is also that of this revision.
@@ -541,6 +696,7 @@ export class Pane extends EventTarget {
       if (revision === part.revision) latency = performance.now() - time;
     }
     acknowledge(latency);
+    if (part.pass === Pass.exact || !this.#applies) this.#isLocal = false;
     this.frames++;
     const { payload: _, ...described } = part;
     const continues = this.last?.revision === part.revision && this.last.pass === part.pass;
@@ -556,7 +712,7 @@ export class Pane extends EventTarget {
     const bits = this.last?.fidelity ?? 0;
     const isComplete = this.isExact;
     const promised = this.last === null || (bits & Fidelity.betterFollows) !== 0 || this.#shown.revision !== this.revision
-      || this._isDirty || (this.#bands?.revision === this.revision && !this.#bands.isComplete);
+      || this._isDirty || this.#applies || (this.#bands?.revision === this.revision && !this.#bands.isComplete);
     let mark = isComplete ? null : promised ? "amber" : "red";
     const before = this.fidelity.mark;
     if (isComplete && (before === "amber" || before === "red")) {
@@ -571,6 +727,7 @@ export class Pane extends EventTarget {
     const notes = [];
     if (bits & Fidelity.sourceLossy) notes.push("source-lossy");
     if (bits & Fidelity.correctedOrInDoubt) notes.push("corrected");
+    if (this.#isLocal && !isComplete) notes.push("windowed-locally");
     this.#setFidelity({ mark, notes, bits });
   }
 

@@ -96,6 +96,16 @@ export class PlaneView {
     Object.assign(this, { right, down, center: this.grid.center, zoom: 1 });
   }
   get normal() { return cross(this.right, this.down); }
+  /** Where scrolling along the normal begins, and its step. */
+  get low() { return this.grid.extent(this.normal)[0]; }
+  get step() { return this.grid.step(this.normal); }
+  /** Takes over a plane of a scene. */
+  adopt({ origin, right, down, spacing }) {
+    Object.assign(this, { right, down });
+    this.zoom *= this.spacing / spacing;
+    const [w, h] = this.size;
+    this.center = along(along(origin, right, (spacing * (w - 1)) / 2), down, (spacing * (h - 1)) / 2);
+  }
   /** mm per pixel: at zoom 1 the volume, seen straight, fits the picture. Tilting does not change it. */
   get spacing() {
     const [w, h] = this.size, { right, down } = ORIENTATIONS[this.orientation](this.grid.frame);
@@ -189,6 +199,12 @@ export class CameraView {
       position: tidy(along(this.target, this.forward, -distance)), target: tidy(this.target), up: tidy(this.up),
       height: Number(this.height.toPrecision(12)), projection: this.projection,
     } };
+  }
+  /** Takes over a camera of a scene. */
+  adopt({ position, target, up, height, projection = "orthographic" }) {
+    this.look(subtract(target, position), up);
+    this.zoom *= this.height / height;
+    Object.assign(this, { target, projection });
   }
   /** Turns about the screen's axes, as a hand turns a ball: radians to the right and downwards. */
   rotate(dx, dy) {
