@@ -44,5 +44,11 @@ bench: build
 	@echo "==> Measuring, about ten minutes (the first time installs the peers and builds the worker)"
 	Benchmarks/tomos-bench run
 
+# Twenty readers for MINUTES (60 by default): memory, sessions and pictures. The data are a folder of one DICOM series.
+MINUTES ?= 60
+SOAK_DATA ?= ../shared/data/ct_chest_contrast
+soak: build .venv/installed
+	.venv/bin/python3 Benchmarks/Streaming/soak.py soak --import "$(SOAK_DATA)" --minutes $(MINUTES) --report artefacts/soak.json
+
 clean:
 	rm -rf .build .venv .venv-bench Benchmarks/.build artefacts

@@ -85,7 +85,7 @@ var targets: [Target] = [
     .testTarget(name: "LowDoseTests", dependencies: ["LowDose", "ProjectionData", "Tomography", "Archive", "DICOM", "Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "ArchiveTests", dependencies: ["Archive", "DICOM", "Imaging", "Geometry", "Caching", "Phantoms", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "DICOMwebTests", dependencies: ["DICOMweb", "Archive", "DICOM", "Rendering", "Compute", "ComputeCPU", "FrameCoding", "Imaging", "Geometry", "Phantoms", "TestSupport"], swiftSettings: strict),
-    .testTarget(name: "StreamingTests", dependencies: ["Streaming", "Rendering", "FrameCoding", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
+    .testTarget(name: "StreamingTests", dependencies: ["Streaming", "Rendering", "FrameCoding", "Imaging", "Geometry", "TestSupport"], swiftSettings: hot),
 ]
 
 if !coreOnly {

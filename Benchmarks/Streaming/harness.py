@@ -84,7 +84,7 @@ def wait_for(network, url):
 
 def measure(options, network, data, series):
     url = f"http://{SERVER}:{PORT}"
-    server = subprocess.Popen(network.inside("server", [options.tomos, "serve", "--data", data, "--host", SERVER, "--port", PORT, "--insecure"]),
+    server = subprocess.Popen(network.inside("server", [options.tomos, "serve", "--data", data, "--host", SERVER, "--port", PORT, "--insecure", "--origin", f"http://{SERVER}:{PORT}"]),
                               stdout=subprocess.DEVNULL, stderr=open(pathlib.Path(data).parent / "server.log", "w"))
     results, keep = [], pathlib.Path(data).parent
     try:
@@ -139,6 +139,24 @@ def say(r):
           f"  next {(r.get('nextDragDuringRefinement') or {}).get('p50')}", file=sys.stderr, flush=True)
 
 
+def table(report):
+    """The report as Markdown."""
+    def value(v, unit=""):
+        return "–" if v is None else f"{v:,.0f}{unit}" if isinstance(v, (int, float)) and abs(v) >= 10 else f"{v}{unit}"
+    m = report["machine"]
+    lines = [f"Pictures of {report['size']}², gestures of {report['seconds']:g} s at 30 events a second; commit {report['commit']}, {m['cpus']} cores, Linux {m['kernel']}, "
+             f"load {m['load'][0]:.1f} (other work on the machine). {report.get('note', '')}", "",
+             "| Link (Mbit/s / ms) | Gesture | System | Input to photon p50 / p95 / p99, ms | Frames/s | SSIM moving | kB moving | Full, ms | Exact, ms | Next drag p50 / p95, ms | Stale |",
+             "|---|---|---|---|---|---|---|---|---|---|---|"]
+    for r in report["results"]:
+        i, n, s = r["inputToPhoton"] or {}, r.get("nextDragDuringRefinement") or {}, r["ssimMoving"] or {}
+        unanswered = f" ({r['unanswered']} of {round(report['seconds'] * gestures.RATE)} unanswered)" if r["unanswered"] else ""
+        lines.append(f"| {r['link']} | {r['gesture']} | {r['system']} | {value(i.get('p50'))} / {value(i.get('p95'))} / {value(i.get('p99'))}{unanswered} | {r['framesPerSecond']} | "
+                     f"{value(s.get('mean'))} | {value(r.get('bytesMoving') and r['bytesMoving'] / 1000)} | {value(r['releaseToFull'])} | {value(r['releaseToLossless'])} | "
+                     f"{value(n.get('p50'))} / {value(n.get('p95'))} | {r['staleShown']} |")
+    return "\n".join(lines) + "\n"
+
+
 def browser(options, network, data, series):
     """Real Chromium on the line: pictures of the page while dragging and after release."""
     script = f"""
@@ -162,7 +180,7 @@ async def main():
         if b.problems: sys.exit(str(b.problems))
 asyncio.run(main())
 """
-    server = subprocess.Popen(network.inside("server", [options.tomos, "serve", "--data", data, "--host", SERVER, "--port", PORT, "--insecure"]),
+    server = subprocess.Popen(network.inside("server", [options.tomos, "serve", "--data", data, "--host", SERVER, "--port", PORT, "--insecure", "--origin", f"http://{SERVER}:{PORT}"]),
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         network.set(LINKS["local"])
@@ -186,6 +204,7 @@ def main():
     parser.add_argument("--again", type=int, default=5, help="drags begun during refinement")
     parser.add_argument("--patience", type=float, default=60.0)
     parser.add_argument("--report", help="file for the JSON report; standard output otherwise")
+    parser.add_argument("--note", default="", help="a sentence for the report")
     parser.add_argument("--browser", metavar="LINK", help="only take screenshots of the page on this link")
     parser.add_argument("--artefacts", default="artefacts")
     options = parser.parse_args()
@@ -201,11 +220,12 @@ def main():
         results = measure(options, network, data, series)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
     report = {"machine": {"cpus": os.cpu_count(), "kernel": platform.release(), "load": os.getloadavg()}, "commit": commit, "size": options.size,
-              "seconds": options.seconds, "results": results}
+              "seconds": options.seconds, "note": options.note, "results": results}
     text = json.dumps(report, indent=1)
     if options.report:
         pathlib.Path(options.report).parent.mkdir(parents=True, exist_ok=True)
         pathlib.Path(options.report).write_text(text)
+        pathlib.Path(options.report).with_suffix(".md").write_text(table(report))
     else:
         print(text)
     bad = [r for r in results if r["system"] == "tomos" and (r["staleShown"] or not r["endIsExact"] or r["problems"])]

@@ -13,6 +13,7 @@ import io
 import json
 import struct
 import time
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from websockets.asyncio.client import connect
 
 SUBPROTOCOL = "tomos.stream.v1"
 MOVING, FULL, EXACT = 0, 1, 2
-UNCHANGED, JPEG, WEBP, PNG = 0, 1, 2, 3
+UNCHANGED, JPEG, WEBP, PNG, VALUES16 = 0, 1, 2, 3, 4
 LOSSY_BITS = 0b1111
 BETTER_FOLLOWS = 0x80
 HEADER = struct.Struct("<BBHIIBBBBHHHHHHHH")
@@ -105,6 +106,26 @@ def decode(payload):
     return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
 
 
+def decode_values16(payload):
+    """Modality values of one band: rows × columns of float32."""
+    minimum, slope, intercept, width, height = struct.unpack_from("<iffHH", payload)
+    planes = np.frombuffer(zlib.decompress(payload[16:], -15), np.uint8).reshape(2, height, width).astype(np.int64)
+    zigzag = planes[0] << 8 | planes[1]
+    residuals = ((zigzag >> 1) ^ -(zigzag & 1)).tolist()
+    rows, above = [], [0] * width
+    for y in range(height):
+        row, left, corner = [], 0, 0
+        for x, residual in enumerate(residuals[y]):
+            up = above[x]
+            low, high = (left, up) if left < up else (up, left)
+            median = low if corner >= high else high if corner <= low else left + up - corner  # of JPEG-LS
+            left, corner = (median + residual) & 0xFFFF, up
+            row.append(left)
+        rows.append(row)
+        above = row
+    return ((np.array(rows, np.float64) + minimum) * slope + intercept).astype(np.float32)
+
+
 def is_grey(samples):
     return bool((samples[..., 0] == samples[..., 1]).all() and (samples[..., 0] == samples[..., 2]).all())
 
@@ -137,6 +158,9 @@ class Pane:
         self.input_times = {}           # revision → when its input happened
         self.on_draw = None             # called with (pane, part) after each drawn part
         self.error = None
+        self.wants_values = False       # asks for modality values behind the exact picture
+        self._values = None             # [revision, bands]
+        self.values = None              # rows × columns of float32, when they are of the newest scene
         self.is_following = False       # or steered by somebody: scenes are sent whole
         self._changed = asyncio.Event()
 
@@ -155,6 +179,9 @@ class Pane:
                 message["scene"] = patch
             if self._known_size != self.size:
                 message["size"] = list(self.size)
+        if self.wants_values:
+            message["values"] = True
+        self.values = None
         self._known, self._known_size = scene, self.size if scene is not None else None
         self.input_times[self.revision] = time.monotonic() if input_time is None else input_time
         self.client.send(message)
@@ -201,6 +228,14 @@ class Pane:
         """Draws a part, or discards it: below the revision shown, or of a lower pass of the same revision."""
         if part.revision < self.shown[0] or (part.revision == self.shown[0] and part.image_pass < self.shown[1]):
             return False
+        if part.format == VALUES16:
+            if part.y == 0:
+                self._values = [part.revision, []]
+            if self._values and self._values[0] == part.revision:
+                self._values[1].append(decode_values16(part.payload))
+                if part.is_last and part.revision == self.revision:
+                    self.values = np.concatenate(self._values[1])
+            return True
         if part.format == UNCHANGED:
             # The picture shown is also that of this revision.
             if self._bands and self._bands[0] == self.shown[0]:
@@ -253,7 +288,7 @@ class TomosClient:
     async def __aenter__(self):
         options = {"max_size": None, "compression": None, "proxy": None, **self.options}
         self._socket = await connect(self.url, subprotocols=[SUBPROTOCOL], **options)
-        hello = {"type": "hello", "formats": ["jpeg", "webp", "png"]}
+        hello = {"type": "hello", "formats": ["jpeg", "webp", "png", "values16"]}
         if self.token:
             hello["token"] = self.token
         if self.resume:

@@ -20,5 +20,8 @@ struct BrowserTests {
     @Test func everythingWorksWithTheKeyboard() async throws { try await holds("keyboard") }
     @Test func fingersScrollPinchAndPan() async throws { try await holds("touch") }
     @Test func aBrokenLineIsToldMendedAndResumed() async throws { try await holds("dropped") }
+    @Test func theServerPlaysAndTheMarksFollow() async throws { try await holds("played") }
+    @Test func aWindowIsAppliedHereAndEndsExact() async throws { try await holds("windowed") }
+    @Test func aLinkLetsASecondBrowserFollowAndSteer() async throws { try await holds("shared") }
     @Test func theEmbeddingExampleShowsAnExactPicture() async throws { try await holds("embedded") }
 }

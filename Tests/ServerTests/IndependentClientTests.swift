@@ -12,5 +12,7 @@ struct IndependentClientTests {
 
     @Test func aDragEndsAsTheOfflineRender() async throws { try await holds("drag") }
     @Test func aBrokenLineIsResumedWithTheToken() async throws { try await holds("resume") }
+    @Test func valuesForLocalWindowingAreThoseOfTheOfflineRender() async throws { try await holds("values") }
+    @Test func theServerPlaysAtTheRateThatWasSet() async throws { try await holds("cine") }
     @Test func mistakesAreToldAndTheSessionGoesOn() async throws { try await holds("mistakes") }
 }

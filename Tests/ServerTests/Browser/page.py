@@ -308,6 +308,79 @@ async def dropped(options):
         check(not others, f"problems on the page: {others}")
 
 
+async def played(options):
+    """The server plays a stack; the marks follow, and stopping ends exact on the slice shown last."""
+    async with Browser() as browser:
+        await opened(browser, options)
+        await browser.evaluate("document.querySelector('.pane').focus()")
+        start = await browser.evaluate("[tomos.panes[0].view.place.index, tomos.panes[0].stream.frames, tomos.panes[0].stream.revision]")
+        await browser.type(" ")
+        await asyncio.sleep(2)
+        now = await browser.evaluate("[tomos.panes[0].view.place.index, tomos.panes[0].stream.frames, tomos.panes[0].stream.revision]")
+        check(now[0] != start[0] and now[1] >= start[1] + 10, f"place and frames went from {start} to {now}")
+        check(now[2] <= start[2] + 3, "the page sent a scene for every step")
+        await browser.type(" ")
+        await shown(browser, "all exact after playing")
+        await compare_with_render(browser, options, ["axial"])
+        check(not browser.problems, f"problems on the page: {browser.problems}")
+
+
+async def windowed(options):
+    """Whoever takes the window tool gets the values; a drag then changes the picture here, and ends on the server's exact one."""
+    async with Browser() as browser:
+        await opened(browser, options)
+        pane = (await panes(browser))[0]
+        await browser.evaluate("document.querySelector('.pane').focus()")
+        await browser.type("w")
+        await browser.until("tomos.panes[0].stream.hasValues", 30, "the values")
+        await shown(browser)
+        seen = []
+
+        async def during():
+            seen.append(await browser.evaluate("[tomos.panes[0].stream.fidelity.notes, tomos.panes[0].stream.fidelity.mark, tomos.panes[0].stream.revision]"))
+            local, scene = await pixels(browser, 0), (await panes(browser))[0]["scene"]
+            offline = await asyncio.to_thread(rendered, options, scene, pane["size"])
+            seen.append(int(np.abs(local.astype(int) - offline.astype(int)).max()))
+            await browser.screenshot(pathlib.Path(options.artefacts, "page-windowed.png"))
+
+        await browser.drag((pane["x"] + 20, pane["y"] - 40), (pane["x"] + 60, pane["y"] + 10), during=during)
+        check(seen[0][0] == ["windowed-locally"] and seen[0][1] == "amber", f"while dragging the picture is marked {seen[0]}")
+        check(seen[0][2] <= pane["revision"] + 4, f"the drag sent scenes: revision {pane['revision']} became {seen[0][2]}")
+        # A step of the values can be more than one grey at a narrow window.
+        check(seen[1] <= 2, f"windowed here, the picture differs by {seen[1]} from the offline render")
+        await shown(browser, "exact after the drag")
+        await compare_with_render(browser, options)
+        check(not browser.problems, f"problems on the page: {browser.problems}")
+
+
+async def shared(options):
+    """A link to a picture: a second browser follows it, and with control moves it."""
+    async with Browser() as leader, Browser(700, 620) as guest:
+        await opened(leader, options)
+        await leader.evaluate("document.querySelector('.pane').focus()")
+        token = await leader.evaluate("tomos.connection.query('share', { pane: 1, control: true }).then((a) => a.token)")
+        await leader.evaluate("document.getElementById('share').click()")
+        link = await leader.until("document.getElementById('sharing').open && document.getElementById('share-link').value", 10, "the link")
+        check("#follow=" in link, f"the link is {link!r}")
+        await leader.screenshot(pathlib.Path(options.artefacts, "page-share.png"))
+        await leader.key("Escape", number=27)
+        await guest.open(options.url + "#follow=" + token)
+        await guest.until("window.tomos && tomos.panes[0].stream.shownRevision > 0", 30, "the guest's picture")
+        await guest.until("tomos.panes[0].stream.scene !== null", 10, "the guest's scene")
+        origin = "tomos.panes[0].stream.scene.view.plane.origin[2]"
+        before = await guest.evaluate(origin)
+        await leader.key("PageDown", number=34)
+        await guest.until(f"{origin} !== {before}", 20, "the guest follows")
+        await shown(leader)
+        here = await guest.evaluate(origin)
+        await guest.wheel(300, 300, 100)
+        await leader.until(f"Math.abs(tomos.panes[0].stream.scene.view.plane.origin[2] - {here}) > 0.5", 20, "the leader's picture moves under the guest's hand")
+        await shown(leader, "the leader's pictures exact")
+        await compare_with_render(leader, options, ["axial"])
+        await guest.screenshot(pathlib.Path(options.artefacts, "page-guest.png"))
+        check(not leader.problems and not guest.problems, f"problems: {leader.problems} {guest.problems}")
+
+
 async def embedded(options):
     """The embedding example shows an exact picture and scrolls."""
     async with Browser(700, 620) as browser:
@@ -328,7 +401,7 @@ async def modules(options):
         check(failures == [], f"modules: {failures}")
 
 
-SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, embedded, modules)}
+SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, played, windowed, shared, embedded, modules)}
 
 
 def main():

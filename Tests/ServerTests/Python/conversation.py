@@ -128,6 +128,53 @@ async def resume(options):
         same(await pane.exact(), await asyncio.to_thread(rendered, options, pane.scene, pane.size), "after resuming")
 
 
+async def values(options):
+    """The modality values behind a resting plane are those of the offline render, and do not come again for another window."""
+    listed = volume(options)
+    async with TomosClient(stream(options)) as client:
+        pane = client.pane(1, (160, 120))
+        pane.wants_values = True
+        pane.set(axial(options, listed, pane.size, 3.3))
+        await pane.until(lambda: pane.values is not None, 60)
+        with tempfile.TemporaryDirectory() as folder:
+            scene_file, raster = pathlib.Path(folder, "scene.json"), pathlib.Path(folder, "values.npy")
+            scene_file.write_text(json.dumps(pane.scene))
+            done = subprocess.run([options.tomos, "render", "--data", options.data, "--series", options.series, "--scene", str(scene_file),
+                                   "--size", "160x120", "--output", str(raster)], capture_output=True, text=True, timeout=300)
+            check(done.returncode == 0, f"tomos render: {done.stderr}")
+            offline = np.load(raster)
+        check(pane.values.shape == offline.shape == (120, 160), f"{pane.values.shape} values for {offline.shape}")
+        worst = float(np.abs(pane.values - offline).max())
+        check(worst <= 0.5001 and offline.max() > offline.min(), f"values differ by up to {worst} HU; half a step of the stored values is allowed")
+        before = len([p for p in pane.parts if p.format == 4])
+        pane.change({"presentation": {"window": {"center": -600, "width": 1500}}})
+        await pane.exact(60)
+        await asyncio.sleep(0.5)
+        check(len([p for p in pane.parts if p.format == 4]) == before, "values came again although only the window changed")
+
+
+async def cine(options):
+    """The server plays at the rate that was set, through sagittal planes too, and stops where the client says."""
+    listed = volume(options)
+    async with TomosClient(stream(options)) as client:
+        pane = client.pane(1, (128, 128))
+        scene = axial(options, listed, pane.size)
+        c, s = listed["center"], 1.5
+        scene["view"] = {"plane": {"origin": [c[0], c[1] - s * 63.5, c[2] + s * 63.5], "right": [0, 1, 0], "down": [0, 0, -1], "spacing": s}}
+        pane.set(scene)
+        await pane.exact(60)
+        begun = len(pane.parts)
+        pane.revision += 1
+        client.send({"type": "scene", "pane": 1, "revision": pane.revision, "cine": {"rate": 10, "along": "slice"}})
+        await asyncio.sleep(3)
+        played = [p.cine for p in pane.parts[begun:] if p.revision == pane.revision]
+        check(20 <= len(played) <= 34, f"{len(played)} pictures in three seconds at ten a second")
+        check(all(0 < b - a <= 4 for a, b in zip(played, played[1:]) if b > a) and len(set(played)) > 15, f"steps {played}")
+        pane.revision += 1
+        client.send({"type": "scene", "pane": 1, "revision": pane.revision, "cine": None})
+        same(await pane.exact(60), await asyncio.to_thread(rendered, options, scene, pane.size), "after playing")
+
+
 async def mistakes(options):
     """What is wrong is told with a code, and the session goes on."""
     listed = volume(options)
@@ -153,7 +200,7 @@ async def mistakes(options):
         same(await pane.exact(120), await asyncio.to_thread(rendered, options, good, pane.size), "after all mistakes")
 
 
-SCENARIOS = {f.__name__: f for f in (drag, resume, mistakes)}
+SCENARIOS = {f.__name__: f for f in (drag, resume, values, cine, mistakes)}
 
 
 def main():
