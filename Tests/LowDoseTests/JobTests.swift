@@ -45,7 +45,7 @@ private func noisyVolume(slices: Int = 6, size: Int = 96, noise: Double = 25) th
         let folder = try TestData.temporaryFolder()
         defer { try? FileManager.default.removeItem(at: folder) }
         let (source, files) = try await series(in: folder)
-        let job = try DenoisingJob(source, DenoisingSettings(.nlm, strength: 1), version: "9.9")
+        let job = try DenoisingJob(source, DenoisingSettings(.nonLocalMeans, strength: 1), version: "9.9")
         try job.run()
         try job.write(to: folder.path + "/denoised", files: files)
         let back = try await Archive.volumes(inFilesAt: folder.path + "/denoised")
@@ -78,7 +78,7 @@ private func noisyVolume(slices: Int = 6, size: Int = 96, noise: Double = 25) th
         let folder = try TestData.temporaryFolder()
         defer { try? FileManager.default.removeItem(at: folder) }
         let (source, files) = try await series(in: folder)
-        let job = try DenoisingJob(source, DenoisingSettings(.nlm), version: "9.9")
+        let job = try DenoisingJob(source, DenoisingSettings(.nonLocalMeans), version: "9.9")
         try job.run()
         try job.write(to: folder.path + "/denoised", files: files)
         let reconstruction = try ReconstructionJob(disc(), ReconstructionSettings(.fbp), version: "9.9")
@@ -100,7 +100,7 @@ private func noisyVolume(slices: Int = 6, size: Int = 96, noise: Double = 25) th
         let folder = try TestData.temporaryFolder()
         defer { try? FileManager.default.removeItem(at: folder) }
         let (source, files) = try await series(in: folder)
-        let job = try DenoisingJob(source, DenoisingSettings(.nlm), version: "9.9")
+        let job = try DenoisingJob(source, DenoisingSettings(.nonLocalMeans), version: "9.9")
         #expect(throws: LowDoseError.self) { try job.run { done, _ in done < 2 } }
         try job.run()
         do {
@@ -114,15 +114,15 @@ private func noisyVolume(slices: Int = 6, size: Int = 96, noise: Double = 25) th
 
     @Test func workThatDoesNotFitIsRefusedBeforeItStarts() async throws {
         let source = try noisyVolume()
-        do { _ = try DenoisingJob(source, DenoisingSettings(.nlm), version: "1", available: 1000); Issue.record("accepted") } catch { #expect(error.code == "out-of-memory") }
+        do { _ = try DenoisingJob(source, DenoisingSettings(.nonLocalMeans), version: "1", available: 1000); Issue.record("accepted") } catch { #expect(error.code == "out-of-memory") }
         let file = try disc()
         do { _ = try ReconstructionJob(file, ReconstructionSettings(.pwls), version: "1", available: 1000); Issue.record("accepted") } catch { #expect(error.code == "out-of-memory") }
-        do { _ = try DenoisingJob(source, DenoisingSettings(.nlm, strength: .nan), version: "1"); Issue.record("accepted") } catch { #expect(error.code == "invalid-strength") }
+        do { _ = try DenoisingJob(source, DenoisingSettings(.nonLocalMeans, strength: .nan), version: "1"); Issue.record("accepted") } catch { #expect(error.code == "invalid-strength") }
     }
 
     @Test func slicesUnderTheEyeComeFirstAndAreTheSameAsInOneGo() throws {
         let source = try noisyVolume(slices: 12)
-        let job = try DenoisingJob(source, DenoisingSettings(.nlm), version: "1")
+        let job = try DenoisingJob(source, DenoisingSettings(.nonLocalMeans), version: "1")
         job.prefer(slice: 9)
         var order: [Int] = []
         try job.run { done, _ in
@@ -177,7 +177,7 @@ private func noisyVolume(slices: Int = 6, size: Int = 96, noise: Double = 25) th
 
     @Test func theReportIsOneFileThatShowsThePlots() throws {
         let source = try noisyVolume()
-        let job = try DenoisingJob(source, DenoisingSettings(.nlm), version: "9.9")
+        let job = try DenoisingJob(source, DenoisingSettings(.nonLocalMeans), version: "9.9")
         try job.run()
         let report = WorkReport(kind: "denoise", version: "9.9", method: job.settings.text, predicted: .init(bytes: 1, seconds: 1), seconds: 1, volume: job.result, quality: try job.quality())
         let html = report.html(pictures: [("Before", source), ("After", job.result)])
