@@ -36,7 +36,7 @@ public final class DenoisingJob: Sendable {
         guard d.format != .rgba8, !d.isStack else { throw LowDoseError("unsupported", "Only volumes of grey values can be denoised.") }
         guard g.columns >= 16, g.rows >= 16 else { throw LowDoseError("unsupported", "Slices below 16 × 16 pixels cannot be denoised.") }
         guard settings.strength >= 0, settings.strength <= 10, settings.strength.isFinite else { throw LowDoseError("invalid-strength", "The strength is from 0 to 10.") }
-        let needed = Self.predictedBytes(g)
+        let needed = Self.predictedBytes(g) + Denoiser(settings.method).memory(columns: g.columns, rows: g.rows)
         guard needed <= available else { throw LowDoseError(TomographyError.outOfMemory(needed: needed, available: available)) }
         self.source = source; self.settings = settings; self.version = version
         var description = Volume.Description(id: Volume.ID(series: Self.resultUID(source: d.id, settings: settings, version: version)), geometry: g, format: .float32)
