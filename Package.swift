@@ -23,10 +23,10 @@ func product(_ name: String, _ package: String) -> Target.Dependency { .product(
 
 var products: [Product] = [
     // Scenes to pictures, without decoding and archives: for benchmarks and embedding.
-    .library(name: "TomosRendering", targets: ["Geometry", "Imaging", "Compute", "ComputeCPU", "Rendering"]),
+    .library(name: "TomosRendering", targets: ["Geometry", "Imaging", "Compute", "ComputeCPU", "ComputeVulkan", "Rendering"]),
     // Projections to slices, noise and resolution: for benchmarks and embedding.
     .library(name: "TomosTomography", targets: ["Tomography"]),
-    .library(name: "TomosCore", targets: ["Geometry", "Imaging", "Caching", "Phantoms", "FrameCoding", "DICOM", "Compute", "ComputeCPU", "Rendering", "Archive", "Streaming", "DICOMweb", "Tomography", "ProjectionData", "LowDose"]),
+    .library(name: "TomosCore", targets: ["Geometry", "Imaging", "Caching", "Phantoms", "FrameCoding", "DICOM", "Compute", "ComputeCPU", "ComputeVulkan", "Rendering", "Archive", "Streaming", "DICOMweb", "Tomography", "ProjectionData", "LowDose"]),
 ]
 
 var dependencies: [Package.Dependency] = [
@@ -122,7 +122,7 @@ if !coreOnly {
         .executableTarget(
             name: "tomos",
             dependencies: [
-                "Server", "LowDose", "ProjectionData", "Tomography", "Streaming", "Rendering", "Compute", "ComputeCPU", "Archive", "DICOM", "Phantoms", "FrameCoding", "Imaging", "Geometry", "Caching",
+                "Server", "LowDose", "ProjectionData", "Tomography", "Streaming", "Rendering", "Compute", "ComputeCPU", "ComputeVulkan", "Archive", "DICOM", "Phantoms", "FrameCoding", "Imaging", "Geometry", "Caching",
                 product("ArgumentParser", "swift-argument-parser"), product("Logging", "swift-log"),
             ],
             swiftSettings: strict),

@@ -7,6 +7,7 @@ let package = Package(
     targets: [
         .executableTarget(name: "BenchWorker", dependencies: [.product(name: "TomosCore", package: "tomos")]),
         .executableTarget(name: "KernelBench", dependencies: [.product(name: "TomosRendering", package: "tomos")]),
+        .executableTarget(name: "VulkanBench", dependencies: [.product(name: "TomosRendering", package: "tomos")]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -13,8 +13,8 @@ layout(set = 0, binding = 0, std430) writeonly buffer Target { vec2 target[]; };
 layout(set = 0, binding = 1) uniform itexture3D wholeVolume;
 layout(set = 0, binding = 2) uniform texture3D realVolume;
 layout(set = 0, binding = 3) uniform texture3D cells;
-// Of what is reduced, of the result, and the layer that comes first in the target.
-layout(push_constant) uniform Push { int sizeX, sizeY, sizeZ, countX, countY, countZ, firstLayer; };
+// Of what is reduced, of the result, the layer that comes first in the target; and the slice of the volume that is the texture's first.
+layout(push_constant) uniform Push { int sizeX, sizeY, sizeZ, countX, countY, countZ, firstLayer, sliceOffset; };
 
 void main() {
     ivec3 cell = ivec3(gl_GlobalInvocationID) + ivec3(0, 0, firstLayer);
@@ -27,7 +27,7 @@ void main() {
             vec2 r = texelFetch(cells, ivec3(x, y, z), 0).rg;
             if (r.x <= r.y) { least = min(least, r.x); most = max(most, r.y); }
         } else {
-            float v = FORMAT == VOXELS_INT16 ? float(texelFetch(wholeVolume, ivec3(x, y, z), 0).r) : texelFetch(realVolume, ivec3(x, y, z), 0).r;
+            float v = FORMAT == VOXELS_INT16 ? float(texelFetch(wholeVolume, ivec3(x, y, z - sliceOffset), 0).r) : texelFetch(realVolume, ivec3(x, y, z - sliceOffset), 0).r;
             if (v < least) least = v;
             if (v > most) most = v;
         }

@@ -16,9 +16,14 @@ layout(constant_id = 3) const int SHADES = 1;
 layout(constant_id = 4) const int LABELS = 0;
 layout(constant_id = 5) const int GLOWS = 0;
 layout(constant_id = 6) const int OCCLUDED = 0;
+// Look between planes where it matters: steps that give much to a composite are halved, and maxima look beside their plane.
+layout(constant_id = 7) const int HALVES = 0;
+
+// The volume comes in slabs of slices, one after the other; the state of every ray is kept between them.
+layout(constant_id = 8) const int SLABS = 0;
 
 layout(set = 0, binding = 0, std430) writeonly buffer Target { uint target[]; };
-// Sums of the passes so far.
+// Sums of the passes so far; with slabs, the state of the rays.
 layout(set = 0, binding = 1, std430) buffer Work { vec4 work[]; };
 layout(set = 0, binding = 2, std430) readonly buffer Tables { uint tables[]; };
 layout(set = 0, binding = 3, std140) uniform Parameters { RayParameters w; };
@@ -40,7 +45,9 @@ layout(set = 0, binding = 16) uniform itexture3D wholeGlow0;
 layout(set = 0, binding = 17) uniform texture3D realGlow0;
 layout(set = 0, binding = 18) uniform itexture3D wholeGlow1;
 layout(set = 0, binding = 19) uniform texture3D realGlow1;
-layout(push_constant) uniform Band { int firstRow; int pass; float jitterX, jitterY; };
+// Of a slab: the slice of the volume that is the texture's first, the texture's slices; the slices for whose samples it answers; whether rays that rise
+// through the slices are marched or those that fall; 1: their first slab, 2: their last.
+layout(push_constant) uniform Band { int firstRow; int pass; float jitterX, jitterY; int sliceOffset, sliceCount; float slabLow, slabHigh; int rising, phase; };
 
 const int CELL = 4, GROUP = 8, CLASSES = 8192;
 const float INFINITE = 3.0e38;
@@ -62,6 +69,7 @@ ivec3 turned(ivec3 i) { return axis == 0 ? i.yzx : axis == 1 ? i.xzy : i; }
 vec3 turned(vec3 p) { return axis == 0 ? p.yzx : axis == 1 ? p.xzy : p; }
 
 float stored(ivec3 i) {
+    if (SLABS != 0) i.z = clamp(i.z - sliceOffset, 0, sliceCount - 1);
     return FORMAT == VOXELS_INT16 ? float(texelFetch(wholeVolume, i, 0).r) : texelFetch(realVolume, i, 0).r;
 }
 
@@ -234,68 +242,120 @@ float groupBound(int group) {
                        max(rangeOf(texelFetch(groupRanges, at(c.x, c.w, group), 0).rg), rangeOf(texelFetch(groupRanges, at(c.z, c.w, group), 0).rg))));
 }
 
+// Whether a position along the ray belongs to the slab.
+bool owned(float k) {
+    if (SLABS == 0) return true;
+    float z = axis == 2 ? k : v0 + k * dv;
+    return z >= slabLow && z < slabHigh;
+}
+
 // What the ray has met so far.
 vec3 color;
-float rest, best, count;
+float rest, best, bestAt, count;
 
 // Where the last block ended, to be taken up by the next.
 float front;
 int frontAt, frontClass;
 
+// What the transfer function says of a stretch of the ray between two values.
+struct Lookup {
+    int extinction;
+    float tau;                      // per mm, in binary logarithms
+    vec3 color;
+    float path;                     // mm within the ray's limits; 0: nothing
+};
+Lookup lookUp(float from, float to, int c0, int c1, float start, float end) {
+    float low = min(start, end), high = max(start, end), first = max(enter, low), last = min(leave, high);
+    Lookup l = Lookup(0, 0.0, vec3(0), 0.0);
+    if (!(last > first)) return l;
+    if (first > low || last < high) {
+        // A ray that starts or ends within the stretch: the values there, and what is left of its length.
+        float per = 1.0 / (end - start);
+        c0 = classOf(lerp(from, to, clampUnit((first - start) * per)));
+        c1 = classOf(lerp(from, to, clampUnit((last - start) * per)));
+    }
+    int lower = min(c0, c1), upper = max(c0, c1) + 1;
+    ivec4 integral = texelFetch(classes, upper) - texelFetch(classes, lower);
+    l.extinction = integral.x;
+    l.path = lengthPerPlane * (last - first);
+    l.tau = float(integral.x) * w.extinctionScale / float(upper - lower);
+    if (integral.x > 0) l.color = vec3(integral.yzw) * (1.0 / float(integral.x));
+    return l;
+}
+
+void add(Lookup l, float start, float end) {
+    float tau = l.tau, middle = 0.5 * (start + end), shine = 0.0;
+    vec3 c = l.color;
+    if (SHADES != 0) {
+        // The voxel plane next to the stretch's middle; half way between two planes the one behind.
+        int plane = thin ? 0 : forwards ? int(middle + 0.5) : int(ceil(middle - 0.5));
+        if (litAt != plane) shade(plane);
+        if (w.shaded != 0) { c *= lit; shine = gloss; }
+        if (w.gradientOpacity != 0) tau *= steep;
+    }
+    if (LABELS != 0) {
+        vec4 tint;
+        if (hidden(at(u0 + middle * du, v0 + middle * dv, middle - (thin ? 0.5 : 0.0)), tint)) tau = 0.0;
+        c += tint.a * (tint.rgb * (SHADES != 0 && w.shaded != 0 ? lit : 1.0) - c);
+    }
+    c += shine;
+    if (GLOWS != 0) {
+        vec4 g = glowing(at(u0 + middle * du, v0 + middle * dv, middle - (thin ? 0.5 : 0.0))) * 1.44269504;
+        float sum = tau + g.a;
+        c = sum > 0.0 ? (c * tau + g.rgb) * (1.0 / sum) : vec3(0);
+        tau = sum;
+    }
+    float after = rest * exp2(-(tau * l.path));
+    color += (rest - after) * c;
+    rest = after;
+}
+
 void compositeBlock(int start, int end, int direction) {
     const float spacing = 1.0 / float(SUB);
-    if (frontAt != start) { front = along(start); frontClass = classOf(front); }
+    if (SLABS != 0) frontAt = frontAt == start ? start : -1;
+    else if (frontAt != start) { front = along(start); frontClass = classOf(front); }
     for (int n = start; n != end; n += direction) {
-        float back = along(n + direction);
-        int backClass = classOf(back), c0 = frontClass, c1 = backClass;
         float a = float(n) * spacing, z = float(n + direction) * spacing;
-        // A ray that starts or ends within the step: the values there, and what is left of its length.
-        float from = max(enter, min(a, z)), to = min(leave, max(a, z)), length = lengthPerPlane * (to - from);
-        if (to > from && (from > min(a, z) || to < max(a, z))) {
-            float perStep = 1.0 / (z - a);
-            c0 = classOf(lerp(front, back, clampUnit((from - a) * perStep)));
-            c1 = classOf(lerp(front, back, clampUnit((to - a) * perStep)));
-        }
+        if (!owned(0.5 * (a + z))) { frontAt = -1; continue; }
+        if (SLABS != 0 && frontAt == -1) { front = along(n); frontClass = classOf(front); }
+        if (SLABS != 0) frontAt = n + direction;
+        float before = front, back = along(n + direction);
+        int beforeClass = frontClass, backClass = classOf(back);
         front = back; frontClass = backClass;
-        if (!(to > from)) continue;
-        int low = min(c0, c1), high = max(c0, c1) + 1;
-        ivec4 integral = texelFetch(classes, high) - texelFetch(classes, low);
-        if (GLOWS == 0 && integral.x <= 0) continue;
-        float extinction = float(integral.x), tau = extinction * w.extinctionScale / float(high - low);
-        vec3 c = integral.x > 0 ? vec3(integral.yzw) * (1.0 / extinction) : vec3(0);
-        float shine = 0.0;
-        if (SHADES != 0) {
-            // The voxel plane next to the segment's middle; between two planes the one behind.
-            int middle = n + n + direction, plane = direction > 0 ? (middle + SUB) / (2 * SUB) : (middle + SUB - 1) / (2 * SUB);
-            if (litAt != plane) shade(thin ? 0 : plane);
-            if (w.shaded != 0) { c *= lit; shine = gloss; }
-            if (w.gradientOpacity != 0) tau *= steep;
+        Lookup l = lookUp(before, back, beforeClass, backClass, a, z);
+        if (!(l.path > 0.0) || (GLOWS == 0 && l.extinction <= 0)) continue;
+        // Both halves where the step gives much to the ray, the whole elsewhere: one loop, so that the code is there once.
+        int parts = 1;
+        float middle = back;
+        int middleClass = backClass;
+        if (HALVES != 0 && (GLOWS != 0 || LABELS != 0 || rest * min(l.tau * l.path * 0.6931472, 1.0) > RAY_HALVED)) {
+            int low = direction > 0 ? n : n - 1;
+            float k = float(low) + 0.5;
+            middle = sampled(u0 + k * du, v0 + k * dv, thin ? 0 : low, 0.5);
+            middleClass = classOf(middle);
+            parts = 2;
         }
-        float k = (float(n) + 0.5 * float(direction)) * spacing;
-        if (LABELS != 0) {
-            vec4 tint;
-            if (hidden(at(u0 + k * du, v0 + k * dv, k - (thin ? 0.5 : 0.0)), tint)) tau = 0.0;
-            c += tint.a * (tint.rgb * (SHADES != 0 && w.shaded != 0 ? lit : 1.0) - c);
+        float half_ = 0.5 * (a + z);
+        for (int part = 0; part < parts; part++) {
+            if (parts == 2) {
+                l = part == 0 ? lookUp(before, middle, beforeClass, middleClass, a, half_) : lookUp(middle, back, middleClass, backClass, half_, z);
+                if (!(l.path > 0.0) || (GLOWS == 0 && l.extinction <= 0)) continue;
+            }
+            add(l, part == 0 ? a : half_, parts == 2 && part == 0 ? half_ : z);
         }
-        c += shine;
-        if (GLOWS != 0) {
-            vec4 g = glowing(at(u0 + k * du, v0 + k * dv, k - (thin ? 0.5 : 0.0))) * 1.44269504;
-            float sum = tau + g.a;
-            c = sum > 0.0 ? (c * tau + g.rgb) * (1.0 / sum) : vec3(0);
-            tau = sum;
-        }
-        float after = rest * exp2(-(tau * length));
-        color += (rest - after) * c;
-        rest = after;
         if (!(rest > w.opaque)) break;
     }
-    frontAt = end;
+    if (SLABS == 0) frontAt = end;
 }
 
 void surfaceBlock(int start, int end, int direction) {
     const float spacing = 1.0 / float(SUB);
-    if (frontAt != start) front = along(start);
+    if (SLABS != 0) frontAt = frontAt == start ? start : -1;
+    else if (frontAt != start) front = along(start);
     for (int n = start; n != end; n += direction) {
+        if (!owned((float(n) + 0.5 * float(direction)) * spacing)) { frontAt = -1; continue; }
+        if (SLABS != 0 && frontAt == -1) front = along(n);
+        if (SLABS != 0) frontAt = n + direction;
         float before = front, back = along(n + direction);
         front = back;
         if ((before < w.isovalue) == (back < w.isovalue)) continue;
@@ -322,7 +382,14 @@ void surfaceBlock(int start, int end, int direction) {
         rest = 0.0;
         break;
     }
-    frontAt = end;
+    if (SLABS == 0) frontAt = end;
+}
+
+// What a maximum compares: negated for a minimum, paler with depth.
+float ranked(float k, float value) {
+    if (FOLD == RAY_FOLD_MINIMUM) return -value;
+    if (w.depthCue > 0.0) value = w.cueFloor + (value - w.cueFloor) * (1.0 - w.depthCue * clampUnit((t0 + k * dt - w.cueNear) * w.cuePerUnit));
+    return value;
 }
 
 // Samples of a block: its start and all between; its end too when no layer follows.
@@ -330,22 +397,47 @@ void foldBlock(int layer) {
     int first = layer * CELL * SUB, last = layer == cellCount.z - 1 ? (thin ? SUB : (size.z - 1) * SUB) : first + CELL * SUB - 1;
     first = max(first, int(ceil(enter * float(SUB)))); last = min(last, int(floor(leave * float(SUB))));
     for (int n = first; n <= last; n++) {
-        float value = along(n), k = float(n) * (1.0 / float(SUB));
+        float k = float(n) * (1.0 / float(SUB));
+        if (!owned(k)) continue;
+        float value = along(n);
         if (LABELS != 0) {
             vec4 tint;
             if (hidden(at(u0 + k * du, v0 + k * dv, k - (thin ? 0.5 : 0.0)), tint)) continue;
         }
-        if (FOLD == RAY_FOLD_MEAN) { best += value; count += 1.0; }
-        else if (FOLD == RAY_FOLD_MINIMUM) best = max(best, -value);
-        else {
-            if (w.depthCue > 0.0) value = w.cueFloor + (value - w.cueFloor) * (1.0 - w.depthCue * clampUnit((t0 + k * dt - w.cueNear) * w.cuePerUnit));
-            best = max(best, value);
+        if (FOLD == RAY_FOLD_MEAN) { best += value; count += 1.0; continue; }
+        value = ranked(k, value);
+        if (value > best) { best = value; bestAt = k; }
+    }
+}
+
+// Looks half way to the planes before and behind the one where the ray is largest.
+void refine() {
+    float around = bestAt;
+    for (int side = -1; side <= 1; side += 2) {
+        float k = around + 0.5 * float(side);
+        if (!(k >= enter && k <= leave)) continue;
+        float value = ranked(k, anywhere(at(u0 + k * du, v0 + k * dv, k)));
+        if (!(value > best)) continue;
+        if (LABELS != 0) {
+            vec4 tint;
+            if (hidden(at(u0 + k * du, v0 + k * dv, k - (thin ? 0.5 : 0.0)), tint)) continue;
         }
+        best = value; bestAt = k;
     }
 }
 
 void march() {
-    int first = clamp(int(enter) / CELL, 0, cellCount.z - 1), last = clamp(int(leave) / CELL, 0, cellCount.z - 1);
+    float from = enter, to = leave;
+    if (SLABS != 0) {
+        // Layers that the slab may answer for.
+        if (axis == 2) { from = max(from, slabLow - 1.0); to = min(to, slabHigh + 1.0); }
+        else if (abs(dv) > 1e-6) {
+            float a = (slabLow - 1.0 - v0) / dv, b = (slabHigh + 1.0 - v0) / dv;
+            from = max(from, min(a, b)); to = min(to, max(a, b));
+        } else if (v0 < slabLow - 1.0 || v0 > slabHigh + 1.0) return;
+        if (!(from <= to)) return;
+    }
+    int first = clamp(int(from) / CELL, 0, cellCount.z - 1), last = clamp(int(to) / CELL, 0, cellCount.z - 1);
     if (FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE) {
         int direction = forwards ? 1 : -1, edge = forwards ? 0 : GROUP - 1, top = thin ? 1 : size.z - 1;
         for (int layer = forwards ? first : last; layer >= first && layer <= last && rest > w.opaque; layer += direction) {
@@ -372,6 +464,8 @@ void march() {
             if (group == promising || !(best < groupBound(group))) continue;
             for (int layer = max(first, group * GROUP); layer <= min(last, group * GROUP + GROUP - 1); layer++) if (best < bound(layer)) foldBlock(layer);
         }
+        // With slabs, beside what this one raised: its neighbours are here.
+        if (HALVES != 0 && best > -INFINITE && owned(bestAt)) refine();
     }
 }
 
@@ -433,9 +527,22 @@ void main() {
 
     color = vec3(0); rest = 1.0; count = 0.0;
     best = FOLD == RAY_FOLD_MEAN ? 0.0 : -INFINITE;
+    bestAt = 0.0;
     litAt = frontAt = -1;
     lit = 1.0; gloss = 0.0; steep = 1.0;
+    if (SLABS != 0) {
+        if ((d.z >= 0.0) != (rising != 0)) return;
+        if ((phase & 1) == 0) {
+            vec4 before = work[index];
+            if (FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE) { color = before.rgb; rest = before.a; }
+            else { best = before.x; bestAt = before.y; count = before.z; }
+        }
+    }
     if (!miss && low <= high && enter <= leave) march();
+    if (SLABS != 0 && (phase & 2) == 0) {
+        work[index] = FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE ? vec4(color, rest) : vec4(best, bestAt, count, 0.0);
+        return;
+    }
 
     if (FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE) {
         if (w.passes > 1) {

@@ -9,4 +9,13 @@ public enum Dispatch: Hashable, Sendable {
     case rays(Rays)
     /// Window, polarity, palette, layers and segments: the picture.
     case present(Present)
+
+    /// Index of the buffer it writes.
+    public var target: Int {
+        switch self {
+        case .march(let march): march.target
+        case .rays(let rays): rays.target
+        case .present(let present): present.target
+        }
+    }
 }

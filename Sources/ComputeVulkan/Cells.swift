@@ -26,6 +26,10 @@ final class Cells {
         groupRanges = try GPUTexture(gpu, GPUFormatRange, SIMD3<UInt32>(truncatingIfNeeded: groups))
         built = Array(repeating: false, count: Int(counts.z))
     }
+    /// Push constants of cells.comp.
+    static func push(_ size: SIMD3<Int32>, _ counts: SIMD3<Int32>, _ first: Int, sliceOffset: Int = 0) -> SIMD8<Int32> {
+        SIMD8(size.x, size.y, size.z, counts.x, counts.y, counts.z, Int32(first), Int32(sliceOffset))
+    }
     var count: Int { Int(counts.x) * Int(counts.y) * Int(counts.z) }
     var bytes: Int {
         ranges.bytes + groupRanges.bytes + visibilities.reduce(0) { $0 + $1.value.bytes } + lights.reduce(0) { $0 + $1.value.texture.bytes }
@@ -104,10 +108,7 @@ extension Driver {
         let whole = try isFloat ? placeholder(GPUFormatInt16) : resident.texture, real = try isFloat ? resident.texture : placeholder(GPUFormatFloat)
         let nothing = try placeholder(GPUFormatRange)
         let byLayer = Int(cells.counts.x) * Int(cells.counts.y), most = max(1, (8 << 20) / (8 * byLayer))
-        let fromVoxels = try pipeline("cells", "biii", [format, 0]), fromCells = try pipeline("cells", "biii", [format, 1])
-        func push(_ size: SIMD3<Int32>, _ counts: SIMD3<Int32>, _ first: Int) -> SIMD8<Int32> {
-            SIMD8(size.x, size.y, size.z, counts.x, counts.y, counts.z, Int32(first), 0)
-        }
+        let fromVoxels = try pipeline("cells", "biii", [format, 0])
         var steps: [Step] = [], i = 0
         while i < missing.count {
             var end = i + 1
@@ -127,7 +128,7 @@ extension Driver {
                 let scratch = try blocks.take(8 * byLayer * count)
                 recorder.held.append(scratch)
                 try recorder.dispatch(fromVoxels, [scratch.binding, whole.binding, real.binding, nothing.binding],
-                                      push: push(SIMD3(Int32(g.columns), Int32(g.rows), Int32(g.slices)), SIMD3(cells.counts.x, cells.counts.y, Int32(first + count)), first),
+                                      push: Cells.push(SIMD3(Int32(g.columns), Int32(g.rows), Int32(g.slices)), SIMD3(cells.counts.x, cells.counts.y, Int32(first + count)), first),
                                       x: Int(cells.counts.x + 7) / 8, y: Int(cells.counts.y + 7) / 8, z: count)
                 recorder.barrier()
                 gpuUpload(recorder.commands, scratch.block.handle, 0, cells.ranges.handle, UInt32(first), UInt32(count))
@@ -135,18 +136,23 @@ extension Driver {
             })
             i = end
         }
-        if !missing.isEmpty {
-            let total = Int(cells.groups.x) * Int(cells.groups.y) * Int(cells.groups.z)
-            steps.append(Step(dispatch: -1, kind: "groups", units: Double(total)) { [unowned self] (recorder) throws(ComputeError) in
-                let scratch = try blocks.take(8 * total)
-                recorder.held.append(scratch); recorder.held.append(cells)
-                try recorder.dispatch(fromCells, [scratch.binding, whole.binding, real.binding, cells.ranges.binding], push: push(cells.counts, cells.groups, 0),
-                                      x: Int(cells.groups.x + 7) / 8, y: Int(cells.groups.y + 7) / 8, z: Int(cells.groups.z))
-                recorder.barrier()
-                gpuUpload(recorder.commands, scratch.block.handle, 0, cells.groupRanges.handle, 0, UInt32(cells.groups.z))
-            })
-        }
+        if !missing.isEmpty { steps.append(try groups(of: cells, format)) }
         return (cells, steps)
+    }
+
+    /// Ranges of the groups from those of the cells.
+    func groups(of cells: Cells, _ format: Int32) throws(ComputeError) -> Step {
+        let fromCells = try pipeline("cells", "biii", [format, 1]), whole = try placeholder(GPUFormatInt16), real = try placeholder(GPUFormatFloat)
+        let total = Int(cells.groups.x) * Int(cells.groups.y) * Int(cells.groups.z)
+        return Step(dispatch: -1, kind: "groups", units: Double(total)) { [unowned self] (recorder) throws(ComputeError) in
+            let scratch = try blocks.take(8 * total)
+            recorder.held.append(scratch); recorder.held.append(cells)
+            whole.prepare(recorder); real.prepare(recorder)
+            try recorder.dispatch(fromCells, [scratch.binding, whole.binding, real.binding, cells.ranges.binding], push: Cells.push(cells.counts, cells.groups, 0),
+                                  x: Int(cells.groups.x + 7) / 8, y: Int(cells.groups.y + 7) / 8, z: Int(cells.groups.z))
+            recorder.barrier()
+            gpuUpload(recorder.commands, scratch.block.handle, 0, cells.groupRanges.handle, 0, UInt32(cells.groups.z))
+        }
     }
 
     /// What a composite or an isosurface can see, and steps that find it out.

@@ -98,6 +98,8 @@ final class Driver: @unchecked Sendable {
     private var staging: [(block: GPUBlock, busyUntil: UInt64)] = []
     var placeholders: [UInt32: GPUTexture] = [:]
     var emptyClasses: GPUBlock?
+    var slabVolumes: [ObjectIdentifier: SlabbedVolume] = [:]
+    let coarseVolumes = CoarseVolumes()
 
     /// Seconds of one submission, and how many are in flight.
     static let quantum = 0.006, depth = 2
@@ -212,7 +214,7 @@ final class Driver: @unchecked Sendable {
             lock()
         }
         unlock()
-        idle.removeAll(); staging.removeAll(); placeholders.removeAll(); emptyClasses = nil
+        idle.removeAll(); staging.removeAll(); placeholders.removeAll(); emptyClasses = nil; slabVolumes.removeAll()
         store.removeAll()
         for p in pipelines.values { gpuFreePipeline(p) }
         pipelines.removeAll()

@@ -97,8 +97,12 @@ extension MarchLine {
     fileprivate init(_ origin: SIMD3<Double>, _ right: SIMD3<Double>, _ step: SIMD3<Double>) throws(ComputeError) {
         // Sixteen thousand pixels further, positions still fit into 32 bits.
         let limit = 65_536.0
-        guard all(origin.magnitudes .< limit * 8192), all(right.magnitudes .< limit), all(step.magnitudes .< limit) else {
-            throw .unsupported(reason: "a plane too far from its volume for fixed point")
+        guard all(origin.magnitudes .< limit * 8192), all(step.magnitudes .< limit), all(right.magnitudes .< limit) else {
+            if all(right.magnitudes .>= 0), !all(right.magnitudes .< limit) { throw .unsupported(reason: "pixels too far apart for fixed point") }
+            // Nowhere near the volume, or nowhere at all: a row behind the end of a curve.
+            self.init()
+            (originX, originY, originZ) = (-1 << 28, -1 << 28, -1 << 28)
+            return
         }
         func split(_ x: Double) -> (Int32, Int32) {
             let whole = x.rounded(.down)

@@ -8,16 +8,30 @@ import KernelInterface
 extension Driver {
     /// Rays through a volume: uploads, cells, what is visible, light; then rays.comp in bands of rows, pass by pass.
     func steps(_ rays: Rays, _ job: Job, _ index: Int) throws(ComputeError) -> [Step] {
-        let volume = try job.volume(rays.volume), geometry = volume.geometry, format = Int32(volume.voxels.format.rawValue)
+        var volume = try job.volume(rays.volume)
+        let bytesPerVoxel = volume.description.format.bytesPerVoxel
+        // While the hand moves, a volume that is too large is shown by its coarse copy.
+        if rays.substeps == 1, store.refusal(volume.geometry, bytesPerVoxel) != nil,
+           let small = coarseVolumes.coarse(of: volume, bytes: store.budget / 4, longest: Int(gpu.info.longestImageAxis)) { volume = small }
+        let isSlabbed = store.refusal(volume.geometry, bytesPerVoxel) != nil
+        let geometry = volume.geometry, format = Int32(volume.voxels.format.rawValue)
         guard format != VOXELS_RGBA8 else { throw .device(reason: "a colour volume cannot be ray cast") }
         guard rays.labels.count <= Int(RAY_LABEL_MAPS), rays.glows.count <= Int(RAY_GLOWS) else {
             throw .unsupported(reason: "more than \(RAY_LABEL_MAPS) label maps or \(RAY_GLOWS) further volumes in one rendering")
         }
         let target = try job.buffer(rays.target, bytes: 4 * rays.size.count)
-        var (resident, steps) = try bring(volume)
-        let (cells, building) = try self.cells(of: resident, volume)
-        steps += building
-        var residents = [resident], table: [UInt32] = []
+        var steps: [Step], residents: [VolumeStore.Resident] = [], table: [UInt32] = []
+        let cells: Cells, slabs: (volume: SlabbedVolume, textures: [SlabTexture])?
+        if isSlabbed {
+            guard rays.passes <= 1 else { throw .unsupported(reason: "averaged pictures of a volume in slabs") }
+            let (found, textures, building) = try slabbed(volume)
+            (slabs, cells, steps) = ((found, textures), found.cells, building)
+        } else {
+            let (resident, bringing) = try bring(volume)
+            let (found, building) = try self.cells(of: resident, volume)
+            (slabs, cells, steps) = (nil, found, bringing + building)
+            residents = [resident]
+        }
         var w = RayParameters(rays, volume, cells)
 
         // Labels and second volumes, each in its own grid.
@@ -50,7 +64,6 @@ extension Driver {
             for entry in glow.table(second.description) { for i in 0..<4 { table.append(entry[i].bitPattern) } }
             boxes += cells.box(of: second, in: geometry) ?? []
         }
-        guard residents.allSatisfy({ $0.texture.size != .zero }) else { throw .contentLost }
 
         var visibility: Cells.Visibility?, light: Cells.ReachedLight?
         let isFolding = switch rays.fold { case .mean, .maximum, .minimum: true; case .composite, .isosurface: false }
@@ -65,39 +78,70 @@ extension Driver {
         }
 
         let isShaded = w.shaded != 0 || w.gradientOpacity != 0
-        let constants = [format, rays.foldNumber(volume), Int32(min(max(rays.substeps, 1), 8)), isShaded ? 1 : 0, rays.labels.isEmpty ? 0 : 1, rays.glows.isEmpty ? 0 : 1, light == nil ? 0 : 1]
+        let constants = [format, rays.foldNumber(volume), Int32(min(max(rays.substeps, 1), 8)), isShaded ? 1 : 0, rays.labels.isEmpty ? 0 : 1, rays.glows.isEmpty ? 0 : 1, light == nil ? 0 : 1, 0, isSlabbed ? 1 : 0]
         let pipeline = try pipeline("rays", "bbbutiiiiiiiiiiiiiii", constants)
         let passes = isFolding ? 1 : Int(w.passes), count = rays.size.count
         w.passes = Int32(passes)
-        let work = passes > 1 ? try blocks.take(16 * count) : nil
+        let work = passes > 1 || isSlabbed ? try blocks.take(16 * count) : nil
         let tables = try blocks.take(max(16, 4 * table.count), GPUMemoryUpload)
         table.withUnsafeBytes { if let start = $0.baseAddress { tables.block.contents!.copyMemory(from: start, byteCount: $0.count) } }
         let classes: GPUBlock
         if let visibility { classes = visibility.classes } else { classes = try noClasses() }
         let isFloat = format == VOXELS_FLOAT32
-        let textures: [GPUTexture] = [isFloat ? nothing : resident.texture, isFloat ? resident.texture : nothingReal,
+        let own = slabs?.textures[0].texture ?? residents[0].texture
+        let textures: [GPUTexture] = [isFloat ? nothing : own, isFloat ? own : nothingReal,
                                       isFolding ? cells.ranges : noRange, isFolding ? cells.groupRanges : noRange,
                                       visibility?.cells ?? noByte, visibility?.groups ?? noByte, light?.texture ?? noByte]
             + (0..<4).map { $0 < labelTextures.count ? labelTextures[$0] : nothing }
             + (0..<2).flatMap { $0 < glowTextures.count ? [glowTextures[$0].whole, glowTextures[$0].real] : [nothing, nothingReal] }
         let kind = "rays " + constants.map(String.init).joined(separator: " "), units = Double(rays.size.width)
         let band = rows(kind, units: units, of: rays.size.height), parameters = w, all = residents, seen = visibility, lit = light
-        struct Push { var firstRow, pass: Int32; var x, y: Float }
-        for pass in 0..<passes {
-            let jitter = Self.jitter(pass, passes)
+        struct Push {
+            var firstRow: Int32 = 0, pass: Int32 = 0
+            var x: Float = 0, y: Float = 0
+            var sliceOffset: Int32 = 0, sliceCount: Int32 = 0
+            var slabLow: Float = 0, slabHigh: Float = 0
+            var rising: Int32 = 0, phase: Int32 = 0
+        }
+        func addBands(_ push: Push, _ textures: [GPUTexture], _ slab: SlabTexture?, waits: Bool) {
             for first in stride(from: 0, to: rays.size.height, by: band) {
                 let height = min(band, rays.size.height - first)
-                steps.append(Step(dispatch: index, kind: kind, units: units * Double(height), waits: pass > 0) { [unowned self] (recorder) throws(ComputeError) in
+                steps.append(Step(dispatch: index, kind: kind, units: units * Double(height), waits: waits) { [unowned self] (recorder) throws(ComputeError) in
                     for r in all { store.use(r) }
                     for t in textures { t.prepare(recorder) }
                     recorder.held += [target, cells, tables, classes]
                     if let seen { recorder.held.append(seen) }
                     if let lit { recorder.held.append(lit) }
                     if let work { recorder.held.append(work) }
+                    if let slab { recorder.held.append(slab) }
                     let block = try recorder.parameters(parameters)
+                    var push = push
+                    push.firstRow = Int32(first)
                     try recorder.dispatch(pipeline, [target.memory.binding, work?.binding ?? target.memory.binding, tables.binding, block, classes.binding] + textures.map(\.binding),
-                                          push: Push(firstRow: Int32(first), pass: Int32(pass), x: jitter.x, y: jitter.y), x: (rays.size.width + 7) / 8, y: (height + 7) / 8)
+                                          push: push, x: (rays.size.width + 7) / 8, y: (height + 7) / 8)
                 })
+            }
+        }
+        guard let slabs else {
+            for pass in 0..<passes {
+                let jitter = Self.jitter(pass, passes)
+                addBands(Push(pass: Int32(pass), x: jitter.x, y: jitter.y), textures, nil, waits: pass > 0)
+            }
+            return steps
+        }
+        // Each ray meets the slabs in the order of its direction: those that rise through the slices first, then those that fall.
+        let slices = geometry.slices, count_ = slabs.volume.slabs(slices)
+        let ends = [(0, 0), (1, 0), (0, 1), (1, 1)].map { x, y in
+            w.direction.z + Float(x * (rays.size.width - 1)) * w.directionX.z + Float(y * (rays.size.height - 1)) * w.directionY.z
+        }
+        for isRising in [true, false] where ends.contains(where: { ($0 >= 0) == isRising }) {
+            for n in 0..<count_ {
+                let slab = isRising ? n : count_ - 1 - n, texture = slabs.textures[n % 2], (first, depth) = slabs.volume.slices(slab, slices)
+                steps += bring(volume, slices: first, depth, into: texture)
+                let push = Push(sliceOffset: Int32(first), sliceCount: Int32(depth),
+                                slabLow: slab == 0 ? -1e30 : Float(slab * slabs.volume.thickness), slabHigh: slab == count_ - 1 ? 1e30 : Float((slab + 1) * slabs.volume.thickness),
+                                rising: isRising ? 1 : 0, phase: (n == 0 ? 1 : 0) | (n == count_ - 1 ? 2 : 0))
+                addBands(push, (isFloat ? [nothing, texture.texture] : [texture.texture, nothingReal]) + textures.dropFirst(2), texture, waits: true)
             }
         }
         return steps

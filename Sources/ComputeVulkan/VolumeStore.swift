@@ -57,6 +57,15 @@ final class VolumeStore {
         let format = switch volume.description.format { case .int16: GPUFormatInt16; case .float32: GPUFormatFloat; case .rgba8: GPUFormatColor }
         return try resident(volume, format, g, volume.description.format.bytesPerVoxel)
     }
+    /// Why a volume cannot be on the device as a whole; `nil`: it can.
+    func refusal(_ g: VolumeGeometry, _ bytesPerVoxel: Int) -> String? {
+        let bytes = g.columns * g.rows * g.slices * bytesPerVoxel
+        if max(g.columns, g.rows, g.slices) > Int(gpu.info.longestImageAxis) { return "an axis of the volume is longer than the \(gpu.info.longestImageAxis) voxels of \(gpu.info.title)" }
+        if gpu.info.largestAllocation > 0, bytes > Int(gpu.info.largestAllocation) { return "the volume is larger than one allocation on \(gpu.info.title)" }
+        let budget = budget
+        return bytes > budget ? "the volume takes \(bytes >> 20) MiB, volumes may take \(budget >> 20) MiB on \(gpu.info.title)" : nil
+    }
+
     func resident(_ segmentation: Segmentation) throws(ComputeError) -> Resident {
         try resident(segmentation, GPUFormatInt16, segmentation.geometry, 2)
     }
@@ -71,15 +80,8 @@ final class VolumeStore {
         }
         for (key, resident) in residents where resident.owner == nil { drop(key, resident) }
         if let stale = residents[id] { drop(id, stale) }
-        let sliceBytes = g.columns * g.rows * bytesPerVoxel, bytes = sliceBytes * g.slices
-        guard max(g.columns, g.rows, g.slices) <= Int(gpu.info.longestImageAxis) else {
-            throw .unsupported(reason: "an axis of the volume is longer than the \(gpu.info.longestImageAxis) voxels of \(gpu.info.title)")
-        }
-        guard gpu.info.largestAllocation == 0 || bytes <= Int(gpu.info.largestAllocation) else {
-            throw .unsupported(reason: "the volume is larger than one allocation on \(gpu.info.title)")
-        }
-        let budget = budget
-        guard bytes <= budget else { throw .unsupported(reason: "the volume takes \(bytes >> 20) MiB, volumes may take \(budget >> 20) MiB on \(gpu.info.title)") }
+        let sliceBytes = g.columns * g.rows * bytesPerVoxel, bytes = sliceBytes * g.slices, budget = budget
+        if let reason = refusal(g, bytesPerVoxel) { throw .unsupported(reason: reason) }
         makeRoom(budget - bytes)
         while true {
             do {

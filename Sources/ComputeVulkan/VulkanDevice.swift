@@ -154,17 +154,6 @@ extension Driver {
     }
 }
 
-extension Dispatch {
-    /// Index of the buffer it writes.
-    var target: Int {
-        switch self {
-        case .march(let m): m.target
-        case .rays(let r): r.target
-        case .present(let p): p.target
-        }
-    }
-}
-
 extension Job {
     /// The device memory behind a buffer index.
     func buffer(_ index: Int, bytes: Int) throws(ComputeError) -> VulkanBuffer {

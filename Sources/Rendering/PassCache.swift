@@ -51,6 +51,15 @@ final class PassCache: Sendable {
         }
     }
 
+    /// Forgets everything, after the device that held it was lost.
+    func removeAll() {
+        let dropped = state.withLock { state -> [Key: Entry] in
+            defer { state.entries = [:]; state.bytes = 0 }
+            return state.entries
+        }
+        withExtendedLifetime(dropped) {}
+    }
+
     func keep(_ buffer: any DeviceBuffer, for key: Key, _ request: RenderRequest) {
         guard buffer.byteCount <= capacity else { return }
         let owners = ([request.volume] + request.layerVolumes).map { Weak(object: $0) } + request.segmentations.map { Weak(object: $0) }

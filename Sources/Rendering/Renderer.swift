@@ -104,39 +104,48 @@ public final class Renderer: Sendable {
 
     /// Renders on the device's own threads; the caller's task only suspends.
     public func render(_ request: RenderRequest, priority: RenderPriority = .interaction, cancellation: Cancellation = Cancellation()) async throws(RenderError) -> Rendered {
-        let clock = ContinuousClock(), begin = clock.now
-        let plan = try Plan(request)
-        var buffers: [any DeviceBuffer] = [], dispatches: [Dispatch] = [], fresh: [(PassCache.Key, Int)] = []
-        do {
-            for pass in plan.passes {
-                let key = PassCache.Key(pass, request)
-                if let buffer = kept.buffer(for: key, request) {
-                    buffers.append(buffer)
-                } else {
-                    fresh.append((key, buffers.count))
-                    dispatches.append(pass.dispatch)
-                    buffers.append(try device.buffer(bytes: pass.byteCount))
-                }
+        let begin = ContinuousClock.now, plan = try Plan(request)
+        do throws(ComputeError) {
+            do throws(ComputeError) { return try await draw(request, plan, begin, priority, cancellation) } catch {
+                // What was kept was computed by a device that is no more.
+                guard case .contentLost = error else { throw error }
+                kept.removeAll()
+                return try await draw(request, plan, begin, priority, cancellation)
             }
-            if let present = plan.present {
-                dispatches.append(.present(present))
-                buffers.append(try device.buffer(bytes: present.size.count * present.channels))
-            }
-            let job = Job(dispatches: dispatches, volumes: [request.volume] + request.layerVolumes, segmentations: request.segmentations, buffers: buffers)
-            var timing = Rendered.Timing()
-            timing.setup = (clock.now - begin).seconds
-            let report = try await device.run(job, priority: priority, cancellation: cancellation)
-            for (key, index) in fresh { kept.keep(buffers[index], for: key, request) }
-            timing.march = report.dispatches.prefix(fresh.count).reduce(0, +)
-            timing.present = report.dispatches.dropFirst(fresh.count).reduce(0, +)
-            let reading = clock.now
-            let raster = request.annotate(try plan.read(buffers), fidelity: plan.fidelity)
-            timing.read = (clock.now - reading).seconds
-            return Rendered(raster: raster, fidelity: plan.fidelity, waiting: report.waiting,
-                            rendering: timing.setup + timing.march + timing.present + timing.read, timing: timing)
         } catch {
             throw RenderError(error)
         }
+    }
+
+    private func draw(_ request: RenderRequest, _ plan: Plan, _ begin: ContinuousClock.Instant, _ priority: RenderPriority, _ cancellation: Cancellation) async throws(ComputeError) -> Rendered {
+        let clock = ContinuousClock()
+        var buffers: [any DeviceBuffer] = [], dispatches: [Dispatch] = [], fresh: [(PassCache.Key, Int)] = []
+        for pass in plan.passes {
+            let key = PassCache.Key(pass, request)
+            if let buffer = kept.buffer(for: key, request) {
+                buffers.append(buffer)
+            } else {
+                fresh.append((key, buffers.count))
+                dispatches.append(pass.dispatch)
+                buffers.append(try device.buffer(bytes: pass.byteCount))
+            }
+        }
+        if let present = plan.present {
+            dispatches.append(.present(present))
+            buffers.append(try device.buffer(bytes: present.size.count * present.channels))
+        }
+        let job = Job(dispatches: dispatches, volumes: [request.volume] + request.layerVolumes, segmentations: request.segmentations, buffers: buffers)
+        var timing = Rendered.Timing()
+        timing.setup = (clock.now - begin).seconds
+        let report = try await device.run(job, priority: priority, cancellation: cancellation)
+        for (key, index) in fresh { kept.keep(buffers[index], for: key, request) }
+        timing.march = report.dispatches.prefix(fresh.count).reduce(0, +)
+        timing.present = report.dispatches.dropFirst(fresh.count).reduce(0, +)
+        let reading = clock.now
+        let raster = request.annotate(try plan.read(buffers), fidelity: plan.fidelity)
+        timing.read = (clock.now - reading).seconds
+        return Rendered(raster: raster, fidelity: plan.fidelity, waiting: report.waiting,
+                        rendering: timing.setup + timing.march + timing.present + timing.read, timing: timing)
     }
 }
 

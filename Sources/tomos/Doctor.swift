@@ -1,5 +1,7 @@
 import ArgumentParser
+import Compute
 import ComputeCPU
+import ComputeVulkan
 import DICOM
 import FoundationEssentials
 import FrameCoding
@@ -15,7 +17,20 @@ struct Doctor: ParsableCommand {
     @Flag(help: "Print one JSON document.") var json = false
 
     struct Report: Encodable {
-        struct Device: Encodable { let kind, name: String }
+        struct Device: Encodable {
+            /// "cpu" or "vulkan".
+            let kind, name: String
+            /// Of `--device vulkan:index`.
+            var index: Int?
+            /// "discrete", "integrated", "virtual", "software" or "other".
+            var type: String?
+            var driver, version: String?
+            var memoryBytes: Int?
+            /// Why it cannot be used.
+            var refusal: String?
+            /// Whether `--device auto` takes it.
+            var isChosen: Bool
+        }
         struct Library: Encodable { let name: String; let version: String? }
         struct Folder: Encodable {
             let path: String
@@ -30,6 +45,8 @@ struct Doctor: ParsableCommand {
         let version: String
         let processors, memoryBytes: Int
         let devices: [Device]
+        /// Why `--device auto` chooses as it does.
+        let deviceChoice: String
         let libraries: [Library]
         let data: Folder
         let missing: [Remark]
@@ -54,13 +71,15 @@ struct Doctor: ParsableCommand {
         var libraries = (DICOMLibraries.versions + CodingLibraries.versions).map { Report.Library(name: $0.name, version: $0.version) }
         libraries += [.init(name: "SQLite", version: text(from: "sqlite3_libversion")), .init(name: "Vulkan loader", version: vulkan)]
 
+        let (devices, choice) = Self.devices()
         var isFolder = false
         let exists = FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder) && isFolder
         return Report(
             version: Tomos.version,
             processors: sysconf(Int32(_SC_NPROCESSORS_ONLN)),
             memoryBytes: sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE)),
-            devices: [.init(kind: "cpu", name: CPUDevice().name)],
+            devices: devices,
+            deviceChoice: choice,
             libraries: libraries,
             data: .init(path: folder, exists: exists,
                         instanceBytes: exists ? size(of: folder + "/instances") : nil,
@@ -70,9 +89,27 @@ struct Doctor: ParsableCommand {
             missing: missing)
     }
 
+    /// All devices, and what `auto` makes of them.
+    private static func devices() -> ([Report.Device], String) {
+        var found: [VulkanDeviceDescription] = [], refusal: String?
+        do throws(ComputeError) { found = try VulkanInstance().devices } catch { if case .device(let reason) = error { refusal = reason } }
+        let choice = try? DevicePolicy.auto.choose(among: found, refusal: refusal), chosen = choice?.devices ?? []
+        let all = [Report.Device(kind: "cpu", name: CPUDevice().name, isChosen: chosen.isEmpty)] + found.map {
+            Report.Device(kind: "vulkan", name: $0.name, index: $0.index, type: $0.kind.rawValue, driver: $0.driver, version: $0.version,
+                          memoryBytes: $0.memoryBytes, refusal: $0.refusal, isChosen: chosen.contains($0.index))
+        }
+        return (all, choice?.reason ?? refusal ?? "")
+    }
+
     static func text(_ report: Report) -> String {
         var rows = [["Tomos", report.version], ["processors", "\(report.processors)"], ["memory", Output.bytes(report.memoryBytes)]]
-        rows += report.devices.map { ["device \($0.kind)", $0.name] }
+        rows += report.devices.map { d in
+            var text = d.name
+            if let type = d.type { text += " (\(type), Vulkan \(d.version ?? ""), \(d.driver ?? ""), \(Output.bytes(d.memoryBytes ?? 0)))" }
+            if let refusal = d.refusal { text += ": not usable, \(refusal)" }
+            return ["device \(d.kind)\(d.index.map { ":\($0)" } ?? "")\(d.isChosen ? " *" : "")", text]
+        }
+        rows.append(["  * by auto", report.deviceChoice])
         rows += report.libraries.map { [$0.name, $0.version ?? "not found"] }
         rows.append(["data folder", report.data.path + (report.data.exists ? "" : " (does not exist yet)")])
         if report.data.exists {

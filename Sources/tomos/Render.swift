@@ -2,6 +2,7 @@ import Archive
 import ArgumentParser
 import Compute
 import ComputeCPU
+import ComputeVulkan
 import FoundationEssentials
 import FrameCoding
 import Geometry
@@ -30,7 +31,7 @@ struct Render: AsyncParsableCommand {
     @Option(name: .shortAndLong, help: ArgumentHelp("Picture file: .png, .jpg, .webp or .npy.", valueName: "FILE")) var output: String
     @Option(help: "Quality of .jpg (default 90) and .webp (default lossless), 1 to 100.") var quality: Int?
     @Flag(help: "With .npy: the presented picture instead of modality values.") var presented = false
-    @Option(help: "Device: auto or cpu.") var device = "auto"
+    @Option(help: DeviceOption.help) var device = "auto"
     @Flag(help: "Print one JSON document about the picture.") var json = false
 
     struct Report: Encodable {
@@ -48,7 +49,7 @@ struct Render: AsyncParsableCommand {
     enum Form: Equatable { case picture(FrameCodec), array }
 
     func validate() throws {
-        guard ["auto", "cpu"].contains(device) else { throw ValidationError("--device \(device) is unknown here; use auto or cpu") }
+        guard DevicePolicy(device) != nil else { throw ValidationError(DeviceOption.wrong(device)) }
         if let quality, !(1...100).contains(quality) { throw ValidationError("--quality is from 1 to 100") }
         _ = try form()
     }
@@ -72,7 +73,7 @@ struct Render: AsyncParsableCommand {
         guard var scene else { return }
         scene.volume = VolumeReference(series: loaded.volume.id.series, index: loaded.volume.id.index, time: loaded.volume.id.time)
 
-        let device = CPUDevice()
+        let device = try DevicePolicy(device)!.open(cpu: CPUDevice()) { Output.note($0) }
         let request = RenderRequest(scene: scene, size: size, output: form == .array && !presented ? .values : .presented,
                                     volume: loaded.volume, layerVolumes: loaded.layers, segmentations: loaded.segmentations)
         let rendered = try await Renderer(device: device).render(request)

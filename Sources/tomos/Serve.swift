@@ -1,6 +1,7 @@
 import Archive
 import ArgumentParser
 import ComputeCPU
+import ComputeVulkan
 import Foundation
 import Logging
 import Phantoms
@@ -23,7 +24,7 @@ struct Serve: AsyncParsableCommand {
     var imports: [String] = []
     @Option(help: "Address to listen on.") var host = "127.0.0.1"
     @Option(help: "Port to listen on; 0 takes a free one.") var port = 8080
-    @Option(help: "auto or cpu.") var device = "auto"
+    @Option(help: DeviceOption.help) var device = "auto"
     @Option(name: .customLong("tls-certificate"), help: ArgumentHelp("Certificate chain (PEM).", valueName: "FILE")) var certificate: String?
     @Option(name: .customLong("tls-key"), help: ArgumentHelp("Private key (PEM).", valueName: "FILE")) var key: String?
     @Option(help: ArgumentHelp("File with the bearer token clients must present; TOMOS_TOKEN works as well.", valueName: "FILE")) var tokenFile: String?
@@ -62,7 +63,7 @@ struct Serve: AsyncParsableCommand {
         // they find it there.
         configuration.signingKey = try Self.signingKey(in: data.folder)
         if let refusal = configuration.refusal { throw Failure("configuration", refusal.description) }
-        guard ["auto", "cpu"].contains(device) else { throw ValidationError("--device \(device) is unknown here; use auto or cpu") }
+        guard let policy = DevicePolicy(device) else { throw ValidationError(DeviceOption.wrong(device)) }
         let archive = try Archive(folder: data.folder)
         if !imports.isEmpty {
             let progress = ProgressLine("importing")
@@ -75,7 +76,8 @@ struct Serve: AsyncParsableCommand {
             Output.note("the data folder is empty: creating the phantom (a synthetic CT; --no-phantom leaves it out)")
             try await PhantomCommand.store(ThoraxPhantom(), in: archive, folder: data.folder)
         }
-        let server = try TomosServer(configuration, archive: archive, device: CPUDevice(), logger: logger)
+        let devices = logger
+        let server = try TomosServer(configuration, archive: archive, device: try policy.open(cpu: CPUDevice()) { devices.notice("\($0)") }, logger: logger)
         try await server.run { address, _ in
             Output.note("Tomos serves on \(address)")
         }

@@ -46,6 +46,7 @@ import Testing
         #expect(wrong.status == 2)
         #expect(wrong.errorCode == "usage")
         #expect(try Self.tomos("render", "--output", "x.gif", "--input", ".").status == 2)
+        #expect(try Self.tomos("render", "--output", "x.png", "--input", ".", "--device", "cuda").status == 2)
         #expect(try Self.tomos("frobnicate").status == 2)
     }
 
@@ -74,6 +75,12 @@ import Testing
             #expect(libraries[name]?.first?.isNumber == true, "\(name): \(libraries[name] ?? "missing")")
         }
         #expect((report.json["data"] as? [String: Any])?["exists"] as? Bool == false)
+        // Exactly what `auto` takes is marked, and why is said; a software driver never is.
+        let devices = report.json["devices"] as? [[String: Any]] ?? []
+        #expect(devices.first?["kind"] as? String == "cpu")
+        #expect(devices.contains { $0["isChosen"] as? Bool == true })
+        #expect(!devices.contains { $0["type"] as? String == "software" && $0["isChosen"] as? Bool == true })
+        #expect((report.json["deviceChoice"] as? String)?.isEmpty == false)
     }
 
     @Test func aPhantomIsWrittenImportedListedAndRendered() throws {

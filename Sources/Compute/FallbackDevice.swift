@@ -1,0 +1,194 @@
+import Glibc
+import Imaging
+import Synchronization
+
+/// Fast devices with a sure one behind them: what a fast device cannot do, or fails to do, the sure one does, and whoever asked
+/// notices a delay at most. A device that broke is opened anew in the background; volumes are spread over several fast devices.
+public final class FallbackDevice: ComputeDevice {
+    /// Opens a fast device.
+    public typealias Opener = @Sendable () throws(ComputeError) -> any ComputeDevice
+
+    private struct Slot {
+        var device: (any ComputeDevice)?
+        /// Counts how often it was opened: content of an earlier one is gone.
+        var generation = 0
+        var isOpening = false
+        var failures = 0
+        let open: Opener
+    }
+    private struct Weak: @unchecked Sendable { weak var volume: Volume? }
+    private struct State {
+        var slots: [Slot]
+        /// Which fast device a volume lives on.
+        var homes: [ObjectIdentifier: (owner: Weak, slot: Int)] = [:]
+        var told: Set<String> = []
+    }
+    private let state: Mutex<State>
+    let sure: any ComputeDevice
+    private let log: @Sendable (String) -> Void
+
+    /// `fast`: devices that are open, and how to open each again. `log` receives sentences for people.
+    public init(fast: [(device: any ComputeDevice, open: Opener)], sure: any ComputeDevice, log: @escaping @Sendable (String) -> Void) {
+        state = Mutex(State(slots: fast.map { Slot(device: $0.device, open: $0.open) }))
+        self.sure = sure
+        self.log = log
+    }
+
+    public var name: String {
+        let names = state.withLock { $0.slots.compactMap { $0.device?.name } }
+        return names.isEmpty ? sure.name : names.joined(separator: "; ")
+    }
+
+    /// Where a buffer's content is. Memory is taken when a job first writes it.
+    enum Place {
+        case nowhere
+        case sure(any DeviceBuffer)
+        case fast(slot: Int, generation: Int, any DeviceBuffer)
+    }
+
+    public func buffer(bytes: Int) throws(ComputeError) -> any DeviceBuffer { FallbackBuffer(byteCount: bytes) }
+
+    public func run(_ job: Job, priority: WorkPriority, cancellation: Cancellation) async throws(ComputeError) -> JobReport {
+        var buffers: [FallbackBuffer] = []
+        for b in job.buffers {
+            guard let b = b as? FallbackBuffer else { throw .device(reason: "a buffer of another device") }
+            buffers.append(b)
+        }
+        let targets = Set(job.dispatches.map(\.target))
+        let reads = buffers.indices.filter { !targets.contains($0) }
+        // What the sure device computed, it also presents.
+        let isSure = reads.contains { if case .sure = buffers[$0].place { true } else { false } }
+        if !isSure, let (slot, generation, device) = home(of: job) {
+            do throws(ComputeError) {
+                return try await run(job, buffers, targets, on: device, priority, cancellation) { place in
+                    if case .fast(slot, generation, let buffer) = place { buffer } else { nil }
+                } keep: { .fast(slot: slot, generation: generation, $0) }
+            } catch {
+                switch error {
+                case .cancelled, .contentLost: throw error
+                case .unsupported(let reason): tell("rendered by \(sure.name): \(reason)")
+                case .outOfMemory(let needed, _): log("\(device.name) has no memory for \(needed >> 10) KiB; this frame is rendered by \(sure.name)")
+                case .device(let reason):
+                    log("\(reason); this frame is rendered by \(sure.name), the device is opened anew")
+                    replace(slot, generation)
+                }
+                // What is missing was computed by the device that just failed.
+                guard reads.isEmpty else { throw .contentLost }
+            }
+        }
+        return try await run(job, buffers, targets, on: sure, priority, cancellation) { place in
+            if case .sure(let buffer) = place { buffer } else { nil }
+        } keep: { .sure($0) }
+    }
+
+    private func run(_ job: Job, _ buffers: [FallbackBuffer], _ targets: Set<Int>, on device: any ComputeDevice, _ priority: WorkPriority, _ cancellation: Cancellation,
+                     find: (Place) -> (any DeviceBuffer)?, keep: (any DeviceBuffer) -> Place) async throws(ComputeError) -> JobReport {
+        var job = job, places: [any DeviceBuffer] = []
+        for (index, buffer) in buffers.enumerated() {
+            if let there = find(buffer.place) { places.append(there) }
+            else if targets.contains(index) { places.append(try device.buffer(bytes: buffer.byteCount)) }
+            else { throw .contentLost }
+        }
+        job.buffers = places
+        let report = try await device.run(job, priority: priority, cancellation: cancellation)
+        for index in targets where buffers.indices.contains(index) { buffers[index].place = keep(places[index]) }
+        return report
+    }
+
+    /// The fast device on which a job's volume lives; a new volume goes where the fewest are.
+    private func home(of job: Job) -> (slot: Int, generation: Int, device: any ComputeDevice)? {
+        state.withLock { s in
+            let living = s.slots.indices.filter { s.slots[$0].device != nil }
+            guard let first = living.first else { return nil }
+            var slot = first
+            if let volume = job.volumes.first {
+                let id = ObjectIdentifier(volume)
+                if let home = s.homes[id], home.owner.volume === volume, living.contains(home.slot) { slot = home.slot }
+                else {
+                    s.homes = s.homes.filter { $0.value.owner.volume != nil }
+                    slot = living.min { a, b in s.homes.values.count { $0.slot == a } < s.homes.values.count { $0.slot == b } }!
+                    s.homes[id] = (Weak(volume: volume), slot)
+                }
+            }
+            return (slot, s.slots[slot].generation, s.slots[slot].device!)
+        }
+    }
+
+    /// Says what holds for every frame of a kind only once.
+    private func tell(_ text: String) {
+        if state.withLock({ $0.told.insert(text).inserted }) { log(text) }
+    }
+
+    /// Drops a broken device and opens another one in its place, at first soon, then at growing distances.
+    private func replace(_ slot: Int, _ generation: Int) {
+        let delay = state.withLock { s -> Double? in
+            guard s.slots[slot].generation == generation, s.slots[slot].device != nil, !s.slots[slot].isOpening else { return nil }
+            s.slots[slot].device = nil
+            s.slots[slot].isOpening = true
+            s.slots[slot].failures += 1
+            return min(60, 0.05 * Double(1 << min(s.slots[slot].failures, 12)))
+        }
+        if let delay { open(slot, after: delay) }
+    }
+
+    private func open(_ slot: Int, after delay: Double) {
+        let thread = Detached { [weak self] in
+            usleep(UInt32(delay * 1e6))
+            guard let self else { return }
+            let opener = state.withLock { $0.slots[slot].open }
+            do throws(ComputeError) {
+                let device = try opener()
+                state.withLock { s in
+                    s.slots[slot].device = device
+                    s.slots[slot].generation += 1
+                    s.slots[slot].isOpening = false
+                }
+                log("\(device.name) is back")
+            } catch {
+                let next = state.withLock { s in
+                    s.slots[slot].failures += 1
+                    return min(60, 0.05 * Double(1 << min(s.slots[slot].failures, 12)))
+                }
+                if next >= 60 { tell("a device cannot be opened again (\(error)); trying once a minute") }
+                open(slot, after: next)
+            }
+        }
+        thread.start()
+    }
+}
+
+/// Pixels on whichever device computed them.
+final class FallbackBuffer: DeviceBuffer, Sendable {
+    let byteCount: Int
+    private let state = Mutex(FallbackDevice.Place.nowhere)
+    init(byteCount: Int) { self.byteCount = byteCount }
+    var place: FallbackDevice.Place {
+        get { state.withLock { $0 } }
+        set { state.withLock { $0 = newValue } }
+    }
+    func read(into destination: UnsafeMutableRawBufferPointer) throws(ComputeError) {
+        switch place {
+        case .nowhere: throw .contentLost
+        case .sure(let buffer): try buffer.read(into: destination)
+        case .fast(_, _, let buffer):
+            do throws(ComputeError) { try buffer.read(into: destination) } catch {
+                if case .device = error { throw .contentLost }
+                throw error
+            }
+        }
+    }
+}
+
+/// A thread for something that blocks.
+private final class Detached: Sendable {
+    private let body: @Sendable () -> Void
+    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+    func start() {
+        var thread = pthread_t()
+        let error = pthread_create(&thread, nil, { raw in
+            Unmanaged<Detached>.fromOpaque(raw!).takeRetainedValue().body()
+            return nil
+        }, Unmanaged.passRetained(self).toOpaque())
+        if error == 0 { pthread_detach(thread) } else { Unmanaged.passUnretained(self).release() }
+    }
+}
