@@ -160,8 +160,13 @@ final class VolumeStore {
 }
 
 extension VolumeStore.Resident {
-    /// Gives the image its layout, once.
-    func prepare(_ recorder: Driver.Recorder) { texture.prepare(recorder) }
+    /// Gives the image its layout, once. What has not arrived reads as zero, as on the host.
+    func prepare(_ recorder: Driver.Recorder) {
+        guard !texture.isPrepared else { return }
+        texture.prepare(recorder)
+        gpuClearRange(recorder.commands, texture.handle, 0, 0)
+        recorder.barrier()
+    }
 }
 extension GPUTexture {
     func prepare(_ recorder: Driver.Recorder) {

@@ -8,17 +8,22 @@ import TestSupport
 import Testing
 
 /// Seeded random scenes on both devices: every view, fold, volume format, layer, segment, crop and light in combination. A run takes 40;
-/// `TOMOS_PARITY_SCENES=500` takes 500.
+/// `TOMOS_PARITY_SCENES=500` takes 500,
+/// `TOMOS_PARITY_SEEDS=3,17` those.
 @Suite(.enabled(if: Devices.isThere)) struct RandomSceneTests {
-    static let count = ProcessInfo.processInfo.environment["TOMOS_PARITY_SCENES"].flatMap { Int($0) } ?? 40
+    static let seeds: [Int] = {
+        let environment = ProcessInfo.processInfo.environment
+        if let some = environment["TOMOS_PARITY_SEEDS"] { return some.split(separator: ",").compactMap { Int($0) } }
+        return Array(0..<(environment["TOMOS_PARITY_SCENES"].flatMap { Int($0) } ?? 40))
+    }()
 
     @Test func picturesAgreeWithinTwoLevelsForAllButOneInAThousandPixels() async throws {
-        for seed in 0..<Self.count {
+        for seed in Self.seeds {
             let request = try RandomScene.request(seed: UInt64(seed))
             let (difference, _, _) = try await compare(request, tolerance: request.output == .values ? 1 : 2)
             // A value plane has no tolerance to hide behind but the border of the volume, where in and out is a matter of the last bit.
             #expect(difference.outliers * 1000 <= difference.count,
-                    "seed \(seed): \(difference.outliers) of \(difference.count) pixels, up to \(difference.largest); \(request.scene.presentation)")
+                    "seed \(seed): \(difference.outliers) of \(difference.count) pixels, up to \(difference.largest); volume \(request.volume.id.series), reduction \(request.reduction), \(request.sampling), \(request.output), size \(request.size), \(request.scene)")
         }
     }
 }
@@ -42,7 +47,7 @@ enum RandomScene {
         tissue(.rgba8, sheared: false, slope: 1, intercept: 0, series: "1.2.13"),
         // Half of its slices have not arrived.
         TestVolumes.make(TestVolumes.geometry(columns: 40, rows: 30, slices: 24, sheared: false), intercept: -1000, series: "1.2.14", loads: { $0 % 7 < 5 && $0 < 20 }) { x, y, z in
-            Double((x * 40 + y * 25 + z * 60) % 3000)
+            z % 7 < 5 && z < 20 ? Double((x * 40 + y * 25 + z * 60) % 3000) : 0
         },
         // A single slice.
         TestVolumes.make(TestVolumes.geometry(columns: 64, rows: 64, slices: 1, sheared: false), intercept: -1000, series: "1.2.15") { x, y, _ in Double(x * y) },
@@ -90,7 +95,8 @@ enum RandomScene {
             }
             view = .curve(Curve(points: points, mode: pick([.straightened, .stretched]), across: TestVolumes.direction(&r), spacing: diameter / Double(size.height), rotation: .random(in: 0...90, using: &r)))
         default:
-            isCamera = !isColor
+            // Rays near slices that have not arrived are not compared: what lies there is nobody's promise, and tiles skip differently than rays.
+            isCamera = !isColor && volume.isComplete
             view = .plane(TestVolumes.randomPlane(volume, size, &r))
             if isCamera {
                 let away = TestVolumes.direction(&r) * diameter * .random(in: 0.4...1.2, using: &r)
