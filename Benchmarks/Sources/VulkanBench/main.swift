@@ -38,22 +38,22 @@ func camera(_ g: VolumeGeometry, azimuth: Double, elevation: Double, angle: Doub
 
 func cpuSeconds() -> Double {
     var u = rusage()
-    getrusage(RUSAGE_SELF, &u)
+    getrusage(Int32(RUSAGE_SELF.rawValue), &u)
     return Double(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + Double(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6
 }
 func median(_ x: [Double]) -> Double { x.sorted()[x.count / 2] }
 
-var arguments = CommandLine.arguments.dropFirst()
-func option(_ name: String) -> String? {
-    guard let i = arguments.firstIndex(of: name), i + 1 < arguments.endIndex else { return nil }
+let arguments = Array(CommandLine.arguments.dropFirst())
+func option(_ name: String, in arguments: [String]) -> String? {
+    guard let i = arguments.firstIndex(of: name), i + 1 < arguments.count else { return nil }
     return arguments[i + 1]
 }
 guard let path = arguments.first, !path.hasPrefix("--") else { fatalError("VulkanBench VOLUME.json [--device N | --cpu] [--size 512] [--frames 7]") }
-let size = Int(option("--size") ?? "512")!, frames = Int(option("--frames") ?? "7")!
+let size = Int(option("--size", in: arguments) ?? "512")!, frames = Int(option("--frames", in: arguments) ?? "7")!
 let device: any ComputeDevice
 if arguments.contains("--cpu") { device = CPUDevice() } else {
     let instance = try VulkanInstance()
-    guard let index = option("--device").flatMap({ Int($0) }) ?? instance.devices.first(where: { $0.refusal == nil })?.index else { fatalError("no Vulkan device") }
+    guard let index = option("--device", in: arguments).flatMap({ Int($0) }) ?? instance.devices.first(where: { $0.refusal == nil })?.index else { fatalError("no Vulkan device") }
     device = try VulkanDevice(instance, index: index)
 }
 let phantom = try volume(path), renderer = Renderer(device: device, keptBytes: 0)
