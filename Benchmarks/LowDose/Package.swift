@@ -6,6 +6,7 @@ let package = Package(
     dependencies: [.package(name: "tomos", path: "../..")],
     targets: [
         .executableTarget(name: "LowDoseWorker", dependencies: [.product(name: "TomosTomography", package: "tomos")]),
+        .executableTarget(name: "DenoiseWorker", dependencies: [.product(name: "TomosTomography", package: "tomos")]),
     ],
     swiftLanguageModes: [.v6]
 )
