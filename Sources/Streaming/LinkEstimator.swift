@@ -19,6 +19,8 @@ public struct LinkEstimator: Sendable {
     static let lowestRate = 1_000.0
     /// A part below this measures the round trip; above, the rate.
     static let smallPart = 3_000
+    /// Seconds by which a small part may be late for reasons other than the line.
+    static let hostJitter = 0.03
 
     public private(set) var rate = Self.initialRate
     public private(set) var outstanding: [Outstanding] = []
@@ -75,7 +77,10 @@ public struct LinkEstimator: Sendable {
         let arrival = now - decode
         if part.bytes < Self.smallPart { measured(roundTrip: roundTrip - decode, at: now) }
 
-        let serial = max(arrival - max(part.sentAt + roundTripFloor, lastAck), Double(part.bytes) / Self.highestRate)
+        // The lateness of a small part is jitter of hosts rather than the line's work: taken for a rate it would lock small pictures
+        // to a few a second on any busy machine.
+        let jitter = part.bytes < Self.smallPart ? Self.hostJitter : 0
+        let serial = max(arrival - max(part.sentAt + roundTripFloor, lastAck) - jitter, Double(part.bytes) / Self.highestRate)
         samples.append(Sample(at: now, bytes: Double(part.bytes), serial: serial))
         samples.removeAll { $0.at < now - 1.5 }
         let all = samples.reduce(into: (bytes: 0.0, serial: 0.0)) { $0.bytes += $1.bytes; $0.serial += $1.serial }
@@ -97,7 +102,7 @@ public struct LinkEstimator: Sendable {
 
     /// When `checkOverdue` has to be called if nothing is acknowledged until then.
     public var overdueAt: Double? {
-        outstanding.first.map { $0.sentAt + 2 * ($0.expectedAt - $0.sentAt) + 0.025 }
+        outstanding.first.map { $0.sentAt + 2 * ($0.expectedAt - $0.sentAt) + ($0.bytes < Self.smallPart ? 4 * Self.hostJitter : 0.025) }
     }
 
     /// Lowers the rate at once when the oldest part takes more than twice its predicted time.

@@ -707,9 +707,11 @@ public struct Viewer: Sendable {
                 : order.version != p.version || h.revision != p.revision || !continues
             // What the screen shows better already is not worth its bytes.
             let isSurpassed = isCoarse && p.cine == nil && order.version == p.version && p.onScreen.map { $0.version == p.version && $0.pass > .moving } ?? false
-            if stale || isSurpassed {
+            // Nor must it push out a band that waits for the line: the bands after it would leave a hole that nothing fills.
+            let isOvertaken = isCoarse && p.prepared.map { $0.version == p.version && $0.urgency < .coarse } ?? false
+            if stale || isSurpassed || isOvertaken {
                 figures.droppedParts += 1
-                if isSurpassed { return }
+                if isSurpassed || isOvertaken { return }
                 if isCoarse, p.coarseBegun <= h.revision { p.coarseBegun = 0 }
                 return
             }

@@ -1,6 +1,7 @@
 import FrameCoding
 import Imaging
 import Testing
+import TestSupport
 @testable import Streaming
 
 @Suite struct LinkEstimatorTests {
@@ -88,5 +89,27 @@ import Testing
         let rung = Ladder.rungs[3]
         for _ in 0..<12 { ladder.learnEncode(rung, PixelSize(512, 512), bytes: 30_000, seconds: 0.01) }
         #expect(abs(ladder.bytes(rung, PixelSize(512, 512)) / 30_000 - 1) < 0.1)
+    }
+
+    /// Fifty sessions of small views on a busy machine: each acknowledgement is some milliseconds late, which says nothing of the line.
+    @Test func theJitterOfSmallPartsIsNotTakenForASlowLine() {
+        var link = LinkEstimator(), g = SeededGenerator(seed: 5), now = 0.0
+        link.measured(roundTrip: 0.001, at: 0)
+        for frame in 1...200 as ClosedRange<UInt32> {
+            link.sent(frame: frame, bytes: 1_500, at: now)
+            now += 0.001 + Double.random(in: 0...0.03, using: &g)
+            link.checkOverdue(at: now)
+            link.acknowledged(frame: frame, decode: 0, at: now)
+            now += 0.01
+        }
+        #expect(link.rate > 500_000)
+        // A line that is slow all the same is found out.
+        for frame in 201...400 as ClosedRange<UInt32> {
+            link.sent(frame: frame, bytes: 1_500, at: now)
+            now += 0.001 + 1_500 / 10_000.0
+            link.checkOverdue(at: now)
+            link.acknowledged(frame: frame, decode: 0, at: now)
+        }
+        #expect(link.rate < 16_000)
     }
 }

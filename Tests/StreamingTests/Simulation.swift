@@ -136,7 +136,9 @@ struct Simulation {
         case .encode(let order):
             do throws(CodingError) {
                 let bytes = try order.encoded()
-                after(encodeTime, .event(.encoded(id: order.id, .success(bytes), seconds: encodeTime)))
+                // Encoders overtake each other.
+                let seconds = jitter > 0 ? encodeTime * Double.random(in: 0.1...4, using: &random) : encodeTime
+                after(seconds, .event(.encoded(id: order.id, .success(bytes), seconds: seconds)))
             } catch { after(encodeTime, .event(.encoded(id: order.id, .failure(error), seconds: encodeTime))) }
         case .send(let header, let payload):
             sent.append((now, header, payload.count + FrameHeader.length))

@@ -8,7 +8,7 @@ import TestSupport
 
 @Suite struct ViewerTests {
     /// Issue 6: whatever the order of input, acknowledgement, loss and resume, the end is the lossless newest picture.
-    @Test(arguments: 1...150) func anyInterleavingEndsOnTheLosslessFrameOfTheNewestScene(seed: Int) {
+    @Test(arguments: 1...300) func anyInterleavingEndsOnTheLosslessFrameOfTheNewestScene(seed: Int) {
         var g = SeededGenerator(seed: UInt64(seed) &* 7919)
         let line = Simulation.Line(rate: [3_000, 20_000, 125_000, 5_000_000].randomElement(using: &g)!, delay: [0.0005, 0.02, 0.15].randomElement(using: &g)!)
         var s = Simulation(line: line, seed: UInt64(seed))
@@ -24,7 +24,7 @@ import TestSupport
             case 1 where s.asked[pane] != nil && s.isConnected:
                 // The same number may open again, and its revisions go on.
                 s.closePane(pane)
-            case 2: s.ask(pane, z: 5, moving: Bool.random(using: &g), size: PixelSize(Int.random(in: 8...40, using: &g), Int.random(in: 8...40, using: &g)))
+            case 2: s.ask(pane, z: 5, moving: Bool.random(using: &g), size: [PixelSize(Int.random(in: 8...40, using: &g), Int.random(in: 8...40, using: &g)), PixelSize(160, 200)].randomElement(using: &g)!)
             case 3 where s.asked[pane] != nil: s.ask(pane, z: s.asked[pane]!.z, moving: false)
             default: s.ask(pane, z: Double(Int.random(in: 0..<60, using: &g)), moving: Bool.random(using: &g))
             }

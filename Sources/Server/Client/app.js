@@ -2,7 +2,7 @@
 // tomos.js, planes and cameras in views.js; this file ties them to pointers, keys and text.
 
 import { Connection } from "./tomos.js";
-import { Grid, PlaneView, CameraView, SliceView, letters, roundLength, along, dot, scale } from "./views.js";
+import { Grid, PlaneView, CameraView, SliceView, letters, roundLength, along, dot, scale, cross, unit, subtract } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
@@ -632,13 +632,22 @@ function beginAsGuest() {
   $("subject").textContent = "Shared picture";
   const canvas = element("canvas", { width: 1, height: 1, "aria-hidden": "true" }), fidelity = element("div", { class: "label top-right" });
   const message = element("div", { class: "message", text: "Waiting for the picture …" });
-  const root = element("section", { class: "pane is-full", tabindex: "0", "aria-label": "Shared picture" }, canvas, fidelity, message);
+  const labels = Object.fromEntries(["top-left", "letter top", "letter bottom", "letter left", "letter right"].map((c) => [c.split(" ").at(-1), element("div", { class: `label ${c}` })]));
+  const root = element("section", { class: "pane is-full", tabindex: "0", "aria-label": "Shared picture" }, canvas, fidelity, message, ...Object.values(labels));
   $("panes").classList.add("is-single");
   $("panes").replaceChildren(root);
   const stream = connection.pane(1, canvas);
   stream.addEventListener("frame", () => { message.hidden = true; });
   stream.addEventListener("problem", ({ detail }) => { message.textContent = detail.message; message.hidden = detail.code === "forbidden"; });
   stream.addEventListener("fidelity", ({ detail: { mark } }) => fidelity.replaceChildren(...(mark ? [element("div", { class: `mark ${mark}`, text: mark === "green" ? "EXACT" : "LOSSY" })] : [])));
+  stream.addEventListener("scene", ({ detail: { view, presentation } }) => {
+    const { plane, camera } = view, back = camera && unit(subtract(camera.target, camera.position));
+    const right = plane?.right ?? (camera && unit(cross(back, camera.up))), down = plane?.down ?? (camera && scale(unit(cross(right, back)), -1));
+    if (!right) return;
+    Object.entries({ left: scale(right, -1), right, top: scale(down, -1), bottom: down }).forEach(([side, direction]) => { labels[side].textContent = letters(direction); });
+    const { window, preset, invert } = presentation ?? {};
+    labels["top-left"].textContent = camera && preset ? preset : window ? `C ${tidyNumber(window.center)}  W ${tidyNumber(window.width)}${invert ? "  inverted" : ""}` : "";
+  });
   // With control: the wheel scrolls, a drag sets the window.
   root.addEventListener("wheel", (event) => {
     event.preventDefault();
