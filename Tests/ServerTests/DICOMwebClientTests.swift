@@ -18,4 +18,5 @@ struct DICOMwebClientTests {
     @Test func conditionsRangesCompressionAndProblemsAreThoseOfHTTP() async throws { try await holds("http") }
     @Test func storedInstancesSucceedAndFailOneByOne() async throws { try await holds("failures") }
     @Test func objectsOfHighdicomAreStoredAndGivenBack() async throws { try await holds("kinds") }
+    @Test func theRequestsOfOHIFAreAnswered() async throws { try await holds("ohif") }
 }

@@ -402,7 +402,50 @@ def kinds():
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")), capture.pixel_array)
 
 
-scenarios = {f.__name__: f for f in (roundtrip, compressed, search, http, failures, kinds)}
+def ohif():
+    """The requests OHIF's DICOMweb data source makes to list, open and show a study, with its headers."""
+    with Server() as s:
+        paths = files("ct_chest_contrast", 6)
+        store(s, paths)
+        d = pydicom.dcmread(paths[0])
+        study, series, instance = d.StudyInstanceUID, d.SeriesInstanceUID, d.SOPInstanceUID
+        json_type = {"Accept": "application/dicom+json"}
+
+        def ask(path, headers=json_type):
+            a = requests.get(s.url + path, headers=headers)
+            assert a.status_code == 200, (path, a.status_code, a.text[:200])
+            return a
+
+        rows = ask("/studies?limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060").json()
+        assert rows[0]["0020000D"]["Value"] == [study] and "00081030" in rows[0]
+        assert ask(f"/studies?limit=101&offset=0&fuzzymatching=true&includefield=00081030,00080060,00080090&PatientName=*{str(d.PatientName)[:3]}*").json()
+        assert ask(f"/studies?StudyInstanceUID={study}&00100020=*{d.PatientID[1:]}*&ModalitiesInStudy=CT&StudyDate=19000101-20991231").json()
+        assert ask(f"/studies/{study}/series?includefield=00080021%2C00080031%2C0008103E%2C00200011").json()[0]["0020000E"]["Value"] == [series]
+        assert ask(f"/studies/{study}/series/{series}/instances").json()
+        metadata = ask(f"/studies/{study}/series/{series}/metadata").json()
+        for m in metadata:
+            for tag in "00080018 00200032 00200037 00280030 00280010 00280011 00280100 00281052 00281053 7FE00010".split():
+                assert tag in m, tag
+        frame = parts(ask(f"/studies/{study}/series/{series}/instances/{instance}/frames/1", {"Accept": "multipart/related; type=application/octet-stream; transfer-syntax=*"}))[0][1]
+        assert frame == d.PixelData[: d.Rows * d.Columns * 2]
+        assert ask(f"/studies/{study}/series/{series}/instances/{instance}/frames/1", {"Accept": "multipart/related; type=image/jls; q=0.2, multipart/related; type=application/octet-stream; transfer-syntax=*"}).content
+        assert Image.open(io.BytesIO(ask(f"/studies/{study}/series/{series}/instances/{instance}/rendered", {"Accept": "image/jpeg"}).content)).size == (d.Columns, d.Rows)
+        assert Image.open(io.BytesIO(ask(f"/studies/{study}/series/{series}/thumbnail", {"Accept": "image/jpeg,image/gif,image/png"}).content))
+        bulk = next(m for m in metadata if m["00080018"]["Value"] == [instance])["7FE00010"]["BulkDataURI"]
+        assert requests.get(bulk, headers={"Accept": "multipart/related; type=application/octet-stream; transfer-syntax=*"}).status_code == 200
+        # WADO-URI, as older set-ups have it.
+        uri = s.root + f"/wado?requestType=WADO&studyUID={study}&seriesUID={series}&objectUID={instance}"
+        a = requests.get(uri + "&contentType=application%2Fdicom")
+        assert pydicom.dcmread(io.BytesIO(a.content)).PixelData == d.PixelData
+        for more, size in {"": (512, 512), "&rows=128": (128, 128), "&columns=100&rows=300": (100, 100), "&region=0.25,0.25,0.75,0.5&columns=200": (200, 100)}.items():
+            a = requests.get(uri + more)
+            assert a.headers["Content-Type"] == "image/jpeg" and Image.open(io.BytesIO(a.content)).size == size, (more, a.text[:200] if a.status_code != 200 else a.headers)
+        for bad in ["&windowCenter=40", "&frameNumber=1", "&region=1,1,0,0", "&imageQuality=0", "&transferSyntax=1.2"]:
+            assert requests.get(uri + bad).status_code == 400, bad
+        assert requests.get(s.root + "/wado?requestType=WADO&studyUID=1.2").status_code == 400
+
+
+scenarios = {f.__name__: f for f in (roundtrip, compressed, search, http, failures, kinds, ohif)}
 if __name__ == "__main__":
     if options.scenario == "all":
         for name, f in scenarios.items():
