@@ -6,7 +6,8 @@ let package = Package(
     dependencies: [.package(name: "tomos", path: "..")],
     targets: [
         .executableTarget(name: "BenchWorker", dependencies: [.product(name: "TomosCore", package: "tomos")]),
-        .executableTarget(name: "KernelBench", dependencies: [.product(name: "TomosRendering", package: "tomos")]),
+        .target(name: "CLimits"),
+        .executableTarget(name: "KernelBench", dependencies: ["CLimits", .product(name: "TomosRendering", package: "tomos")]),
         .executableTarget(name: "VulkanBench", dependencies: [.product(name: "TomosRendering", package: "tomos")]),
     ],
     swiftLanguageModes: [.v6]

@@ -24,6 +24,15 @@ INLINE int FN(any)(I m) { return __builtin_reduce_or(m) != 0; }
 INLINE F FN(lerp)(F a, F b, F t) { return a + t * (b - a); }
 INLINE F FN(clampf)(F a, float low, float high) { return FN(minf)(FN(maxf)(a, (F)low), (F)high); }
 
+/// 1 / x and 1 / √x for x > 0; relative error below 2e-7.
+#if LANES == 16
+INLINE F FN(inverse)(F x) { F r = (F)_mm512_rcp14_ps((__m512)x); return r * (2.0f - x * r); }
+INLINE F FN(inverseRoot)(F x) { F r = (F)_mm512_rsqrt14_ps((__m512)x); return r * (1.5f - 0.5f * x * r * r); }
+#else
+INLINE F FN(inverse)(F x) { return 1.0f / x; }
+INLINE F FN(inverseRoot)(F x) { return 1.0f / __builtin_elementwise_sqrt(x); }
+#endif
+
 /// 2 to the power of x for -126 <= x <= 0; relative error below 3e-6 (minimax, degree 5).
 INLINE F FN(exp2)(F x) {
     x = FN(maxf)(x, (F)-126.0f);
@@ -71,19 +80,20 @@ INLINE F FN(edge)(const char *base, int format, I k, F t) {
 
 /// 16 bytes a lane from a table, turned into four vectors.
 INLINE void FN(entries)(const RayClass *table, I k, I out[4]) {
-    typedef int32_t Eight __attribute__((ext_vector_type(8)));
-    Quad q[LANES];
-    for (int l = 0; l < LANES; l++) memcpy(&q[l], table + k[l], 16);
-    I z[4];
-    for (int i = 0; i < 4; i++) {
-        Eight low = __builtin_shufflevector(q[i], q[i + 4], 0, 1, 2, 3, 4, 5, 6, 7);
+    int32_t at[LANES];
+    memcpy(at, &k, sizeof at);
 #if LANES == 16
-        Eight high = __builtin_shufflevector(q[i + 8], q[i + 12], 0, 1, 2, 3, 4, 5, 6, 7);
-        z[i] = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#define ENTRY(n) _mm_loadu_si128((const __m128i *)(table + at[n]))
+#define FOUR(n) (I)_mm512_inserti32x4(_mm512_inserti32x4(_mm512_inserti32x4(_mm512_castsi128_si512(ENTRY(n)), ENTRY((n) + 4), 1), ENTRY((n) + 8), 2), ENTRY((n) + 12), 3)
 #else
-        z[i] = low;
+    Quad q[LANES];
+#pragma clang loop unroll(full)
+    for (int l = 0; l < LANES; l++) memcpy(&q[l], table + at[l], 16);
+#define FOUR(n) __builtin_shufflevector(q[n], q[(n) + 4], 0, 1, 2, 3, 4, 5, 6, 7)
 #endif
-    }
+    const I z[4] = { FOUR(0), FOUR(1), FOUR(2), FOUR(3) };
+#undef FOUR
+#undef ENTRY
 #if LANES == 16
 #define LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
 #define HIGH(a, b) __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
@@ -111,7 +121,7 @@ typedef struct {
     F t0, dt;                       // t of plane k, for depth
     F viewX, viewY, viewZ;          // unit direction in patient space
     F red, green, blue, rest;       // rest: transparency so far
-    F best, count;                  // maximum and minimum (negated): the largest yet; mean: sum and number
+    F best, bestAt, count;          // maximum and minimum (negated): the largest yet and its k; mean: sum and number
     F front; I frontClass;          // at position frontAt (k × substeps), or nowhere when negative
     F lit, gloss, steep;            // light at plane litAt; steep: gradient opacity
     int frontAt, litAt;
@@ -121,7 +131,58 @@ typedef struct {
 typedef struct {
     int u, v;
     int far;                        // they do not: one lane at a time
+    int acrossU, acrossV;           // voxels that the tile's rays span, neighbours included
 } FN(Corner);
+
+/// Rays of four corners of the tile along the frame: they bound all others.
+typedef struct { float u0[4], du[4], v0[4], dv[4]; int unbounded; } FN(Corners);
+
+/// Lower bounds of a packet's positions on the planes of a block: u + (k - low) du. The lowest of several rays is a concave
+/// function of k, so the chord between its ends bounds it from below, and the highest from above.
+typedef struct {
+    float u, v, du, dv, low;
+    int values, gradients;          // 8 × 8 voxels hold what samples, what gradients need
+} FN(Window);
+
+#if LANES == 16
+/// 8 × 8 voxels of a plane: all that a packet's samples there need. Loading whole rows and picking lanes by a permutation takes a
+/// quarter of the instructions of loading lane by lane.
+typedef struct { __m512i low, high; } FN(Patch);
+INLINE FN(Patch) FN(patch)(const char *p, int64_t row) {
+#define ROW(n) _mm_loadu_si128((const __m128i *)(p + (n) * row))
+    __m512i low = _mm512_castsi128_si512(ROW(0)), high = _mm512_castsi128_si512(ROW(4));
+    low = _mm512_inserti32x4(low, ROW(1), 1); high = _mm512_inserti32x4(high, ROW(5), 1);
+    low = _mm512_inserti32x4(low, ROW(2), 2); high = _mm512_inserti32x4(high, ROW(6), 2);
+    low = _mm512_inserti32x4(low, ROW(3), 3); high = _mm512_inserti32x4(high, ROW(7), 3);
+#undef ROW
+    return (FN(Patch)){ low, high };
+}
+/// Two neighbours along x at an index of two words: 8 v + u, and one more.
+INLINE Rays FN(pick)(FN(Patch) p, I index) {
+    I r = (I)_mm512_permutex2var_epi16(p.low, (__m512i)index, p.high);
+    return (Rays){ FN(toF)((r << 16) >> 16), FN(toF)(r >> 16) };
+}
+INLINE F FN(pickEdge)(FN(Patch) p, I index, F t) { Rays r = FN(pick)(p, index); return FN(lerp)(r.low, r.high, t); }
+/// First voxel of the patch on plane k.
+INLINE void FN(corner)(const Frame *f, const FN(Window) *q, float k, int margin, int *u, int *v) {
+    int a = (int)(q->u + (k - q->low) * q->du - 0.01f) - margin, b = (int)(q->v + (k - q->low) * q->dv - 0.01f) - margin;
+    *u = a < f->size[0] - 8 ? a : f->size[0] - 8; *v = b < f->size[1] - 8 ? b : f->size[1] - 8;
+}
+INLINE F FN(patched)(const RayWork *w, const Frame *f, const FN(Window) *q, F u, F v, int plane, float part) {
+    int a, b;
+    FN(corner)(f, q, (float)plane + part, 0, &a, &b);
+    const char *p = (const char *)w->voxels + 2 * (plane * f->step[2] + a * f->step[0] + b * f->step[1]);
+    const int64_t row = 2 * f->step[1];
+    I iu = FN(toI)(u), iv = FN(toI)(v);
+    F fu = u - FN(toF)(iu), fv = v - FN(toF)(iv);
+    I index = ((iv - b) * 8 + (iu - a)) * 0x10001 + 0x10000;
+    FN(Patch) here = FN(patch)(p, row);
+    F value = FN(lerp)(FN(pickEdge)(here, index, fu), FN(pickEdge)(here, index + 0x80008, fu), fv);
+    if (part == 0) return value;
+    FN(Patch) next = FN(patch)(p + 2 * f->step[2], row);
+    return FN(lerp)(value, FN(lerp)(FN(pickEdge)(next, index, fu), FN(pickEdge)(next, index + 0x80008, fu), fv), (F)part);
+}
+#endif
 
 /// Value on plane `plane` + part (0 ..< 1) of the frame. `pairs`: u is x; else k is x. `clamp`: positions may lie outside.
 INLINE F FN(sample)(const RayWork *w, const Frame *f, const FN(Corner) *c, F u, F v, int plane, float part, int format, int pairs, int clamp) {
@@ -200,19 +261,19 @@ INLINE void FN(light)(const RayWork *w, const Frame *f, Packet *p, F gu, F gv, F
     F y = gu * m[3 + a[0]] + gv * m[3 + a[1]] + gk * m[3 + a[2]];
     F z = gu * m[6 + a[0]] + gv * m[6 + a[1]] + gk * m[6 + a[2]];
     F square = x * x + y * y + z * z + 1e-20f;
-    F root = __builtin_elementwise_sqrt(square), inverse = 1.0f / root;
+    F inverse = FN(inverseRoot)(square);
     F nl, nh;
     if (w->headlight) nl = nh = FN(absf)(x * p->viewX + y * p->viewY + z * p->viewZ) * inverse;
     else {
         F hx = w->light[0] - p->viewX, hy = w->light[1] - p->viewY, hz = w->light[2] - p->viewZ;
-        F h = 1.0f / __builtin_elementwise_sqrt(hx * hx + hy * hy + hz * hz + 1e-12f);
+        F h = FN(inverseRoot)(hx * hx + hy * hy + hz * hz + 1e-12f);
         nl = FN(absf)(x * w->light[0] + y * w->light[1] + z * w->light[2]) * inverse;
         nh = FN(absf)(x * hx + y * hy + z * hz) * h * inverse;
     }
-    F weight = square / (square + w->gradientKnee);
+    F weight = square * FN(inverse)(square + w->gradientKnee);
     p->lit = w->ambient + w->diffuse * (1.0f + weight * (nl - 1.0f));
     p->gloss = w->specular * weight * FN(exp2)(w->shininess * FN(log2)(FN(clampf)(nh, 1e-6f, 1.0f)));
-    if (w->gradientOpacity) p->steep = FN(clampf)((root - w->gradientLow) * w->gradientPerUnit, 0, 1);
+    if (w->gradientOpacity) p->steep = FN(clampf)((square * inverse - w->gradientLow) * w->gradientPerUnit, 0, 1);
 }
 
 /// Light that reaches plane k of the frame, 0 ... 1, between the centres of cells.
@@ -241,10 +302,31 @@ static F FN(reaching)(const RayWork *w, const Frame *f, F u, F v, float k) {
 }
 
 /// Light at plane `plane` of the packet, kept for the next segment.
-INLINE void FN(shade)(const RayWork *w, const Frame *f, const FN(Corner) *c, Packet *p, int plane, int format, int pairs, int inner) {
+INLINE void FN(shade)(const RayWork *w, const Frame *f, const FN(Corner) *c, const FN(Window) *q, Packet *p, int plane, int format, int pairs, int inner) {
     F k = (F)(float)plane;
     F u = p->u0 + k * p->du, v = p->v0 + k * p->dv;
     F gu, gv, gk;
+#if LANES == 16
+    if (inner && format == VOXELS_INT16 && pairs && q->gradients) {
+        int a, b;
+        FN(corner)(f, q, (float)plane, 1, &a, &b);
+        const char *at = (const char *)w->voxels + 2 * (plane * f->step[2] + a * f->step[0] + b * f->step[1]);
+        const int64_t row = 2 * f->step[1], slice = 2 * f->step[2];
+        I iu = FN(toI)(u), iv = FN(toI)(v);
+        F fu = u - FN(toF)(iu), fv = v - FN(toF)(iv);
+        const I i = ((iv - b) * 8 + (iu - a)) * 0x10001 + 0x10000;
+        const int right = 0x10001, down = 0x80008;
+        const FN(Patch) here = FN(patch)(at, row), before = FN(patch)(at - slice, row), behind = FN(patch)(at + slice, row);
+        Rays a0 = FN(pick)(here, i - right), a1 = FN(pick)(here, i + right);
+        Rays b0 = FN(pick)(here, i + (down - right)), b1 = FN(pick)(here, i + (down + right));
+        gu = FN(lerp)(FN(lerp)(a1.low - a0.low, a1.high - a0.high, fu), FN(lerp)(b1.low - b0.low, b1.high - b0.high, fu), fv) * 0.5f;
+        F below = FN(pickEdge)(here, i - down, fu), above = FN(pickEdge)(here, i + 2 * down, fu);
+        gv = FN(lerp)(FN(lerp)(b0.high, b1.low, fu) - below, above - FN(lerp)(a0.high, a1.low, fu), fv) * 0.5f;
+        // Differences first: half as much to interpolate.
+        Rays n0 = FN(pick)(before, i), n1 = FN(pick)(before, i + down), f0 = FN(pick)(behind, i), f1 = FN(pick)(behind, i + down);
+        gk = FN(lerp)(FN(lerp)(f0.low - n0.low, f0.high - n0.high, fu), FN(lerp)(f1.low - n1.low, f1.high - n1.high, fu), fv) * 0.5f;
+    } else
+#endif
     if (inner) {
         // Central differences at the voxels around, interpolated: the same as central differences of interpolated samples.
         const int bytes = format == VOXELS_INT16 ? 2 : 4;
@@ -372,22 +454,61 @@ static void FN(layered)(const RayWork *w, const Frame *f, F u, F v, float k, F *
 
 /// Positions of a block in units of 1 / substeps planes, in the order of the rays.
 typedef struct { int start, end, step; } FN(Span);
-INLINE FN(Span) FN(span)(const RayWork *w, const Frame *f, int layer) {
+INLINE FN(Span) FN(span)(const Frame *f, int layer) {
     int low = layer * RAY_CELL, top = f->thin ? 1 : f->size[2] - 1, high = low + RAY_CELL < top ? low + RAY_CELL : top;
-    low *= w->substeps; high *= w->substeps;
+    low *= f->substeps; high *= f->substeps;
     return f->forward ? (FN(Span)){ low, high, 1 } : (FN(Span)){ high, low, -1 };
 }
 
-INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c, Packet *p, const Block *b, int format, int pairs) {
-    const FN(Span) s = FN(span)(w, f, b->layer);
-    const float spacing = 1.0f / (float)w->substeps;
+/// A stretch of rays between two values.
+typedef struct {
+    I lanes;
+    F front, back;
+    I frontClass, backClass;
+    float start, end;               // k
+} FN(Part);
+/// What the transfer function says of it: extinction per mm in binary logarithms, colour, and mm within the ray's limits.
+typedef struct { I extinction; F tau, red, green, blue, length; } FN(Lookup);
+
+INLINE FN(Lookup) FN(lookUp)(const RayWork *w, const Packet *p, const FN(Part) *t, int whole) {
+    I low, high;
+    F length = p->length * __builtin_fabsf(t->end - t->start);
+    if (whole) { low = FN(mini)(t->frontClass, t->backClass); high = FN(maxi)(t->frontClass, t->backClass) + 1; }
+    else {
+        // A ray that starts or ends within the part: the values there, and what is left of its length.
+        const float per = 1.0f / (t->end - t->start);
+        F from = FN(maxf)(p->enter, (F)fminf(t->start, t->end)), to = FN(minf)(p->leave, (F)fmaxf(t->start, t->end));
+        length = p->length * FN(maxf)(to - from, (F)0.0f);
+        I c0 = FN(classOf)(w, FN(lerp)(t->front, t->back, FN(clampf)((from - t->start) * per, 0, 1)));
+        I c1 = FN(classOf)(w, FN(lerp)(t->front, t->back, FN(clampf)((to - t->start) * per, 0, 1)));
+        low = FN(mini)(c0, c1); high = FN(maxi)(c0, c1) + 1;
+    }
+    I e0[4], e1[4];
+    FN(entries)(w->classes, low, e0);
+    FN(entries)(w->classes, high, e1);
+    I extinction = e1[0] - e0[0];
+    F e = FN(toF)(extinction), perExtinction = FN(sel)(extinction > 0, FN(inverse)(e), (F)0.0f);
+    return (FN(Lookup)){ extinction, e * w->extinctionScale * FN(inverse)(FN(toF)(high - low)), FN(toF)(e1[1] - e0[1]) * perExtinction,
+                         FN(toF)(e1[2] - e0[2]) * perExtinction, FN(toF)(e1[3] - e0[3]) * perExtinction, length };
+}
+
+#if LANES == 16
+#define PATCHED(value) format == VOXELS_INT16 && pairs && whole && q->values ? value :
+#else
+#define PATCHED(value)
+#endif
+
+INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c, const FN(Window) *q, Packet *p, const Block *b, int format, int pairs) {
+    const FN(Span) s = FN(span)(f, b->layer);
+    const float spacing = 1.0f / (float)f->substeps;
     const float lowK = (float)(f->forward ? s.start : s.end) * spacing, highK = (float)(f->forward ? s.end : s.start) * spacing;
     I live = (p->rest > w->opaque) & (p->enter <= p->leave) & (p->enter < highK) & (p->leave > lowK);
     if (!FN(any)(live)) return;
     const int whole = !FN(any)(live & ((p->enter > lowK) | (p->leave < highK))) && b->inner;
-    const int sub = w->substeps;
+    const int sub = f->substeps;
 #define AT(n) ({ int plane_ = f->thin ? 0 : (n) / sub; float part_ = (float)((n) - plane_ * sub) * spacing; F k_ = (F)((float)(n) * spacing); \
         F u_ = p->u0 + k_ * p->du, v_ = p->v0 + k_ * p->dv; \
+        PATCHED(FN(patched)(w, f, q, u_, v_, plane_, part_)) \
         whole ? FN(sample)(w, f, c, u_, v_, plane_, part_, format, pairs, 0) : FN(sample)(w, f, c, u_, v_, plane_, part_, format, pairs, 1); })
     if (p->frontAt != s.start) { p->front = AT(s.start); p->frontClass = FN(classOf)(w, p->front); }
     F front = p->front, rest = p->rest, red = p->red, green = p->green, blue = p->blue;
@@ -395,60 +516,66 @@ INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner
     for (int n = s.start; n != s.end; n += s.step) {
         F back = AT(n + s.step);
         I backClass = FN(classOf)(w, back);
-        F length = p->length * spacing;
-        I low, high;
-        if (whole) { low = FN(mini)(frontClass, backClass); high = FN(maxi)(frontClass, backClass) + 1; }
-        else {
-            // A ray that starts or ends within the step: the values there, and what is left of its length.
-            const float a = (float)n * spacing, z = (float)(n + s.step) * spacing, perStep = 1.0f / (z - a);
-            F from = FN(maxf)(p->enter, (F)fminf(a, z)), to = FN(minf)(p->leave, (F)fmaxf(a, z));
-            length = p->length * FN(maxf)(to - from, (F)0.0f);
-            I c0 = FN(classOf)(w, FN(lerp)(front, back, FN(clampf)((from - a) * perStep, 0, 1)));
-            I c1 = FN(classOf)(w, FN(lerp)(front, back, FN(clampf)((to - a) * perStep, 0, 1)));
-            low = FN(mini)(c0, c1); high = FN(maxi)(c0, c1) + 1;
-        }
+        // Parts of the step: both halves for rays to which the step gives much, the whole for all others.
+        FN(Part) parts[3];
+        parts[2] = (FN(Part)){ live, front, back, frontClass, backClass, (float)n * spacing, (float)(n + s.step) * spacing };
         front = back; frontClass = backClass;
-        I e0[4], e1[4];
-        FN(entries)(w->classes, low, e0);
-        FN(entries)(w->classes, high, e1);
-        I extinction = e1[0] - e0[0];
-        if (!w->layerCount && !FN(any)(live & (extinction > 0))) continue;
-        F classes = FN(toF)(high - low), e = FN(toF)(extinction);
-        F tau = e * w->extinctionScale / classes;
-        F perExtinction = FN(sel)(extinction > 0, 1.0f / e, (F)0.0f);
-        F r = FN(toF)(e1[1] - e0[1]) * perExtinction, g = FN(toF)(e1[2] - e0[2]) * perExtinction, bl = FN(toF)(e1[3] - e0[3]) * perExtinction;
-        F gloss = (F)0.0f;
-        if (w->shaded || w->gradientOpacity) {
-            // The voxel plane next to the segment's middle; between two planes the one behind.
-            int middle = n + n + s.step, plane = f->forward ? (middle + sub) / (2 * sub) : (middle + sub - 1) / (2 * sub);
-            if (p->litAt != plane) {
-                if (f->thin) plane = 0;
-                if (b->inner) FN(shade)(w, f, c, p, plane, format, pairs, 1); else FN(shade)(w, f, c, p, plane, format, pairs, 0);
+        if (!w->layerCount && !FN(any)(live & (FN(maxi)(parts[2].frontClass, parts[2].backClass) >= f->clear))) continue;
+        int part = 2;
+        FN(Lookup) found = FN(lookUp)(w, p, parts + 2, whole);
+        if (!w->layerCount && !FN(any)(live & (found.extinction > 0))) continue;
+        if (f->halves) {
+            I much = w->layerCount || w->labelCount ? live : live & (rest * FN(minf)(found.tau * found.length * 0.6931472f, (F)1.0f) > HALVED);
+            if (FN(any)(much)) {
+                const int half = f->forward ? n : n - 1;
+                F k = (F)((float)half + 0.5f), u = p->u0 + k * p->du, v = p->v0 + k * p->dv;
+                F middle = PATCHED(FN(patched)(w, f, q, u, v, half, 0.5f))
+                    whole ? FN(sample)(w, f, c, u, v, f->thin ? 0 : half, 0.5f, format, pairs, 0) : FN(sample)(w, f, c, u, v, f->thin ? 0 : half, 0.5f, format, pairs, 1);
+                I middleClass = FN(classOf)(w, middle);
+                const float at = (float)half + 0.5f;
+                parts[0] = (FN(Part)){ much, parts[2].front, middle, parts[2].frontClass, middleClass, parts[2].start, at };
+                parts[1] = (FN(Part)){ much, middle, back, middleClass, backClass, at, parts[2].end };
+                parts[2].lanes = live & ~much;
+                part = 0;
             }
-            if (w->shaded) { r *= p->lit; g *= p->lit; bl *= p->lit; gloss = p->gloss; }
-            if (w->gradientOpacity) tau *= p->steep;
         }
-        if (w->labelCount) {
-            float k = ((float)n + 0.5f * (float)s.step) * spacing;
-            F tr, tg, tb, ta;
-            I hide = FN(hidden)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, k, &tr, &tg, &tb, &ta);
-            tau = FN(sel)(hide, (F)0.0f, tau);
-            F light = w->shaded ? p->lit : (F)1.0f;
-            r += ta * (tr * light - r); g += ta * (tg * light - g); bl += ta * (tb * light - bl);
+        for (; part < 3; part++) {
+            const FN(Part) *t = parts + part;
+            const FN(Lookup) l = part == 2 ? found : FN(lookUp)(w, p, t, whole);
+            if (!FN(any)(t->lanes & (w->layerCount ? (I)-1 : l.extinction > 0))) continue;
+            F tau = l.tau, r = l.red, g = l.green, bl = l.blue;
+            F gloss = (F)0.0f;
+            if (w->shaded || w->gradientOpacity) {
+                // The voxel plane next to the part's middle; half way between two planes the one behind.
+                const float middle = 0.5f * (t->start + t->end);
+                int plane = f->forward ? (int)floorf(middle + 0.5f) : (int)ceilf(middle - 0.5f);
+                if (f->thin) plane = 0;
+                if (p->litAt != plane) { if (b->inner) FN(shade)(w, f, c, q, p, plane, format, pairs, 1); else FN(shade)(w, f, c, q, p, plane, format, pairs, 0); }
+                if (w->shaded) { r *= p->lit; g *= p->lit; bl *= p->lit; gloss = p->gloss; }
+                if (w->gradientOpacity) tau *= p->steep;
+            }
+            if (w->labelCount) {
+                float k = 0.5f * (t->start + t->end);
+                F tr, tg, tb, ta;
+                I hide = FN(hidden)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, k, &tr, &tg, &tb, &ta);
+                tau = FN(sel)(hide, (F)0.0f, tau);
+                F light = w->shaded ? p->lit : (F)1.0f;
+                r += ta * (tr * light - r); g += ta * (tg * light - g); bl += ta * (tb * light - bl);
+            }
+            r += gloss; g += gloss; bl += gloss;
+            if (w->layerCount) {
+                float k = 0.5f * (t->start + t->end);
+                F le = (F)0.0f, lr = le, lg = le, lb = le;
+                FN(layered)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, k, &le, &lr, &lg, &lb);
+                F sum = tau + le * 1.44269504f, inverse = FN(sel)(sum > 0, 1.0f / sum, (F)0.0f);
+                r = (r * tau + lr * 1.44269504f) * inverse; g = (g * tau + lg * 1.44269504f) * inverse; bl = (bl * tau + lb * 1.44269504f) * inverse;
+                tau = sum;
+            }
+            F after = rest * FN(exp2)(-(tau * l.length));
+            F weight = FN(sel)(t->lanes, rest - after, (F)0.0f);
+            rest -= weight;
+            red += weight * r; green += weight * g; blue += weight * bl;
         }
-        r += gloss; g += gloss; bl += gloss;
-        if (w->layerCount) {
-            float k = ((float)n + 0.5f * (float)s.step) * spacing;
-            F le = (F)0.0f, lr = le, lg = le, lb = le;
-            FN(layered)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, k, &le, &lr, &lg, &lb);
-            F sum = tau + le * 1.44269504f, inverse = FN(sel)(sum > 0, 1.0f / sum, (F)0.0f);
-            r = (r * tau + lr * 1.44269504f) * inverse; g = (g * tau + lg * 1.44269504f) * inverse; bl = (bl * tau + lb * 1.44269504f) * inverse;
-            tau = sum;
-        }
-        F after = rest * FN(exp2)(-(tau * length));
-        F weight = FN(sel)(live, rest - after, (F)0.0f);
-        rest = FN(sel)(live, after, rest);
-        red += weight * r; green += weight * g; blue += weight * bl;
         live &= rest > w->opaque;
         if (!FN(any)(live)) break;
     }
@@ -456,14 +583,14 @@ INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner
     p->rest = rest; p->red = red; p->green = green; p->blue = blue;
 }
 
-INLINE void FN(surfaceBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c, Packet *p, const Block *b, int format, int pairs) {
-    const FN(Span) s = FN(span)(w, f, b->layer);
-    const float spacing = 1.0f / (float)w->substeps;
+INLINE void FN(surfaceBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c, const FN(Window) *q, Packet *p, const Block *b, int format, int pairs) {
+    const FN(Span) s = FN(span)(f, b->layer);
+    const float spacing = 1.0f / (float)f->substeps;
     const float lowK = (float)(f->forward ? s.start : s.end) * spacing, highK = (float)(f->forward ? s.end : s.start) * spacing;
     I live = (p->rest > 0) & (p->enter <= p->leave) & (p->enter < highK) & (p->leave > lowK);
     if (!FN(any)(live)) return;
     const int whole = b->inner;
-    const int sub = w->substeps;
+    const int sub = f->substeps;
     if (p->frontAt != s.start) p->front = AT(s.start);
     for (int n = s.start; n != s.end; n += s.step) {
         F front = p->front, back = AT(n + s.step);
@@ -519,9 +646,19 @@ INLINE void FN(surfaceBlock)(const RayWork *w, const Frame *f, const FN(Corner) 
     p->frontAt = s.end;
 }
 
+/// What a maximum compares: negated for a minimum, paler with depth.
+INLINE F FN(ranked)(const RayWork *w, const Packet *p, F k, F value) {
+    if (w->fold == RayMinimum) return -value;
+    if (w->depthCue > 0) {
+        F depth = FN(clampf)((p->t0 + k * p->dt - w->cueNear) * w->cuePerUnit, 0, 1);
+        value = w->cueFloor + (value - w->cueFloor) * (1.0f - w->depthCue * depth);
+    }
+    return value;
+}
+
 /// Maximum, minimum (of negated values) and mean. Samples of a block: its start and all between; its end too when no layer follows.
-INLINE void FN(foldBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c, Packet *p, const Block *b, int format, int pairs) {
-    const int sub = w->substeps;
+INLINE void FN(foldBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c, const FN(Window) *q, Packet *p, const Block *b, int format, int pairs) {
+    const int sub = f->substeps;
     int first = b->layer * RAY_CELL * sub, last = first + RAY_CELL * sub - 1;
     if (b->layer == f->cells[2] - 1) last = f->thin ? sub : (f->size[2] - 1) * sub;
     const float spacing = 1.0f / (float)sub, lowK = (float)first * spacing, highK = (float)last * spacing;
@@ -529,7 +666,7 @@ INLINE void FN(foldBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c,
     if (w->fold != RayMean) live &= p->best < b->bound;
     if (!FN(any)(live)) return;
     const int whole = b->inner && !FN(any)(live & ((p->enter > lowK) | (p->leave < highK)));
-    F best = p->best, count = p->count;
+    F best = p->best, bestAt = p->bestAt, count = p->count;
     for (int n = first; n <= last; n++) {
         F k = (F)((float)n * spacing), value = AT(n);
         I in = (p->enter <= k) & (p->leave >= k);
@@ -539,21 +676,36 @@ INLINE void FN(foldBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c,
         }
         switch (w->fold) {
         case RayMean: best += FN(sel)(in, value, (F)0.0f); count += FN(sel)(in, (F)1.0f, (F)0.0f); break;
-        case RayMinimum: best = FN(sel)(in, FN(maxf)(best, -value), best); break;
         default:
-            if (w->depthCue > 0) {
-                F depth = FN(clampf)((p->t0 + k * p->dt - w->cueNear) * w->cuePerUnit, 0, 1);
-                value = w->cueFloor + (value - w->cueFloor) * (1.0f - w->depthCue * depth);
-            }
-            best = FN(sel)(in, FN(maxf)(best, value), best);
+            value = FN(ranked)(w, p, k, value);
+            in &= value > best;
+            best = FN(sel)(in, value, best); bestAt = FN(sel)(in, k, bestAt);
         }
     }
-    p->best = best; p->count = count;
+    p->best = best; p->bestAt = bestAt; p->count = count;
 }
 #undef AT
 
-/// Rays of four corners of the tile along the frame: they bound all others.
-typedef struct { float u0[4], du[4], v0[4], dv[4]; int unbounded; } FN(Corners);
+/// Looks half way to the planes before and behind the one where a ray is largest: what sampling twice as densely finds in almost
+/// all rays, for two samples.
+static void FN(refine)(const RayWork *w, const Frame *f, Packet *p) {
+    const I found = p->best > -INFINITY;
+    if (!FN(any)(found)) return;
+    const F middle = p->bestAt;
+    for (int side = -1; side <= 1; side += 2) {
+        F k = middle + 0.5f * (float)side;
+        I in = found & (p->enter <= k) & (p->leave >= k);
+        if (!FN(any)(in)) continue;
+        F u = p->u0 + k * p->du, v = p->v0 + k * p->dv;
+        F value = FN(ranked)(w, p, k, FN(free)(w, f, u, v, k));
+        in &= value > p->best;
+        if (w->labelCount && FN(any)(in)) {
+            F tr, tg, tb, ta;
+            for (int l = 0; l < LANES; l++) if (in[l]) in[l] = ~FN(hidden)(w, f, (F)u[l], (F)v[l], k[l], &tr, &tg, &tb, &ta)[0];
+        }
+        p->best = FN(sel)(in, value, p->best); p->bestAt = FN(sel)(in, k, p->bestAt);
+    }
+}
 
 INLINE void FN(box)(const FN(Corners) *q, float low, float high, float *u0, float *u1, float *v0, float *v1) {
     *u0 = *v0 = INFINITY; *u1 = *v1 = -INFINITY;
@@ -600,37 +752,59 @@ static int FN(list)(const RayWork *w, const Frame *f, const FN(Corners) *q, floa
         int d0 = clampi((int)v0 / RAY_CELL, 0, f->cells[1] - 1), d1 = clampi((int)v1 / RAY_CELL, 0, f->cells[1] - 1);
         if (searching) { if (!occupied(w, f, c0, c1, d0, d1, layer, layer)) continue; }
         else if (w->fold != RayMean) {
-            float bound = -INFINITY;
-            for (int d = d0; d <= d1; d++) for (int c = c0; c <= c1; c++) {
-                int64_t cell = c * f->cellStride[0] + d * f->cellStride[1] + layer * f->cellStride[2];
-                if (w->cellMinimum[cell] > w->cellMaximum[cell]) continue;
-                bound = fmaxf(bound, w->fold == RayMaximum ? w->cellMaximum[cell] : -w->cellMinimum[cell]);
-            }
+            float bound = rankBound(w, f, c0, c1, d0, d1, layer);
             if (bound == -INFINITY) continue;
             if (w->depthCue > 0) bound = fmaxf(bound, w->cueFloor);
             b.bound = bound + fabsf(bound) * 1e-6f;
         }
         // 32-bit offsets reach a little beyond the box, for gradients.
         double reach = (double)((int)u1 - (int)u0 + 4) * (double)f->step[0] + (double)((int)v1 - (int)v0 + 4) * (double)f->step[1];
-        corners[n] = (FN(Corner)){ (int)u0, (int)v0, reach > 1e9 };
+        corners[n] = (FN(Corner)){ (int)u0, (int)v0, reach > 1e9, (int)u1 - (int)u0 + 2, (int)v1 - (int)v0 + 2 };
         if (corners[n].far) b.inner = 0;
         out[n++] = b;
     }
     return n;
 }
 
-/// Whether a packet's own rays, fewer than the tile's, can gain anything from a block.
-INLINE int FN(gains)(const RayWork *w, const Frame *f, const FN(Corners) *q, const Packet *p, int layer) {
-    float u0, u1, v0, v1;
-    FN(box)(q, (float)(layer * RAY_CELL), (float)((layer + 1) * RAY_CELL), &u0, &u1, &v0, &v1);
+/// Asks for the voxels of the block that comes next while this one is computed: in order of rank, or a slice away, no prefetcher
+/// of the processor finds them.
+INLINE void FN(fetch)(const RayWork *w, const Frame *f, const FN(Corner) *c, int layer) {
+    const int bytes = w->format == VOXELS_INT16 ? 2 : 4;
+    const char *p = (const char *)w->voxels + bytes * (layer * RAY_CELL * f->step[2] + c->u * f->step[0] + c->v * f->step[1]);
+    const int alongX = f->axis[2] == 0;
+    // Cells along the axis that does not run through memory, lines of memory along x.
+    const int columns = alongX ? c->acrossU < 16 ? c->acrossU : 16 : RAY_CELL, rows = c->acrossV < 16 ? c->acrossV : 16;
+    const int64_t column = bytes * f->step[alongX ? 0 : 2], row = bytes * f->step[1];
+    for (int i = 0; i < columns; i++) for (int j = 0; j < rows; j++) __builtin_prefetch(p + i * column + j * row);
+}
+
+/// Whether a packet's own rays, fewer than the tile's, can gain anything from a block; and where they cross it.
+INLINE int FN(gains)(const RayWork *w, const Frame *f, const FN(Corners) *q, const Packet *p, int layer, FN(Window) *window) {
+    typedef float Ends __attribute__((ext_vector_type(4)));
+    Ends a, z, u[2], v[2];
+    memcpy(&a, q->u0, 16); memcpy(&z, q->du, 16);
+    window->low = (float)(layer * RAY_CELL);
+    u[0] = a + z * window->low; u[1] = u[0] + z * (float)RAY_CELL;
+    memcpy(&a, q->v0, 16); memcpy(&z, q->dv, 16);
+    v[0] = a + z * window->low; v[1] = v[0] + z * (float)RAY_CELL;
+    float lowU[2], highU[2], lowV[2], highV[2];
+    for (int i = 0; i < 2; i++) {
+        lowU[i] = __builtin_reduce_min(u[i]); highU[i] = __builtin_reduce_max(u[i]);
+        lowV[i] = __builtin_reduce_min(v[i]); highV[i] = __builtin_reduce_max(v[i]);
+    }
+    window->u = lowU[0]; window->du = (lowU[1] - lowU[0]) * (1.0f / RAY_CELL);
+    window->v = lowV[0]; window->dv = (lowV[1] - lowV[0]) * (1.0f / RAY_CELL);
+    const float extent = fmaxf(fmaxf(highU[0] - lowU[0], highU[1] - lowU[1]), fmaxf(highV[0] - lowV[0], highV[1] - lowV[1]));
+    // Rounding down moves the corner by up to one voxel; neighbours need another, gradients one more on each side.
+    const int large = f->size[0] >= 8 && f->size[1] >= 8;
+    window->values = large && extent < 5.95f; window->gradients = large && extent < 3.95f;
+    const float u0 = fminf(lowU[0], lowU[1]), u1 = fmaxf(highU[0], highU[1]), v0 = fminf(lowV[0], lowV[1]), v1 = fmaxf(highV[0], highV[1]);
     int c0 = clampi((int)fmaxf(u0 - 0.01f, 0) / RAY_CELL, 0, f->cells[0] - 1), c1 = clampi((int)fmaxf(u1 + 0.01f, 0) / RAY_CELL, 0, f->cells[0] - 1);
     int d0 = clampi((int)fmaxf(v0 - 0.01f, 0) / RAY_CELL, 0, f->cells[1] - 1), d1 = clampi((int)fmaxf(v1 + 0.01f, 0) / RAY_CELL, 0, f->cells[1] - 1);
     if (w->fold == RayComposite || w->fold == RayIsosurface) return occupied(w, f, c0, c1, d0, d1, layer, layer);
-    float bound = w->depthCue > 0 ? w->cueFloor : -INFINITY;
-    for (int d = d0; d <= d1; d++) for (int c = c0; c <= c1; c++) {
-        int64_t cell = c * f->cellStride[0] + d * f->cellStride[1] + layer * f->cellStride[2];
-        if (w->cellMinimum[cell] <= w->cellMaximum[cell]) bound = fmaxf(bound, w->fold == RayMaximum ? w->cellMaximum[cell] : -w->cellMinimum[cell]);
-    }
+    if (w->fold == RayMean) return 1;
+    float bound = rankBound(w, f, c0, c1, d0, d1, layer);
+    if (w->depthCue > 0) bound = fmaxf(bound, w->cueFloor);
     return FN(any)((p->enter <= p->leave) & (p->best < bound + fabsf(bound) * 1e-6f));
 }
 
@@ -651,7 +825,7 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
     const int pairs = f->axis[0] == 0;
     FN(Corners) own[PACKETS];
     for (int i = 0; i < PACKETS; i++) {
-        own[i].unbounded = q->unbounded || w->fold == RayMean;
+        own[i].unbounded = q->unbounded;
         for (int n = 0; n < 4; n++) {
             const int l = (n & 1 ? 3 : 0) + (n & 2 ? LANES - 4 : 0);
             own[i].u0[n] = packets[i].u0[l]; own[i].du[n] = packets[i].du[l]; own[i].v0[n] = packets[i].v0[l]; own[i].dv[n] = packets[i].dv[l];
@@ -660,14 +834,16 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
 
 #define EACH_PACKET(block, function) { const Block *b_ = (block); const FN(Corner) *c_ = corners + (b_ - blocks); \
         for (int i = 0; i < PACKETS; i++) { \
-            if (!own[i].unbounded && !FN(gains)(w, f, own + i, packets + i, b_->layer)) continue; \
-            if (w->format == VOXELS_INT16) { if (pairs) FN(function)(w, f, c_, packets + i, b_, VOXELS_INT16, 1); else FN(function)(w, f, c_, packets + i, b_, VOXELS_INT16, 0); } \
-            else if (pairs) FN(function)(w, f, c_, packets + i, b_, VOXELS_FLOAT32, 1); else FN(function)(w, f, c_, packets + i, b_, VOXELS_FLOAT32, 0); } }
+            FN(Window) q_ = { 0 }; \
+            if (!own[i].unbounded && !FN(gains)(w, f, own + i, packets + i, b_->layer, &q_)) continue; \
+            if (w->format == VOXELS_INT16) { if (pairs) FN(function)(w, f, c_, &q_, packets + i, b_, VOXELS_INT16, 1); else FN(function)(w, f, c_, &q_, packets + i, b_, VOXELS_INT16, 0); } \
+            else if (pairs) FN(function)(w, f, c_, &q_, packets + i, b_, VOXELS_FLOAT32, 1); else FN(function)(w, f, c_, &q_, packets + i, b_, VOXELS_FLOAT32, 0); } }
 
     switch (w->fold) {
     case RayComposite:
     case RayIsosurface:
         for (int n = 0; n < count; n++) {
+            if (n + 1 < count) FN(fetch)(w, f, corners + n + 1, blocks[n + 1].layer);
             if (w->fold == RayComposite) EACH_PACKET(blocks + n, compositeBlock) else EACH_PACKET(blocks + n, surfaceBlock)
             I live = (I)0;
             for (int i = 0; i < PACKETS; i++) live |= (packets[i].enter <= packets[i].leave) & (packets[i].rest > w->opaque);
@@ -690,8 +866,10 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
             I live = (I)0;
             for (int i = 0; i < PACKETS; i++) live |= (packets[i].enter <= packets[i].leave) & (packets[i].best < b->bound);
             if (!FN(any)(live)) break;
+            if (n + 1 < count) FN(fetch)(w, f, corners + order[n + 1], blocks[order[n + 1]].layer);
             EACH_PACKET(b, foldBlock)
         }
+        if (w->substeps > 1) for (int i = 0; i < PACKETS; i++) FN(refine)(w, f, packets + i);
     }
     }
 #undef EACH_PACKET
@@ -784,6 +962,7 @@ static void FN(tile)(const RayWork *w, int tileX, int tileY) {
             p->red = p->green = p->blue = p->count = (F)0.0f;
             p->rest = (F)1.0f;
             p->best = (F)(w->fold == RayMean ? 0.0f : -INFINITY);
+            p->bestAt = (F)0.0f;
         }
         float o[4][3], d[4][3], center[3], unused[3];
         FN(ray)(w, x0 + 3.5f, y0 + 3.5f, unused, center);

@@ -2,10 +2,19 @@
 #include "parameters.h"
 #include <math.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 #pragma clang diagnostic ignored "-Wpsabi"
 #pragma clang diagnostic ignored "-Wpass-failed"
 
 #define INLINE static inline __attribute__((always_inline, unused))
+
+/// What a step may at most give to a ray (0 ... 1) to be taken whole: its place and its light hardly matter then.
+#define HALVED 0.03f
 
 /// One layer of cells that a tile's rays cross.
 typedef struct {
@@ -19,6 +28,9 @@ typedef struct {
     int axis[3];                    // u, v, k
     int forward;                    // k rises along the rays
     int thin;                       // one voxel along k: positions 0 ... 1 stand for half a voxel around it
+    int clear;                      // steps whose classes all end at or before this one are invisible
+    int substeps;                   // samples per voxel plane to begin with; maxima look between planes afterwards
+    int halves;                     // steps that give much to a composite are halved
     int size[3];                    // of the volume, in u, v, k
     int cells[3];
     int64_t stride[3];              // voxels to the next; 0 along an axis of one voxel
@@ -26,11 +38,38 @@ typedef struct {
     int64_t cellStride[3], sumStride[3];
 } Frame;
 
+INLINE int clampi(int v, int low, int high) { return v < low ? low : v > high ? high : v; }
+
+/// The last class before which nothing is visible.
+static int clearClass(const RayWork *w) {
+    int low = 0, high = RAY_CLASSES;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (w->classes[middle].extinction == 0) low = middle; else high = middle - 1;
+    }
+    return low;
+}
+
+/// Largest value that cells [u0, u1] × [v0, v1] of a layer may rank with; -infinity when all are empty.
+INLINE float rankBound(const RayWork *w, const Frame *f, int u0, int u1, int v0, int v1, int layer) {
+    const int falling = w->fold != RayMaximum;
+    const float *cells = (falling ? w->cellMinimum : w->cellMaximum) + layer * f->cellStride[2];
+    float high = -INFINITY, low = INFINITY;
+    for (int v = v0; v <= v1; v++) {
+        const float *row = cells + v * f->cellStride[1] + u0 * f->cellStride[0];
+        for (int u = u0; u <= u1; u++, row += f->cellStride[0]) { high = *row > high ? *row : high; low = *row < low ? *row : low; }
+    }
+    return falling ? -low : high;
+}
+
 static void frameAlong(const RayWork *w, int k, int forward, Frame *f) {
     static const int lateral[3][2] = { { 1, 2 }, { 0, 2 }, { 0, 1 } };
     f->thin = w->size[k] == 1;
     f->axis[0] = lateral[k][0]; f->axis[1] = lateral[k][1]; f->axis[2] = k;
     f->forward = forward;
+    f->halves = w->fold == RayComposite && w->substeps == 2;
+    f->substeps = f->halves || w->fold == RayMaximum || w->fold == RayMinimum ? 1 : w->substeps;
+    f->clear = w->fold == RayComposite ? clearClass(w) : 0;
     const int64_t step[3] = { 1, w->size[0], (int64_t)w->size[0] * w->size[1] };
     const int64_t cell[3] = { 1, w->cells[0], (int64_t)w->cells[0] * w->cells[1] };
     const int64_t sum[3] = { 1, w->cells[0] + 1, (int64_t)(w->cells[0] + 1) * (w->cells[1] + 1) };
@@ -41,8 +80,6 @@ static void frameAlong(const RayWork *w, int k, int forward, Frame *f) {
         f->cellStride[i] = cell[a]; f->sumStride[i] = sum[a];
     }
 }
-
-INLINE int clampi(int v, int low, int high) { return v < low ? low : v > high ? high : v; }
 
 /// Visible cells in the box [u0, u1] × [v0, v1] × [k0, k1], ends included.
 INLINE int occupied(const RayWork *w, const Frame *f, int u0, int u1, int v0, int v1, int k0, int k1) {

@@ -10,6 +10,10 @@ final class BufferPool: Sendable {
     /// Free memory kept for reuse; more is returned to the system.
     private let keptBytes: Int
 
+    /// Blocks taken from the system so far.
+    private let allocations = Atomic<Int>(0)
+    var allocatedBlocks: Int { allocations.load(ordering: .relaxed) }
+
     init(keptBytes: Int = 128 << 20) { self.keptBytes = keptBytes }
 
     deinit { free.withLock { blocks in for block in blocks { Glibc.free(block.base) } } }
@@ -23,6 +27,7 @@ final class BufferPool: Sendable {
         }
         if let reused { return CPUBuffer(base: reused.base, byteCount: bytes, capacity: capacity, pool: self) }
         guard let base = aligned_alloc(64, capacity) else { throw .outOfMemory(needed: capacity, available: 0) }
+        allocations.add(1, ordering: .relaxed)
         return CPUBuffer(base: base, byteCount: bytes, capacity: capacity, pool: self)
     }
 

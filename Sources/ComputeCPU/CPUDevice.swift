@@ -24,6 +24,10 @@ public final class CPUDevice: ComputeDevice {
 
     deinit { workers.stop() }
 
+    /// Blocks of pixel memory taken from the system so far, and classifications kept: what a steady stream of frames must not raise.
+    var allocatedBlocks: Int { pool.allocatedBlocks }
+    var preparedCount: Int { rayMemory.preparedCount }
+
     public func buffer(bytes: Int) throws(ComputeError) -> any DeviceBuffer { try pool.take(bytes) }
 
     public func run(_ job: Job, priority: WorkPriority, cancellation: Cancellation) async throws(ComputeError) -> JobReport {

@@ -67,7 +67,6 @@ private final class MarchWork: @unchecked Sendable {
             plane.voxels = segmentation.labels.withUnsafeBufferPointer { UnsafeRawPointer($0.baseAddress!) }
             p.format = VOXELS_LABEL16
             p.slope = 1
-            p.samples = 1
         }
         p.fold = fold.rawValue
         p.columns = Int32(geometry.columns); p.rows = Int32(geometry.rows); p.slices = Int32(geometry.slices)

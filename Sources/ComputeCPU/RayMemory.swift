@@ -60,7 +60,8 @@ final class RayMemory: Sendable {
     }
     private let state = Mutex(State())
     /// Transfer functions and isovalues of all volumes that are kept ready.
-    private static let preparedCount = 12
+    private static let preparedCapacity = 12
+    var preparedCount: Int { state.withLock { $0.prepared.count } }
 
     func cells(of volume: Volume) throws(ComputeError) -> RayCells {
         let id = ObjectIdentifier(volume)
@@ -85,7 +86,7 @@ final class RayMemory: Sendable {
         let fresh = try make()
         state.withLock { s in
             s.prepared.removeAll { $0.owner.volume == nil || ($0.key.volume == key.volume && $0.key.version < key.version) }
-            if s.prepared.count >= Self.preparedCount { s.prepared.removeFirst() }
+            if s.prepared.count >= Self.preparedCapacity { s.prepared.removeFirst() }
             s.prepared.append((key, Weak(volume: volume), fresh))
         }
         return fresh
@@ -99,7 +100,7 @@ final class RayMemory: Sendable {
                 return entry.value
             }
             s.reached.removeAll { $0.owner.volume == nil }
-            if s.reached.count >= Self.preparedCount { s.reached.removeFirst() }
+            if s.reached.count >= Self.preparedCapacity { s.reached.removeFirst() }
             let fresh = ReachedLight(count: count)
             s.reached.append((key, Weak(volume: volume), fresh))
             return fresh

@@ -65,7 +65,9 @@ struct Plan {
         }
         for (index, layer) in request.scene.segments.enumerated() where layer.visibility != .hide {
             let segmentation = request.segmentations[index]
-            let march = section.march(.labels(index), geometry: segmentation.geometry, sampling: .single, fold: .maximum, interpolation: .nearest, background: 0, target: 0)
+            // A slab shows what lies anywhere in its thickness; where combinations lie behind each other, the one defined last.
+            let sampling = section.sampling(in: segmentation.geometry, thickness: presentation.slab, fold: .maximum, quality: request.sampling)
+            let march = section.march(.labels(index), geometry: segmentation.geometry, sampling: sampling, fold: .maximum, interpolation: .nearest, background: 0, target: 0)
             let labels = add(4 * size.count) { target in
                 var march = march
                 march.target = target
