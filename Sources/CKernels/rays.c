@@ -14,7 +14,7 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 
 /// What a step may at most give to a ray (0 ... 1) to be taken whole: its place and its light hardly matter then.
-#define HALVED 0.03f
+#define HALVED 0.01f
 
 /// One layer of cells that a tile's rays cross.
 typedef struct {
@@ -29,7 +29,8 @@ typedef struct {
     int forward;                    // k rises along the rays
     int thin;                       // one voxel along k: positions 0 ... 1 stand for half a voxel around it
     int clear;                      // steps whose classes all end at or before this one are invisible
-    int substeps;                   // samples per voxel plane to begin with; maxima look between planes afterwards
+    int substeps;                   // samples per voxel plane to begin with
+    int between;                    // extremes: this is the second round, half way between planes
     int halves;                     // steps that give much to a composite are halved
     int size[3];                    // of the volume, in u, v, k
     int cells[3];
@@ -65,10 +66,11 @@ INLINE float rankBound(const RayWork *w, const Frame *f, int u0, int u1, int v0,
 static void frameAlong(const RayWork *w, int k, int forward, Frame *f) {
     static const int lateral[3][2] = { { 1, 2 }, { 0, 2 }, { 0, 1 } };
     f->thin = w->size[k] == 1;
+    f->between = 0;
     f->axis[0] = lateral[k][0]; f->axis[1] = lateral[k][1]; f->axis[2] = k;
     f->forward = forward;
     f->halves = w->fold == RayComposite && w->substeps == 2;
-    f->substeps = f->halves || w->fold == RayMaximum || w->fold == RayMinimum ? 1 : w->substeps;
+    f->substeps = f->halves || w->fold == RayMaximum || w->fold == RayMinimum ? w->substeps == 2 ? 1 : w->substeps : w->substeps;
     f->clear = w->fold == RayComposite ? clearClass(w) : 0;
     const int64_t step[3] = { 1, w->size[0], (int64_t)w->size[0] * w->size[1] };
     const int64_t cell[3] = { 1, w->cells[0], (int64_t)w->cells[0] * w->cells[1] };

@@ -112,8 +112,7 @@ public struct Rays: Hashable, Sendable {
     public var fold: Fold
     /// Samples per voxel along the axis that a ray crosses fastest, 1…8. Rays are sampled on the planes of voxel centres and
     /// evenly between them, so a step never exceeds one voxel along any axis. With 2, a device may leave out what lies between two
-    /// planes where it hardly matters: where a step of a composite gives less than 3 % to the ray, and for extremes anywhere but
-    /// half a voxel before and behind the extreme of all planes.
+    /// planes where it hardly matters: where a step of a composite gives less than 1 % to the ray.
     public var substeps: Int
     /// Transparency below which a ray ends.
     public var opaque: Double

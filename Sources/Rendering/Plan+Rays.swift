@@ -4,9 +4,8 @@ import Imaging
 
 /// Compiling camera views: one pass of rays per volume whose values are folded, one for all of a composite.
 extension Plan {
-    /// Samples per voxel along the axis that a ray crosses fastest: at rest, and while the hand moves. A mean gains nothing from
-    /// samples between planes: all planes weigh the same.
-    static let fullSubsteps = 2, movingSubsteps = 1, meanSubsteps = 1
+    /// Samples per voxel along the axis that a ray crosses fastest: at rest, and while the hand moves.
+    static let fullSubsteps = 2, movingSubsteps = 1
     /// Transparency that ends a ray: half a display level at rest.
     static let fullOpaque = 0.002, movingOpaque = 0.02
 
@@ -20,7 +19,7 @@ extension Plan {
         let labels = zip(request.scene.segments.indices, request.scene.segments).map { $1.rayLabels(of: request.segmentations[$0], index: $0) }
         let window = presentation.window ?? volume.defaultWindow
         func rays(_ index: Int, _ fold: Rays.Fold, background: Float = -.greatestFiniteMagnitude, target: Int) -> Rays {
-            Rays(volume: index, camera: eye, size: size, fold: fold, substeps: fold == .mean ? Self.meanSubsteps : moving ? Self.movingSubsteps : Self.fullSubsteps,
+            Rays(volume: index, camera: eye, size: size, fold: fold, substeps: moving ? Self.movingSubsteps : Self.fullSubsteps,
                  opaque: moving ? Self.movingOpaque : Self.fullOpaque, cuts: cuts, labels: labels, background: background, target: target)
         }
         let passes = moving ? 1 : presentation.accumulation

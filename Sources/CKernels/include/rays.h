@@ -2,8 +2,8 @@
 // what they mean in patient space is compiled by Swift.
 //
 // Rays are sampled on the planes of voxel centres across the axis along which a tile's rays advance fastest (and
-// `substeps` - 1 planes between two of them; with two samples per plane, only where the one between can matter: in steps that
-// give much to a composite, and beside the extreme of all planes). A sample on such a plane needs four voxels instead of eight, a step never
+// `substeps` - 1 planes between two of them; with two samples per plane, the one between is left out where it cannot matter: in
+// steps that give little to a composite, and where no voxel exceeds the extreme of all planes). A sample on such a plane needs four voxels instead of eight, a step never
 // exceeds one voxel along any axis, and blocks of samples coincide with layers of cells, which makes skipping empty space
 // and taking the largest cell first tight. After Lacroute and Levoy 1994 (shear-warp), without its intermediate picture.
 #pragma once
