@@ -1044,6 +1044,7 @@ static void FN(cellLayer)(const void *voxels, int format, const int32_t size[3],
 }
 
 #undef PACKETS
+#undef PATCHED
 #undef PACKET_ROWS
 #undef F
 #undef I
