@@ -1,0 +1,85 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// `tomos reconstruct` and `tomos denoise` as scripts use them.
+@Suite(.serialized) struct LowDoseCommandTests {
+    /// A .npy sinogram of a water disc with a rod, and its geometry.
+    private func scan(in folder: URL, views: Int = 120, change: (inout [Float]) -> Void = { _ in }) throws -> String {
+        var values: [Float] = []
+        for v in 0..<views {
+            let theta = Double(v) * .pi / Double(views)
+            for d in 0..<129 {
+                let t = Double(d) - 64, s = t - 20 * cos(theta)
+                let disc: Double = max(0, 2500 - t * t).squareRoot(), rod: Double = max(0, 64 - s * s).squareRoot()
+                values.append(Float(0.04 * (disc + rod)))
+            }
+        }
+        change(&values)
+        var header = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(views), 129), }"
+        header += String(repeating: " ", count: 63 - (10 + header.utf8.count) % 64) + "\n"
+        var file = Data([0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(header.utf8.count & 255), UInt8(header.utf8.count >> 8)] + Array(header.utf8))
+        values.withUnsafeBytes { file.append(contentsOf: $0) }
+        try file.write(to: folder.appending(path: "scan.npy"))
+        try Data(#"{"geometry":"parallel","angles":{"step":\#(180.0 / Double(views))},"detectorSpacing":1,"waterAttenuation":0.02}"#.utf8).write(to: folder.appending(path: "scan.json"))
+        return folder.path + "/scan.json"
+    }
+
+    @Test func projectionsBecomeASeriesThatIsImportedRenderedAndDenoised() throws {
+        let folder = try TestData.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let input = try scan(in: folder), series = folder.path + "/series"
+        let made = try CommandLineTests.tomos("reconstruct", "--input", input, "--output", series, "--filter", "hann", "--report", folder.path + "/report.html", "--json")
+        #expect(made.status == 0, "\(made.notes)")
+        let report = try #require(made.json["report"] as? [String: Any])
+        #expect(report["unit"] as? String == "HU")
+        #expect((report["method"] as? String)?.contains("hann filter, cut-off 1") == true)
+        #expect(try String(contentsOfFile: folder.path + "/report.html", encoding: .utf8).contains("Reconstruction"))
+        #expect(FileManager.default.fileExists(atPath: folder.path + "/report.json"))
+        #expect(try CommandLineTests.tomos("import", "--data", folder.path + "/data", "--json", series).json["stored"] as? Int == 1)
+        let picture = try CommandLineTests.tomos("render", "--input", series, "--plane", "axial", "--size", "96x96", "--output", folder.path + "/a.png")
+        #expect(picture.status == 0, "\(picture.notes)")
+        // The folder is taken now.
+        let again = try CommandLineTests.tomos("reconstruct", "--input", input, "--output", series, "--json")
+        #expect(again.status == 1 && again.errorCode == "exists")
+
+        let denoised = try CommandLineTests.tomos("denoise", "--input", series, "--output", folder.path + "/denoised", "--method", "nlm", "--strength", "0.5", "--report", folder.path + "/denoise.json", "--json")
+        #expect(denoised.status == 0, "\(denoised.notes)")
+        #expect(((denoised.json["report"] as? [String: Any])?["method"] as? String)?.contains("non-local means") == true)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/denoised") == ["00001.dcm"])
+    }
+
+    @Test func badInputAndShortMemoryAreTypedBeforeAnyFileIsMade() throws {
+        let folder = try TestData.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let nan = try scan(in: folder) { $0[500] = .nan }
+        let refused = try CommandLineTests.tomos("reconstruct", "--input", nan, "--output", folder.path + "/out", "--json")
+        #expect(refused.status == 1 && refused.errorCode == "not-finite")
+        let fine = try scan(in: folder)
+        let short = try CommandLineTests.tomos("reconstruct", "--input", fine, "--output", folder.path + "/out", "--method", "pwls", "--size", "1024", "--memory", "2", "--json")
+        #expect(short.status == 1 && short.errorCode == "out-of-memory")
+        #expect(try CommandLineTests.tomos("reconstruct", "--input", fine, "--output", folder.path + "/out", "--method", "fdk", "--json").errorCode == "invalid-geometry")
+        #expect(try CommandLineTests.tomos("denoise", "--input", folder.path + "/none", "--output", folder.path + "/out", "--json").errorCode == "not-found")
+        #expect(try CommandLineTests.tomos("denoise", "--input", folder.path, "--output", "x", "--strength", "-1").status == 2)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == ["scan.json", "scan.npy"])
+    }
+
+    @Test(arguments: [SIGINT, SIGTERM]) func anInterruptedRunLeavesNothing(_ number: Int32) throws {
+        let folder = try TestData.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let input = try scan(in: folder)
+        let process = Process(), notes = Pipe()
+        process.executableURL = URL(filePath: CommandLineTests.executable)
+        process.arguments = ["reconstruct", "--input", input, "--output", folder.path + "/series", "--method", "sirt", "--iterations", "100000", "--json"]
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = notes
+        try process.run()
+        // The plan is announced when the work begins.
+        var text = ""
+        while !text.contains("SIRT"), let data = try notes.fileHandleForReading.read(upToCount: 1), !data.isEmpty { text += String(decoding: data, as: UTF8.self) }
+        kill(process.processIdentifier, number)
+        process.waitUntilExit()
+        #expect(process.terminationReason == .exit && process.terminationStatus == 1)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == ["scan.json", "scan.npy"])
+    }
+}
