@@ -39,6 +39,8 @@ test: test-packages .venv/installed
 	swift build --build-tests
 	@echo "==> Running the tests"
 	swift test --skip-build --disable-xctest
+	@echo "==> Searching for inputs that break the import (half a minute; more: Fuzz/README.md)"
+	@$(MAKE) --no-print-directory -j2 -C Fuzz smoke
 
 bench: build
 	@echo "==> Measuring, about ten minutes (the first time installs the peers and builds the worker)"

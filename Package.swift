@@ -26,6 +26,8 @@ var products: [Product] = [
     .library(name: "TomosRendering", targets: ["Geometry", "Imaging", "Compute", "ComputeCPU", "ComputeVulkan", "Rendering"]),
     // Projections to slices, noise and resolution: for benchmarks and embedding.
     .library(name: "TomosTomography", targets: ["Tomography"]),
+    // Files to volumes: for the fuzzer and the load benchmark.
+    .library(name: "TomosArchive", targets: ["Archive", "DICOM", "Phantoms", "Imaging"]),
     .library(name: "TomosCore", targets: ["Geometry", "Imaging", "Caching", "Phantoms", "FrameCoding", "DICOM", "Compute", "ComputeCPU", "ComputeVulkan", "Rendering", "Archive", "Streaming", "DICOMweb", "Tomography", "ProjectionData", "LowDose"]),
 ]
 
@@ -67,7 +69,7 @@ var targets: [Target] = [
     .target(name: "Tomography", dependencies: ["CTomography", "CDenoising", "CKissFFT", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "ProjectionData", dependencies: ["CHDF5", "CZlib", "DICOM", "Tomography"], swiftSettings: hot),
     .target(name: "LowDose", dependencies: ["FrameCoding", "ProjectionData", "Tomography", "Archive", "DICOM", "Imaging", "Geometry"], swiftSettings: hot),
-    .target(name: "Archive", dependencies: ["CZlib", "DICOM", "Imaging", "Geometry", "Caching", product("GRDB", "GRDB.swift"), product("Logging", "swift-log")], swiftSettings: hot),
+    .target(name: "Archive", dependencies: ["CZlib", "DICOM", "Phantoms", "Imaging", "Geometry", "Caching", product("GRDB", "GRDB.swift"), product("Logging", "swift-log")], swiftSettings: hot),
     .target(name: "Streaming", dependencies: ["Rendering", "FrameCoding", "Imaging", "Geometry"], swiftSettings: hot),
 
     .target(name: "DICOMweb", dependencies: ["Archive", "DICOM", "Rendering", "Compute", "FrameCoding", "Imaging", "Geometry", "CZlib"], swiftSettings: strict),
@@ -85,7 +87,8 @@ var targets: [Target] = [
     .testTarget(name: "TomographyTests", dependencies: ["Tomography", "CTomography", "CDenoising", "Imaging", "Geometry", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "ProjectionDataTests", dependencies: ["ProjectionData", "Tomography", "DICOM", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "LowDoseTests", dependencies: ["LowDose", "ProjectionData", "Tomography", "Archive", "DICOM", "Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
-    .testTarget(name: "ArchiveTests", dependencies: ["Archive", "DICOM", "Imaging", "Geometry", "Caching", "Phantoms", "TestSupport"], swiftSettings: strict),
+    .executableTarget(name: "ImportProbe", dependencies: ["Archive", "Imaging"], path: "Tests/ImportProbe", swiftSettings: strict),
+    .testTarget(name: "ArchiveTests", dependencies: ["ImportProbe", "Archive", "DICOM", "Imaging", "Geometry", "Caching", "Phantoms", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "DICOMwebTests", dependencies: ["DICOMweb", "Archive", "DICOM", "Rendering", "Compute", "ComputeCPU", "FrameCoding", "Imaging", "Geometry", "Phantoms", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "StreamingTests", dependencies: ["Streaming", "Rendering", "FrameCoding", "Imaging", "Geometry", "TestSupport"], swiftSettings: hot),
 ]

@@ -9,6 +9,7 @@ let package = Package(
         .target(name: "CLimits"),
         .executableTarget(name: "KernelBench", dependencies: ["CLimits", .product(name: "TomosRendering", package: "tomos")]),
         .executableTarget(name: "VulkanBench", dependencies: [.product(name: "TomosRendering", package: "tomos")]),
+        .executableTarget(name: "LoadBench", dependencies: [.product(name: "TomosArchive", package: "tomos")]),
     ],
     swiftLanguageModes: [.v6]
 )

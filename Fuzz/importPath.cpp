@@ -47,7 +47,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
     if (cdicom_describe(dataset, &image, &error)) {
         // More than this is allowed by the contract, but slows the search down without showing anything new.
         if (image.frame_bytes <= size_t(8) << 20) {
-            std::vector<uint8_t> frame(image.frame_bytes);
+            std::vector<uint8_t> frame(image.frame_bytes), mask(size_t(image.rows) * image.columns);
+            cdicom_overlay_bit(dataset, 0, image.high_bit + 1, mask.data(), mask.size(), &error);
             for (uint32_t i = 0; i < image.frames && i < 4; ++i) {
                 char photometric[20];
                 void *encoded = nullptr;

@@ -34,6 +34,10 @@ public final class Archive: Sendable {
         var loads: [Volume.ID: VolumeLoad] = [:]
         var waiting: [Volume.ID: [AsyncStream<LoadProgress>.Continuation]] = [:]
         var preferred: [Volume.ID: Int] = [:]
+        /// What loading found out about volumes, beyond their headers.
+        var found: [Volume.ID: [Volume.Remark]] = [:]
+        /// How the last load ended, for those who ask for its progress when it is over; until the next load begins.
+        var failures: [Volume.ID: LoadProgress] = [:]
     }
 
     /// Share of the machine's memory that volumes may take when nothing else is said.
@@ -161,6 +165,11 @@ public final class Archive: Sendable {
                 summary.warnings = stored.warnings
                 summary.volumes = stored.volumes
                 for i in summary.volumes.indices {
+                    let found = shared.withLock { s in
+                        s.found.filter { $0.key.series == summary.seriesInstanceUID && $0.key.index == summary.volumes[i].index }.sorted { $0.key.time < $1.key.time }.flatMap(\.value)
+                    }
+                    summary.volumes[i].remarks += found
+                    summary.warnings += found.map { "\($0.code): \($0.text)" }
                     summary.volumes[i].range = ranges[summary.seriesInstanceUID]?[summary.volumes[i].index].map { [$0.lowerBound, $0.upperBound] }
                 }
                 list.append(summary)
@@ -192,9 +201,9 @@ public final class Archive: Sendable {
             headers.append(header ?? InstanceHeader())
             if let header { try await index.replaceHeader(of: instance.sopInstance, header) }
         }
-        let inputs = headers
-        let assembly = await pool.run { SeriesAssembler.assemble(series: series, inputs) }
-        let made = AssembledSeries(key: key, headers: headers, files: stored.map { store.folder + "/" + $0.path }, assembly: assembly)
+        let inputs = headers, files = stored.map { store.folder + "/" + $0.path }
+        let assembly = await pool.run { SeriesAssembler.assemble(series: series, inputs, files: files) }
+        let made = AssembledSeries(key: key, headers: headers, files: files, assembly: assembly)
         shared.withLock { s in
             s.assembled[series] = made
             s.recent.removeAll { $0 == series }
@@ -259,6 +268,7 @@ public final class Archive: Sendable {
 
         let (waiting, preferred) = shared.withLock { s in
             s.loads[id] = load
+            s.failures[id] = nil
             return (s.waiting.removeValue(forKey: id) ?? [], s.preferred.removeValue(forKey: id))
         }
         if let preferred { load.prefer(slice: preferred) }
@@ -280,7 +290,11 @@ public final class Archive: Sendable {
 
     private func finish(_ load: VolumeLoad, key: UInt64, path: String) {
         let id = load.volume.id
-        shared.withLock { s in if s.loads[id] === load { s.loads[id] = nil } }
+        shared.withLock { s in
+            guard s.loads[id] === load else { return }
+            s.loads[id] = nil
+            if load.failure != nil { s.failures[id] = load.progress }
+        }
         if let failure = load.failure {
             // Not kept: the next caller tries again, with a new file perhaps.
             logger.error("volume cannot be loaded", metadata: ["code": "\(failure.code)"])
@@ -296,6 +310,13 @@ public final class Archive: Sendable {
                 }
             }
         }
+        if load.hasFaults {
+            logger.error("slices of a volume cannot be decoded", metadata: ["series": "\(id.series)"])
+            shared.withLock { $0.found[id] = load.volume.remarks.filter { !load.volume.description.remarks.contains($0) } }
+            unlink(path)
+            return
+        }
+        shared.withLock { $0.found[id] = nil }
         guard !load.isFromCache else { return }
         pool.submit(1, priority: .background) { [volumeFolder, logger, volume = load.volume] in
             if !VolumeFile.write(volume, ranges: ranges, key: key, to: path) {
@@ -309,18 +330,22 @@ public final class Archive: Sendable {
     /// load when there is none yet. Slow readers miss steps, never the end.
     public func loadProgress(of id: Volume.ID) -> AsyncStream<LoadProgress> {
         AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
-            let (load, complete) = shared.withLock { s -> (VolumeLoad?, Volume?) in
-                if let load = s.loads[id] { return (load, nil) }
+            let (load, complete, failed) = shared.withLock { s -> (VolumeLoad?, Volume?, LoadProgress?) in
+                if let load = s.loads[id] { return (load, nil, nil) }
+                if let failure = s.failures[id] { return (nil, nil, failure) }
                 // Asked under the lock: a load that ends now finds the continuation waiting.
                 let complete = volumes.cached(id)
                 if complete?.isComplete != true {
                     s.waiting[id, default: []].append(continuation)
                     continuation.yield(LoadProgress(loaded: 0, total: 0, state: .waiting))
                 }
-                return (nil, complete)
+                return (nil, complete, nil)
             }
             if let load {
                 load.watch(continuation)
+            } else if let failed {
+                continuation.yield(failed)
+                continuation.finish()
             } else if let complete, complete.isComplete {
                 continuation.yield(LoadProgress(loaded: complete.loadedSlices, total: complete.geometry.slices, state: .complete))
                 continuation.finish()

@@ -70,6 +70,24 @@ struct FrameReader {
         return Int16(min(32767, max(-32768, stored.isFinite ? stored : 0)))
     }
 
+    /// Fills one slice with what stands for nothing; returns its range.
+    func clear(_ voxels: UnsafeMutableRawPointer) -> ClosedRange<Double> {
+        let count = description.geometry.columns * description.geometry.rows
+        switch description.format {
+        case .int16:
+            let value = storedBackground
+            voxels.assumingMemoryBound(to: Int16.self).update(repeating: value, count: count)
+            let modality = Double(value) * description.slope + description.intercept
+            return modality...modality
+        case .float32:
+            voxels.assumingMemoryBound(to: Float.self).update(repeating: Float(description.background), count: count)
+            return description.background...description.background
+        case .rgba8:
+            voxels.assumingMemoryBound(to: UInt32.self).update(repeating: 0xFF00_0000, count: count)
+            return 0...255
+        }
+    }
+
     // MARK: 16-bit
 
     /// Bias, padding and range, in place. The bias of half the range is a flip of the top bit.

@@ -132,11 +132,11 @@ final class Index: Sendable {
     /// One transaction; returns the SOP instances that were new.
     func add(_ instances: [Instance]) async throws -> Set<String> {
         guard !instances.isEmpty else { return [] }
-        let headers = try instances.map { try JSONEncoder().encode($0.header) }
+        let headers = try instances.map { try Self.encoder.encode($0.header) }
         return try await database.write { try Self.add(instances, headers, $0) }
     }
     func addNow(_ instances: [Instance]) throws {
-        let headers = try instances.map { try JSONEncoder().encode($0.header) }
+        let headers = try instances.map { try Self.encoder.encode($0.header) }
         _ = try database.write { try Self.add(instances, headers, $0) }
     }
 
@@ -174,6 +174,23 @@ final class Index: Sendable {
         }
     }
 
+    /// Headers may hold numbers that JSON has none for: a file that says so is not a reason to lose it.
+    private static var encoder: JSONEncoder {
+        let encoder = JSONEncoder()
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(positiveInfinity: "+inf", negativeInfinity: "-inf", nan: "nan")
+        return encoder
+    }
+    private static var decoder: JSONDecoder {
+        let decoder = JSONDecoder()
+        decoder.nonConformingFloatDecodingStrategy = .convertFromString(positiveInfinity: "+inf", negativeInfinity: "-inf", nan: "nan")
+        return decoder
+    }
+
+    /// Where a stored instance lies.
+    func path(of sopInstance: String) throws -> String? {
+        try database.read { db in try String.fetchOne(db, sql: "SELECT path FROM instances WHERE sopInstance = ?", arguments: [sopInstance]) }
+    }
+
     /// Paths of everything indexed.
     func paths() throws -> Set<String> {
         try database.read { db in try String.fetchSet(db, sql: "SELECT path FROM instances") }
@@ -203,7 +220,7 @@ final class Index: Sendable {
             try Row.fetchAll(db, sql: "SELECT sopInstance, sopClass, path, headerVersion, header FROM instances WHERE series = ? ORDER BY id", arguments: [series])
                 .map { ($0["sopInstance"] as String, $0["sopClass"] as String, $0["path"] as String, $0["headerVersion"] as Int, $0["header"] as Data) }
         }
-        let decoder = JSONDecoder()
+        let decoder = Self.decoder
         return rows.map { sop, sopClass, path, version, header in
             StoredInstance(sopInstance: sop, sopClass: sopClass, path: path,
                            header: version == InstanceHeader.version ? try? decoder.decode(InstanceHeader.self, from: header) : nil)
@@ -211,7 +228,7 @@ final class Index: Sendable {
     }
 
     func replaceHeader(of sopInstance: String, _ header: InstanceHeader) async throws {
-        let data = try JSONEncoder().encode(header)
+        let data = try Self.encoder.encode(header)
         try await database.write { db in
             try db.execute(sql: "UPDATE instances SET headerVersion = ?, header = ? WHERE sopInstance = ?",
                            arguments: [InstanceHeader.version, data, sopInstance])

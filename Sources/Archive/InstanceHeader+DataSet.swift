@@ -51,6 +51,9 @@ extension InstanceHeader {
         isLossy = data.string(Tag(0x0028, 0x2110)) == "01" || Self.lossySyntaxes.contains(data.transferSyntax)
         presentationShape = data.string(Tag(0x2050, 0x0020)) ?? ""
         hasModalityLUT = !data.items(Tag(0x0028, 0x3000)).isEmpty
+        hasVOILUT = !data.items(.voiLUTSequence).isEmpty
+        hasICCProfile = data.contains(.iccProfile)
+        hasOverlays = stride(from: UInt16(0x6000), through: 0x601E, by: 2).contains { data.contains(Tag($0, 0x3000)) || data.int(Tag($0, 0x0102)) ?? 0 > 0 }
         imagerSpacing = Self.numbers(data, Tag(0x0018, 0x1164), 2)
         concatenationNumber = data.int(Tag(0x0020, 0x9162)) ?? 0
         if let value = data.int(Tag(0x0028, 0x0120)) {
@@ -63,10 +66,16 @@ extension InstanceHeader {
         let top = frame(of: data)
         if shared != nil || !perFrame.isEmpty {
             isEnhanced = true
+            hasVOILUT = hasVOILUT || ([shared].compactMap { $0 } + perFrame.prefix(1)).contains { $0.items(Tag(0x0028, 0x9132)).first.map { !$0.items(.voiLUTSequence).isEmpty } ?? false }
+            let dimensions = Self.otherDimensions(data)
             frames = (0..<image.frames).map { index in
                 var frame = top
                 apply(shared, to: &frame, data)
-                if index < perFrame.count { apply(perFrame[index], to: &frame, data) }
+                if index < perFrame.count {
+                    apply(perFrame[index], to: &frame, data)
+                    let values = perFrame[index].items(Tag(0x0020, 0x9111)).first?.ints(Tag(0x0020, 0x9157)) ?? []
+                    frame.dimensions = dimensions.compactMap { values.indices.contains($0) ? values[$0] : nil }
+                }
                 return frame
             }
         } else if let offsets = doseOffsets(data, frames: image.frames), let position = top.position, let o = top.orientation {
@@ -75,7 +84,7 @@ extension InstanceHeader {
             frames = offsets.map { offset in
                 var frame = top
                 frame.position = (0..<3).map { position[$0] + n[$0] * offset }
-                frame.slope = data.double(Tag(0x3004, 0x000E)) ?? 1
+                frame.slope = data.double(Tag(0x3004, 0x000E)).flatMap { $0.isFinite ? $0 : nil } ?? 1
                 frame.intercept = 0
                 frame.rescaleType = data.string(Tag(0x3004, 0x0002)) ?? ""
                 return frame
@@ -89,11 +98,26 @@ extension InstanceHeader {
         if modality == "PT" { pet = PETHeader(data, isEnhanced: isEnhanced) }
     }
 
+    /// Places in Dimension Index Values of the dimensions that say neither where a frame lies nor when it was taken: those have values of
+    /// their own. Dimension Index Pointer (0020,9165) in Dimension Index Sequence (0020,9222).
+    private static func otherDimensions(_ data: DataSet) -> [Int] {
+        let known: Set<Tag> = [
+            // Stack ID, In-Stack Position Number, Image Position (Patient and Volume), Image Orientation
+            Tag(0x0020, 0x9056), Tag(0x0020, 0x9057), Tag(0x0020, 0x0032), Tag(0x0020, 0x9301), Tag(0x0020, 0x0037),
+            // Temporal Position Index, Frame Acquisition and Reference DateTime, Cardiac Phase, Trigger Delay, Frame Acquisition Number
+            Tag(0x0020, 0x9128), Tag(0x0018, 0x9074), Tag(0x0018, 0x9151), Tag(0x0020, 0x9241), Tag(0x0020, 0x9153), Tag(0x0020, 0x9156),
+        ]
+        return data.items(Tag(0x0020, 0x9222)).enumerated().compactMap { index, item in
+            guard let words = item.uint16s(Tag(0x0020, 0x9165)), words.count >= 2 else { return nil }
+            return known.contains(Tag(words[0], words[1])) ? nil : index
+        }
+    }
+
     /// Offsets of the planes relative to the first, mm; `nil` unless the object is an RT Dose with a matching vector.
     private func doseOffsets(_ data: DataSet, frames: Int) -> [Double]? {
         guard sopClass == "1.2.840.10008.5.1.4.1.1.481.2" else { return nil }
         let offsets = data.doubles(Tag(0x3004, 0x000C))
-        guard offsets.count == frames else { return nil }
+        guard offsets.count == frames, offsets.allSatisfy(\.isFinite) else { return nil }
         // The first value is 0 (relative) or the coordinate of the first plane (absolute, axial grids only).
         return offsets.map { $0 - offsets[0] }
     }

@@ -4,7 +4,7 @@ import Imaging
 /// opens without reading its files' headers again, and that tests can write down by hand.
 struct InstanceHeader: Codable, Hashable, Sendable {
     /// Raised whenever a field is added or read differently: stored headers of another version are read again.
-    static let version = 1
+    static let version = 2
 
     /// SOP Class UID (0008,0016), SOP Instance UID (0008,0018), Modality (0008,0060).
     var sopClass = "", sopInstance = "", modality = ""
@@ -29,6 +29,8 @@ struct InstanceHeader: Codable, Hashable, Sendable {
     var presentationShape = ""
     /// A Modality LUT Sequence (0028,3000) replaces slope and intercept.
     var hasModalityLUT = false
+    /// A VOI LUT Sequence (0028,3010), at the top level or in a Frame VOI LUT macro; an ICC Profile (0028,2000); overlays (60xx).
+    var hasVOILUT = false, hasICCProfile = false, hasOverlays = false
     /// Imager Pixel Spacing (0018,1164): at the detector, not in the patient; row, column.
     var imagerSpacing: [Double]?
     /// Frame geometry came from functional groups (enhanced objects).
@@ -62,6 +64,8 @@ struct FrameHeader: Codable, Hashable, Sendable {
     var stack = ""
     /// Values that may tell frames at one position apart, other than time.
     var traits: [Trait: String] = [:]
+    /// Dimension Index Values (0020,9157) of the dimensions that are neither place nor time; empty without any.
+    var dimensions: [Int] = []
     /// Values that order frames at one position in time; seconds, milliseconds or counts, as `Clock` says.
     var clocks: [Clock: Double] = [:]
 

@@ -1,3 +1,4 @@
+import DICOM
 import Geometry
 import Glibc
 import Imaging
@@ -38,14 +39,26 @@ struct SeriesAssembler {
     private var suv: SUV?
     private var suvRefusal: SUV.Refusal?
 
-    static func assemble(series: String, _ headers: [InstanceHeader]) -> Assembly {
-        var assembler = SeriesAssembler(series: series, headers: headers)
+    /// From headers alone; when these cannot tell images at one position apart, `pixels` is asked for a hash of their samples.
+    static func assemble(series: String, _ headers: [InstanceHeader], pixels: @escaping (_ instance: Int, _ frame: Int) -> UInt64? = { _, _ in nil }) -> Assembly {
+        var assembler = SeriesAssembler(series: series, headers: headers, pixels: pixels)
         assembler.run()
         return assembler.result
     }
 
-    private init(series: String, headers: [InstanceHeader]) {
-        self.series = series; self.headers = headers
+    /// The same with the files that the headers are of.
+    static func assemble(series: String, _ headers: [InstanceHeader], files: [String]) -> Assembly {
+        assemble(series: series, headers) { instance, frame in
+            guard let data = try? DataSet(path: files[instance]), let samples = try? data.frame(frame) else { return nil }
+            return samples.withUnsafeBytes { ContentHash.of($0) }
+        }
+    }
+
+    /// Hash of the decoded samples of a frame; `nil` when they cannot be read.
+    private let pixels: (_ instance: Int, _ frame: Int) -> UInt64?
+
+    private init(series: String, headers: [InstanceHeader], pixels: @escaping (Int, Int) -> UInt64?) {
+        self.series = series; self.headers = headers; self.pixels = pixels
         let pet = headers.compactMap(\.pet)
         if !pet.isEmpty {
             do { suv = try SUV(pet) } catch { suvRefusal = error }
@@ -102,7 +115,8 @@ struct SeriesAssembler {
 
         let onlyLocalizers = !groups.isEmpty && groups.keys.allSatisfy(\.isLocalizer)
         for key in groups.keys.sorted() {
-            let items = groups[key]!.sorted { ($0.number, $0.instance, $0.frame) < ($1.number, $1.instance, $1.frame) }
+            func order(_ item: Item) -> (Int, Int, Int, Int) { (item.number, headers[item.instance].concatenationNumber, item.instance, item.frame) }
+            let items = groups[key]!.sorted { order($0) < order($1) }
             if key.isLocalizer && !onlyLocalizers {
                 result.warn("localizer", "\(items.count) localizer image\(items.count == 1 ? " is" : "s are") kept apart from the volume.")
             }
@@ -238,6 +252,27 @@ struct SeriesAssembler {
                 result.warn("incomplete-time", "Time points by \(clock.words) cover different positions: each is a volume of its own.")
                 return values.keys.sorted().map { Candidate(times: [values[$0]!.sorted { $0.t < $1.t }]) }
             }
+        }
+
+        // The object's own dimensions, when it has others than place and time.
+        if places.contains(where: { Set($0.map(\.header.dimensions)).count > 1 }) {
+            let parts = Dictionary(grouping: items) { $0.header.dimensions }
+            result.warn("split", "Images at the same positions were separated by their dimension index values (0020,9157) into \(parts.count) volumes.")
+            return parts.keys.sorted { $0.lexicographicallyPrecedes($1) }.flatMap { split(parts[$0]!) }
+        }
+
+        // The same picture twice, under two identifiers: one is enough.
+        let unique = places.flatMap { place in
+            var seen: Set<[UInt64]> = []
+            return place.filter { item in
+                guard place.count > 1, let hash = pixels(item.instance, item.frame) else { return true }
+                return seen.insert([hash, item.header.slope.bitPattern, item.header.intercept.bitPattern]).inserted
+            }
+        }
+        if unique.count < items.count {
+            let copies = items.count - unique.count
+            result.warn("duplicates", "\(copies) image\(copies == 1 ? " is an identical copy" : "s are identical copies") of others at the same position and left out.")
+            return split(unique)
         }
 
         // One position only: a cine loop or repeated picture.

@@ -46,10 +46,14 @@ final class VolumeLoad: Sendable {
         /// Resampled volumes: output slices that have been taken up.
         var made: [Bool]
         var failure: (code: String, message: String)?
+        /// Sources that could not be decoded, and why.
+        var faults: [Int: (code: String, message: String)] = [:]
         var isOver = false
         var watchers: [AsyncStream<LoadProgress>.Continuation] = []
     }
 
+    /// For messages.
+    var firstFile: String { files[sources[0].instance] }
     /// Number of calls of `step` that it takes.
     let stepCount: Int
     /// Bytes needed while loading.
@@ -63,6 +67,7 @@ final class VolumeLoad: Sendable {
           finished: @escaping @Sendable (VolumeLoad) -> Void) {
         var description = plan.description
         description.id.time = time
+        Self.complete(&description, plan, headers, files, plan.times[time])
         let g = description.geometry
         if let cached {
             volume = Volume(description, arrivingIn: cached.voxels)
@@ -85,6 +90,28 @@ final class VolumeLoad: Sendable {
         stepCount = steps
     }
 
+    /// Adds what is too large for the index: VOI LUTs and the ICC profile, those of the middle slice.
+    private static func complete(_ description: inout Volume.Description, _ plan: VolumePlan, _ headers: [InstanceHeader], _ files: [String], _ sources: [SourceFrame]) {
+        let source = sources[sources.count / 2], header = headers[source.instance]
+        guard header.hasVOILUT || header.hasICCProfile, let data = try? DataSet(path: files[source.instance]) else { return }
+        if header.hasICCProfile { description.iccProfile = data.iccProfile ?? [] }
+        // In uptake values the table's inputs have no meaning.
+        guard header.hasVOILUT, plan.suv == nil, description.format != .rgba8 else { return }
+        let groups = [data.items(.perFrameFunctionalGroupsSequence).dropFirst(source.frame).first, data.items(.sharedFunctionalGroupsSequence).first]
+        let holders = groups.compactMap { $0?.items(Tag(0x0028, 0x9132)).first } + [data]
+        // Only a transform that goes below zero makes the first mapped value a signed one.
+        let canBeNegative = header.isSigned || source.intercept < 0 || source.slope < 0
+        for holder in holders where description.tables.isEmpty {
+            do {
+                description.tables = try holder.voiLUTs(isSigned: canBeNegative).compactMap {
+                    VOITable(firstMapped: $0.firstMapped, entries: $0.entries, bits: $0.bits, explanation: $0.explanation ?? "")
+                }
+            } catch {
+                description.remarks.append(.init(.information, "voi-lut", "The VOI LUT cannot be used: \(error.message)"))
+            }
+        }
+    }
+
     /// Decodes around this slice of the volume next.
     func prefer(slice: Int) {
         let center: Double
@@ -100,6 +127,8 @@ final class VolumeLoad: Sendable {
     var ranges: [ClosedRange<Double>] { state.withLock { $0.ranges.compactMap { $0 } } }
     var failure: (code: String, message: String)? { state.withLock { $0.failure } }
     var isFromCache: Bool { cached != nil }
+    /// Some slices could not be decoded: the voxels are not those of the sources alone.
+    var hasFaults: Bool { state.withLock { !$0.faults.isEmpty } }
 
     // MARK: Progress
 
@@ -150,31 +179,34 @@ final class VolumeLoad: Sendable {
         }
         let over = state.withLock { s -> Bool in
             s.left -= 1
-            guard s.left == 0 else { return false }
+            return s.left == 0
+        }
+        guard over else { return }
+        fillFaults()
+        state.withLock { s in
             s.isOver = true
             let last = progress(s)
             for watcher in s.watchers { watcher.yield(last); watcher.finish() }
             s.watchers = []
-            return true
         }
-        if over {
-            open.removeAll()
-            finished(self)
-        }
+        open.removeAll()
+        finished(self)
     }
 
     private var sliceBytes: Int { volume.geometry.columns * volume.geometry.rows * volume.description.format.bytesPerVoxel }
 
-    private func read(_ source: SourceFrame, into voxels: UnsafeMutableRawPointer, _ scratch: FrameReader.Scratch) -> ClosedRange<Double>? {
-        let header = headers[source.instance], file = files[source.instance]
+    private var reader: FrameReader { FrameReader(description: volume.description, bias: plan.bias) }
+
+    /// Decodes source `k`; what cannot be decoded is noted and filled when all others are there.
+    private func read(_ k: Int, into voxels: UnsafeMutableRawPointer, _ scratch: FrameReader.Scratch) -> ClosedRange<Double>? {
+        let source = sources[k], header = headers[source.instance], file = files[source.instance]
         do {
             let data = try open.take(file)
-            let range = try FrameReader(description: volume.description, bias: plan.bias)
-                .read(data, header: header, source: source, into: voxels, scratch: scratch)
+            let range = try reader.read(data, header: header, source: source, into: voxels, scratch: scratch)
             if header.frames.count > 1 { open.put(data, file) }
             return range
         } catch {
-            fail(error.code, "Frame \(source.frame + 1) of instance \(header.sopInstance): \(error.message)")
+            state.withLock { $0.faults[k] = (error.code, "Frame \(source.frame + 1) of instance \(header.sopInstance): \(error.message)") }
             return nil
         }
     }
@@ -185,7 +217,11 @@ final class VolumeLoad: Sendable {
 
     private func decode(_ k: Int, _ scratch: FrameReader.Scratch) {
         let target = (raw ?? volume.voxels).base + k * sliceBytes
-        guard let range = read(sources[k], into: target, scratch) else { return }
+        if let range = read(k, into: target, scratch) { finishSource(k, range) }
+    }
+
+    /// Source `k` is in place: publishes it, or the output slices that it completes.
+    private func finishSource(_ k: Int, _ range: ClosedRange<Double>) {
         guard let raw, let grid = plan.resampling else {
             publish(k, range)
             return
@@ -204,18 +240,52 @@ final class VolumeLoad: Sendable {
             return ready
         }
         for (slice, below, weight) in ready {
-            publish(slice, Self.blend(raw, below, weight, into: volume, slice))
+            publish(slice, Self.blend(raw, below, below + 1, weight, into: volume.voxels, slice, volume))
         }
     }
 
-    /// Linear interpolation between two source slices; exact copies where a source lies on the grid.
-    private static func blend(_ raw: VoxelBuffer, _ below: Int, _ weight: Double, into volume: Volume, _ slice: Int) -> ClosedRange<Double> {
+    /// Slices that cannot be decoded are treated like slices that were never sent: interpolated between the nearest others,
+    /// left empty at the ends and in stacks, and stated on every frame. Without half of its slices there is no volume.
+    private func fillFaults() {
+        let faults = state.withLock { $0.failure == nil ? $0.faults : [:] }.sorted { $0.key < $1.key }
+        guard let first = faults.first else { return }
+        guard faults.count * 2 <= sources.count, sources.count > 1 else {
+            fail(first.value.code, first.value.message)
+            return
+        }
+        let buffer = raw ?? volume.voxels, missing = Set(faults.map(\.key))
+        let grid = cached == nil ? plan.resampling : nil
+        func place(_ k: Int) -> Double { grid?[k] ?? Double(k) }
+        let neighbours = faults.map { k, _ -> (below: Int, above: Int)? in
+            guard !volume.description.isStack, let below = (0..<k).last(where: { !missing.contains($0) }),
+                  let above = (k + 1..<sources.count).first(where: { !missing.contains($0) }) else { return nil }
+            return (below, above)
+        }
+        let names = faults.prefix(8).map { String($0.key + 1) }.joined(separator: ", ") + (faults.count > 8 ? " …" : "")
+        let filling = neighbours.contains { $0 != nil } ? "interpolated from the neighbours" : "left empty"
+        // Stated before the slices appear.
+        volume.add(.init(.doubtful, "undecodable-slice",
+            "\(faults.count) of \(sources.count) slices cannot be decoded (\(names)); \(filling). \(first.value.code): \(first.value.message)"))
+        for ((k, _), between) in zip(faults, neighbours) {
+            if let (below, above) = between {
+                let weight = (place(k) - place(below)) / (place(above) - place(below))
+                finishSource(k, Self.blend(buffer, below, above, weight, into: buffer, k, volume))
+            } else {
+                finishSource(k, reader.clear(buffer.base + k * sliceBytes))
+            }
+        }
+    }
+
+    /// Linear interpolation between two slices of `raw` into slice `slice` of `target`; exact copies where a source lies on the grid.
+    private static func blend(
+        _ raw: VoxelBuffer, _ below: Int, _ above: Int, _ weight: Double, into target: VoxelBuffer, _ slice: Int, _ volume: Volume
+    ) -> ClosedRange<Double> {
         let n = volume.geometry.columns * volume.geometry.rows
         // A weight this small moves a 16-bit value by less than half a step.
         let w = weight < 1e-6 ? 0 : weight > 1 - 1e-6 ? 1 : Float(weight)
         switch volume.description.format {
         case .int16:
-            let a = raw.int16 + below * n, b = a + n, target = volume.voxels.int16 + slice * n
+            let a = raw.int16 + below * n, b = raw.int16 + above * n, target = target.int16 + slice * n
             var low = Int16.max, high = Int16.min
             for i in 0..<n {
                 let v = w == 0 ? a[i] : w == 1 ? b[i] : Int16((Float(a[i]) + (Float(b[i]) - Float(a[i])) * w).rounded())
@@ -226,7 +296,7 @@ final class VolumeLoad: Sendable {
             let x = Double(low) * d.slope + d.intercept, y = Double(high) * d.slope + d.intercept
             return min(x, y)...max(x, y)
         case .float32:
-            let a = raw.float32 + below * n, b = a + n, target = volume.voxels.float32 + slice * n
+            let a = raw.float32 + below * n, b = raw.float32 + above * n, target = target.float32 + slice * n
             var low = Float.greatestFiniteMagnitude, high = -Float.greatestFiniteMagnitude
             for i in 0..<n {
                 let v = w == 0 ? a[i] : w == 1 ? b[i] : a[i] + (b[i] - a[i]) * w
@@ -236,7 +306,7 @@ final class VolumeLoad: Sendable {
             return Double(low)...Double(high)
         case .rgba8:
             // Colour stacks have no geometry to resample on.
-            memcpy(volume.voxels.base + slice * n * 4, raw.base + below * n * 4, n * 4)
+            memcpy(target.base + slice * n * 4, raw.base + below * n * 4, n * 4)
             return 0...255
         }
     }
@@ -252,7 +322,7 @@ final class VolumeLoad: Sendable {
             fail("damaged-cache", "The cached copy of the volume is damaged; it has been dropped. Open the series again.")
             return
         }
-        if let range = read(sources[k], into: volume.voxels.base + k * sliceBytes, scratch) { publish(k, range) }
+        if let range = read(k, into: volume.voxels.base + k * sliceBytes, scratch) { publish(k, range) }
     }
 }
 

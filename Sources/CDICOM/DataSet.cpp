@@ -104,7 +104,7 @@ uint64_t endOfSequence(Source &source, uint64_t position, uint64_t end, Encoding
         } else if (header.length == undefined) {
             if (!level.isItem && header.tag != tagItem) throw Failure("malformed", "A sequence holds (%04X,%04X) where an item belongs.", header.tag >> 16, header.tag & 0xFFFF);
             if (level.isItem && header.tag >> 16 == 0xFFFE) throw Failure("malformed", "A delimiter stands in the wrong place at byte %llu.", (unsigned long long)position);
-            if (++top == 2 * deepest) throw Failure("nested-too-deep", "Sequences are nested more than %d deep. The object is refused.", deepest);
+            if (++top == 2 * deepest) throw Failure("nested-too-deep", "Sequences are nested more than %d deep at byte %llu. The object is refused.", deepest, (unsigned long long)position);
             levels[top] = {!level.isItem, level.isItem ? encodingInside(header, level.encoding) : level.encoding};
             position = header.value;
         } else {
@@ -252,7 +252,7 @@ void parseObject(cdicom_dataset &dataset) {
         if (!isStandard) {
             std::string shown = dataset.transferSyntax.substr(0, 64);
             for (char &c : shown) if (uint8_t(c) < 0x20 || uint8_t(c) > 0x7E) c = '?';
-            throw Failure("unsupported-transfer-syntax", "Transfer syntax %s is private or unknown. Send the object as Explicit VR Little Endian.", shown.c_str());
+            throw Failure("unsupported-transfer-syntax", "Transfer Syntax UID (0002,0010): %s is private or unknown. Send the object as Explicit VR Little Endian.", shown.c_str());
         }
         if (dataset.transferSyntax == "1.2.840.10008.1.2.1.99") {
             dataset.source = Source::ofDeflated(*source, position);

@@ -25,7 +25,7 @@ Coding codingOf(const std::string &syntax) {
 }
 
 [[noreturn]] void refuseSyntax(const std::string &syntax) {
-    throw Failure("unsupported-transfer-syntax", "Transfer syntax %.64s cannot be decoded to pixels. Send the object in another one, e.g. Explicit VR Little Endian.", syntax.c_str());
+    throw Failure("unsupported-transfer-syntax", "Transfer Syntax UID (0002,0010): %.64s cannot be decoded to pixels. Send the object in another one, e.g. Explicit VR Little Endian.", syntax.c_str());
 }
 
 /// An attribute that must be present with one whole number.
@@ -259,7 +259,7 @@ void cdicom_dataset::describe(cdicom_image &image) const {
     image.is_encapsulated = coding != Coding::native;
     if (image.is_encapsulated != data.undefinedLength) {
         if (image.is_encapsulated)
-            throw Failure("bad-pixel-length", "Transfer syntax %.64s needs encapsulated Pixel Data, but its length is explicit. The transfer syntax is wrong or the object damaged.", transferSyntax.c_str());
+            throw Failure("bad-pixel-length", "Transfer syntax %.64s needs encapsulated Pixel Data (7FE0,0010), but its length is explicit. The transfer syntax is wrong or the object damaged.", transferSyntax.c_str());
         throw Failure("bad-pixel-length", "Pixel Data (7FE0,0010) has no length, but transfer syntax %.64s is not encapsulated.", transferSyntax.c_str());
     }
     if (!image.is_encapsulated) {
@@ -385,6 +385,91 @@ Bytes cdicom_dataset::encodedFrame(const cdicom_image &image, uint32_t index) {
     return bytes;
 }
 
+namespace {
+
+/// An overlay in bits of the pixel data: a Bit Position (60xx,0102) other than 0, and no data of its own.
+bool hasEmbeddedOverlay(const cdicom_dataset &dataset) {
+    for (cdicom_tag group = 0x60000000; group <= 0x601E0000; group += 0x00020000) {
+        const Element *position = dataset.find(group | 0x0102);
+        double bit = 0;
+        if (position && !dataset.find(group | 0x3000) && dataset.numbers(*position, &bit, 1) == 1 && bit > 0) return true;
+    }
+    return false;
+}
+
+/// Samples as `cdicom_decode_frame` gives them; cells as stored, with whatever lies in their unused bits, unless `isClean`.
+void decodeFrame(cdicom_dataset &dataset, const cdicom_image &image, uint32_t index, bool toRGB, bool isClean, uint8_t *destination, size_t capacity, char *photometric) {
+    if (index >= image.frames) throw Failure("no-such-frame", "Frame %u was asked for, but the object has %u.", index + 1, image.frames);
+    if (capacity < image.frame_bytes) throw Failure("buffer-too-small", "A frame needs %zu bytes, the buffer has %zu.", image.frame_bytes, capacity);
+    const size_t count = size_t(image.rows) * image.columns, samples = count * image.samples_per_pixel;
+    // YBR_RCT and YBR_ICT name the transform inside JPEG 2000, which the codec undoes.
+    bool isYBR = startsWith(image.photometric, "YBR_FULL");
+    uint32_t bits = image.bits_stored, highBit = image.high_bit;
+    if (!image.is_encapsulated) {
+        decodeNative(dataset, image, index, destination);
+    } else {
+        const FrameLayout layout{image.rows, image.columns, image.samples_per_pixel, image.bits_allocated, image.bits_stored,
+                                 image.bytes_per_sample, image.is_signed, isYBR, index + 1, allocationLimit(dataset.source->size())};
+        const Coding coding = codingOf(dataset.transferSyntax);
+        if (image.bits_allocated == 1 && (coding == Coding::jpeg || coding == Coding::jpegLS))
+            throw Failure("unsupported-transfer-syntax", "One-bit pixel data cannot be compressed with transfer syntax %.64s.", dataset.transferSyntax.c_str());
+        const Bytes encoded = dataset.encodedFrame(image, index);
+        Decoded decoded;
+        switch (coding) {
+        case Coding::rle:
+            if (image.bits_allocated == 1) {
+                // Each frame is packed by itself, as in encapsulated uncompressed pixel data.
+                Bytes packed(size_t((storedFrameBits(image) + 7) / 8));
+                decodeRLE(encoded, FrameLayout{1, uint32_t(packed.count), 1, 8, 8, 1, false, false, index + 1, layout.limit}, packed.data());
+                for (size_t i = 0; i < samples; ++i) destination[i] = packed.data()[i / 8] >> (i % 8) & 1;
+            } else {
+                decodeRLE(encoded, layout, destination);
+            }
+            break;
+        case Coding::jpeg: decoded = decodeJPEG(encoded, layout, destination); break;
+        case Coding::jpegLS: decoded = decodeJPEGLS(encoded, layout, destination); break;
+        case Coding::jpeg2000: decoded = decodeJPEG2000(encoded, layout, destination); break;
+        case Coding::encapsulatedNative: case Coding::deflatedFrames: {
+            const size_t stored = size_t((storedFrameBits(image) + 7) / 8);
+            Bytes frame(stored);
+            if (coding == Coding::deflatedFrames) {
+                inflateExactly(encoded.data(), encoded.count, frame.data(), stored, index + 1);
+            } else {
+                if (encoded.count < stored) throw Failure("bad-pixel-length", "Frame %u has %zu bytes, but %zu are needed. Resend the object.", index + 1, encoded.count, stored);
+                memcpy(frame.data(), encoded.data(), stored);
+            }
+            if (image.bits_allocated == 1) {
+                for (size_t i = 0; i < samples; ++i) destination[i] = frame.data()[i / 8] >> (i % 8) & 1;
+            } else if (!strcmp(image.photometric, "YBR_FULL_422")) {
+                throw Failure("unsupported-photometric", "Encapsulated uncompressed YBR_FULL_422 is not supported.");
+            } else if (image.planar_configuration == 1 && image.samples_per_pixel > 1) {
+                interleave(frame.data(), destination, count, image.samples_per_pixel, image.bytes_per_sample);
+            } else {
+                memcpy(destination, frame.data(), stored);
+            }
+            break;
+        }
+        case Coding::native: case Coding::unsupported: refuseSyntax(dataset.transferSyntax);
+        }
+        if (decoded.isRGB) isYBR = false;
+        // The codestream knows its own precision; its samples lie at bit 0 whatever High Bit says. Only where overlays share the
+        // cells with the picture does the codestream hold both.
+        if (decoded.precision && !(decoded.precision > image.bits_stored && hasEmbeddedOverlay(dataset))) bits = std::min(decoded.precision, image.bits_allocated), highBit = bits - 1;
+    }
+    if (isClean && image.bits_allocated > 1 && !image.is_float) cleanSamples(destination, samples, image.bytes_per_sample, highBit, bits, image.is_signed);
+    const char *delivered = image.photometric;
+    if (startsWith(image.photometric, "YBR")) {
+        if (isYBR && toRGB) {
+            if (image.bytes_per_sample == 1) convertYBR8(destination, count); else convertYBR16(destination, count, bits);
+            isYBR = false;
+        }
+        delivered = isYBR ? "YBR_FULL" : "RGB";
+    }
+    snprintf(photometric, 20, "%s", delivered);
+}
+
+}  // namespace
+
 // MARK: C interface
 
 bool cdicom_describe(const cdicom_dataset *dataset, cdicom_image *image, cdicom_error *error) {
@@ -398,64 +483,25 @@ bool cdicom_decode_frame(cdicom_dataset *dataset, uint32_t index, bool toRGB, vo
     return guarded(error, false, [&] {
         cdicom_image image;
         dataset->describe(image);
-        auto *destination = static_cast<uint8_t *>(into);
-        if (index >= image.frames) throw Failure("no-such-frame", "Frame %u was asked for, but the object has %u.", index + 1, image.frames);
-        if (capacity < image.frame_bytes) throw Failure("buffer-too-small", "A frame needs %zu bytes, the buffer has %zu.", image.frame_bytes, capacity);
-        const size_t count = size_t(image.rows) * image.columns, samples = count * image.samples_per_pixel;
-        // YBR_RCT and YBR_ICT name the transform inside JPEG 2000, which the codec undoes.
-        bool isYBR = startsWith(image.photometric, "YBR_FULL");
-        uint32_t bits = image.bits_stored, highBit = image.high_bit;
-        if (!image.is_encapsulated) {
-            decodeNative(*dataset, image, index, destination);
-        } else {
-            const FrameLayout layout{image.rows, image.columns, image.samples_per_pixel, image.bits_allocated, image.bits_stored,
-                                     image.bytes_per_sample, image.is_signed, isYBR, index + 1, allocationLimit(dataset->source->size())};
-            const Coding coding = codingOf(dataset->transferSyntax);
-            if (image.bits_allocated == 1 && (coding == Coding::rle || coding == Coding::jpeg || coding == Coding::jpegLS))
-                throw Failure("unsupported-transfer-syntax", "One-bit pixel data cannot be compressed with transfer syntax %.64s.", dataset->transferSyntax.c_str());
-            const Bytes encoded = dataset->encodedFrame(image, index);
-            Decoded decoded;
-            switch (coding) {
-            case Coding::rle: decodeRLE(encoded, layout, destination); break;
-            case Coding::jpeg: decoded = decodeJPEG(encoded, layout, destination); break;
-            case Coding::jpegLS: decoded = decodeJPEGLS(encoded, layout, destination); break;
-            case Coding::jpeg2000: decoded = decodeJPEG2000(encoded, layout, destination); break;
-            case Coding::encapsulatedNative: case Coding::deflatedFrames: {
-                const size_t stored = size_t((storedFrameBits(image) + 7) / 8);
-                Bytes frame(stored);
-                if (coding == Coding::deflatedFrames) {
-                    inflateExactly(encoded.data(), encoded.count, frame.data(), stored, index + 1);
-                } else {
-                    if (encoded.count < stored) throw Failure("bad-pixel-length", "Frame %u has %zu bytes, but %zu are needed. Resend the object.", index + 1, encoded.count, stored);
-                    memcpy(frame.data(), encoded.data(), stored);
-                }
-                if (image.bits_allocated == 1) {
-                    for (size_t i = 0; i < samples; ++i) destination[i] = frame.data()[i / 8] >> (i % 8) & 1;
-                } else if (!strcmp(image.photometric, "YBR_FULL_422")) {
-                    throw Failure("unsupported-photometric", "Encapsulated uncompressed YBR_FULL_422 is not supported.");
-                } else if (image.planar_configuration == 1 && image.samples_per_pixel > 1) {
-                    interleave(frame.data(), destination, count, image.samples_per_pixel, image.bytes_per_sample);
-                } else {
-                    memcpy(destination, frame.data(), stored);
-                }
-                break;
-            }
-            case Coding::native: case Coding::unsupported: refuseSyntax(dataset->transferSyntax);
-            }
-            if (decoded.isRGB) isYBR = false;
-            // The codestream knows its own precision; its samples lie at bit 0 whatever High Bit says.
-            if (decoded.precision) bits = std::min(decoded.precision, image.bits_allocated), highBit = bits - 1;
-        }
-        if (image.bits_allocated > 1 && !image.is_float) cleanSamples(destination, samples, image.bytes_per_sample, highBit, bits, image.is_signed);
-        const char *delivered = image.photometric;
-        if (startsWith(image.photometric, "YBR")) {
-            if (isYBR && toRGB) {
-                if (image.bytes_per_sample == 1) convertYBR8(destination, count); else convertYBR16(destination, count, bits);
-                isYBR = false;
-            }
-            delivered = isYBR ? "YBR_FULL" : "RGB";
-        }
-        snprintf(photometric, 20, "%s", delivered);
+        decodeFrame(*dataset, image, index, toRGB, true, static_cast<uint8_t *>(into), capacity, photometric);
+        return true;
+    });
+}
+
+bool cdicom_overlay_bit(cdicom_dataset *dataset, uint32_t index, uint32_t bit, uint8_t *mask, size_t capacity, cdicom_error *error) {
+    return guarded(error, false, [&] {
+        cdicom_image image;
+        dataset->describe(image);
+        const size_t count = size_t(image.rows) * image.columns;
+        if (image.samples_per_pixel != 1 || image.is_float || (image.bits_allocated != 8 && image.bits_allocated != 16) || bit >= image.bits_allocated)
+            throw Failure("bad-attribute", "Overlay Bit Position (60xx,0102) is %u, which is no bit of %u-bit pixels.", bit, image.bits_allocated);
+        if (bit <= image.high_bit && bit + image.bits_stored > image.high_bit)
+            throw Failure("bad-attribute", "Overlay Bit Position (60xx,0102) is %u, a bit of the picture itself.", bit);
+        if (capacity < count) throw Failure("buffer-too-small", "An overlay needs %zu bytes, the buffer has %zu.", count, capacity);
+        Bytes cells(image.frame_bytes);
+        char photometric[20];
+        decodeFrame(*dataset, image, index, false, false, cells.data(), cells.count, photometric);
+        for (size_t i = 0; i < count; ++i) mask[i] = cells.data()[i * image.bytes_per_sample + bit / 8] >> (bit % 8) & 1;
         return true;
     });
 }

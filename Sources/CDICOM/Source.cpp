@@ -99,7 +99,8 @@ void Source::finishParsing() {
 }
 
 std::shared_ptr<Source> Source::ofDeflated(const Source &file, size_t from) {
-    const size_t limit = allocationLimit(file.total);
+    // Room is left for the compressed bytes, which are held beside it.
+    const size_t limit = allocationLimit(file.total) - file.total - (size_t(4) << 20);
     std::shared_ptr<Source> source(new Source);
     Bytes compressed(file.total - from);
     file.read(from, compressed.count, compressed.data());
@@ -119,7 +120,7 @@ std::shared_ptr<Source> Source::ofDeflated(const Source &file, size_t from) {
     for (;;) {
         if (source->loaded == source->capacity) {
             if (source->capacity >= limit)
-                throw Failure("too-large", "The deflated data set inflates to more than eight times its size and 64 MiB. It is refused as a decompression bomb.");
+                throw Failure("too-large", "The deflated data set inflates to more than seven times its size and 60 MiB (0002,0010). It is refused as a decompression bomb.");
             size_t larger = std::min(limit, source->capacity * 2);
             auto *moved = static_cast<uint8_t *>(realloc(source->storage, larger));
             if (!moved) throw std::bad_alloc();

@@ -43,6 +43,10 @@ public final class Volume: Sendable {
         public var frameOfReference = ""
         /// VOI windows proposed by the source, first is the default; empty when it had none.
         public var windows: [Window] = []
+        /// VOI LUTs proposed by the source, alternatives to the windows; used by default where there is no window.
+        public var tables: [VOITable] = []
+        /// ICC Profile (0028,2000) of colour pictures, as received; empty without one.
+        public var iccProfile: [UInt8] = []
         /// The smallest value is to be shown white (MONOCHROME1).
         public var isInverted = false
         /// Modality value shown outside the volume and in place of pixel padding.
@@ -68,6 +72,8 @@ public final class Volume: Sendable {
         var count = 0
         /// Smallest and largest modality value of the loaded slices.
         var range: ClosedRange<Double>?
+        /// What was found while loading.
+        var remarks: [Remark] = []
     }
 
     public var id: ID { description.id }
@@ -104,6 +110,11 @@ public final class Volume: Sendable {
         }
     }
 
+    /// What is to be said about every picture of the volume: known from its headers, or found while loading.
+    public var remarks: [Remark] { description.remarks + state.withLock { $0.remarks } }
+    /// States something that loading has found out.
+    public func add(_ remark: Remark) { state.withLock { $0.remarks.append(remark) } }
+
     public var loadedSlices: Int { state.withLock { $0.count } }
     public var isComplete: Bool { loadedSlices == geometry.slices }
     public func isLoaded(_ slice: Int) -> Bool { state.withLock { $0.loaded[slice] } }
@@ -127,6 +138,9 @@ public final class Volume: Sendable {
         case .rgba8: Double(voxels.rgba8[4 * i])
         }
     }
+
+    /// The VOI LUT to start with, where the source proposes one and no window.
+    public var defaultTable: VOITable? { description.windows.isEmpty ? description.tables.first : nil }
 
     /// The window to start with: the source's first, else CT 40/400, else the whole range (C.11.2: c = (x1+x2+1)/2, w = x2−x1+1).
     public var defaultWindow: Window {

@@ -33,7 +33,8 @@ extension RenderRequest {
             if !fidelity.isDisjoint(with: [.lossyCoding, .sourceLossy]) { remarks.append("LOSSY") }
             if !fidelity.isDisjoint(with: [.fewerPixels, .coarserSampling]) { remarks.append("PREVIEW") }
             if fidelity.contains(.volumeIncomplete) { remarks.append("INCOMPLETE") }
-            let kinds = ([volume] + layerVolumes).flatMap(\.description.remarks).map(\.kind)
+            let stated = ([volume] + layerVolumes).flatMap(\.remarks), kinds = stated.map(\.kind)
+            if stated.contains(where: { $0.code == "missing-slice" || $0.code == "undecodable-slice" }) { remarks.append("SLICES MISSING") }
             if kinds.contains(.corrected) { remarks.append("CORRECTED GEOMETRY") }
             if kinds.contains(.doubtful) { remarks.append("IN DOUBT") }
             for (i, remark) in remarks.reversed().enumerated() {

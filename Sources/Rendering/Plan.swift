@@ -26,7 +26,7 @@ struct Plan {
         if r > 1 { fidelity.insert(.fewerPixels) }
         for volume in [request.volume] + request.layerVolumes {
             if volume.description.isLossy { fidelity.insert(.sourceLossy) }
-            if volume.description.remarks.contains(where: { $0.kind != .information }) { fidelity.insert(.correctedOrInDoubt) }
+            if volume.remarks.contains(where: { $0.kind != .information }) { fidelity.insert(.correctedOrInDoubt) }
         }
         switch request.scene.view {
         case .plane(let plane): try compile(plane.section(size: size, reduction: r), request)
@@ -53,8 +53,15 @@ struct Plan {
         if volume.description.format == .rgba8 {
             picture = .colors(base)
         } else {
-            picture = .values(Present.Look(values: base, window: window, isInverted: presentation.invert != volume.description.isInverted,
-                                           palette: try colors(of: presentation.palette)))
+            let isInverted = presentation.invert != volume.description.isInverted
+            if let table = volume.defaultTable, presentation.window == nil, presentation.palette == nil {
+                let (window, greys) = table.steps
+                picture = .values(Present.Look(values: base, window: window, isInverted: false, palette: greys.map { grey in
+                    UInt32(isInverted ? 255 - grey : grey) * 0x01_01_01
+                }))
+            } else {
+                picture = .values(Present.Look(values: base, window: window, isInverted: isInverted, palette: try colors(of: presentation.palette)))
+            }
         }
         var present = Present(base: picture, size: size, channels: 1, target: 0)
         for (index, layer) in request.scene.layers.enumerated() {

@@ -1,7 +1,9 @@
 @testable import Archive
+import DICOM
 import Foundation
 import Geometry
 import Imaging
+import Phantoms
 import TestSupport
 import Testing
 
@@ -156,18 +158,87 @@ final class TemporaryArchive: Sendable {
         #expect(first.isComplete && first.range == -2048...1866)
     }
 
-    @Test(.enabled(if: TestData.has("ct_head_tilt"))) func anInstanceThatCannotBeDecodedFailsTheLoadWithItsName() async throws {
+    /// A small phantom in an archive, with the files of these slices (in slice order) emptied after the import.
+    private func archive(breaking broken: [Int]) async throws -> (TemporaryArchive, Volume.ID, made: Volume) {
+        let (folder, paths) = try CTSeriesTests.written()
+        defer { try? FileManager.default.removeItem(at: folder) }
         let t = try TemporaryArchive()
-        _ = try await t.archive.importFiles(at: [TestData.path("ct_head_tilt")])
-        let id = Volume.ID(series: try #require(try await t.archive.seriesList().first).seriesInstanceUID)
-        let path = try #require(try FileManager.default.subpathsOfDirectory(atPath: t.folder.appending(path: "instances").path).first { $0.hasSuffix(".dcm") })
-        try Data().write(to: t.folder.appending(path: "instances/\(path)"))
+        let report = try await t.archive.importFiles(at: [folder.path])
+        #expect(report.stored == paths.count)
+        let positions = try paths.map { try #require(try DataSet(path: $0).doubles(.imagePositionPatient).last) }
+        let order = paths.indices.sorted { positions[$0] < positions[$1] }
+        for slice in broken {
+            let uid = try #require(try DataSet(path: paths[order[slice]]).string(.sopInstanceUID))
+            try Data().write(to: t.folder.appending(path: "instances/\(report.series[0])/\(uid).dcm"))
+        }
+        return (t, Volume.ID(series: report.series[0]), try #require(CTSeriesTests.phantom.volume()))
+    }
+
+    @Test func slicesThatCannotBeDecodedAreFilledAndStatedOnEveryPicture() async throws {
+        let (t, id, made) = try await archive(breaking: [0, 3, 5, 6])
+        let volume = try await t.archive.completeVolume(id)
+        let remark = try #require(volume.remarks.first { $0.code == "undecodable-slice" })
+        #expect(remark.kind == .doubtful && remark.text.hasPrefix("4 of 9 slices cannot be decoded (1, 4, 6, 7); interpolated"))
+        #expect(!volume.description.remarks.contains(remark))
+        for row in 0..<40 { for column in 0..<48 {
+            func value(_ slice: Int) -> Double { made.value(column: column, row: row, slice: slice) }
+            func close(_ slice: Int, _ expected: Double) -> Bool { abs(volume.value(column: column, row: row, slice: slice) - expected) <= 0.5001 }
+            for slice in [1, 2, 4, 7, 8] { #expect(volume.value(column: column, row: row, slice: slice) == value(slice)) }
+            #expect(close(3, (value(2) + value(4)) / 2) && close(5, (2 * value(4) + value(7)) / 3) && close(6, (value(4) + 2 * value(7)) / 3))
+            // Nothing lies beyond the first slice to interpolate with.
+            #expect(volume.value(column: column, row: row, slice: 0) == volume.description.background)
+        } }
+        // Listed, and not kept as if it were the truth.
+        let series = try await t.archive.series(id.series)
+        #expect(series.warnings.contains { $0.hasPrefix("undecodable-slice") } && series.volumes[0].remarks.contains(remark))
+        try await Task.sleep(for: .milliseconds(300))
+        #expect(try FileManager.default.contentsOfDirectory(atPath: t.folder.appending(path: "volumes").path).isEmpty)
+    }
+
+    @Test func withoutHalfOfItsSlicesThereIsNoVolume() async throws {
+        let (t, id, _) = try await archive(breaking: [0, 2, 4, 6, 8])
         await #expect {
             try await t.archive.completeVolume(id)
         } throws: { error in
-            guard case ArchiveError.damaged(_, _, let message) = error else { return false }
-            return message.contains(URL(filePath: path).deletingPathExtension().lastPathComponent)
+            guard case ArchiveError.damaged(_, let code, let message) = error else { return false }
+            return !code.isEmpty && message.hasPrefix("Frame 1 of instance 2.25.")
         }
+    }
+
+    @Test func theSameObjectInAnotherCodingIsADuplicateAndAChangedOneIsNot() async throws {
+        let (folder, paths) = try CTSeriesTests.written()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let t = try TemporaryArchive()
+        #expect(try await t.archive.importFiles(at: [folder.path]).stored == 9)
+        func run(_ tool: String, _ arguments: [String]) throws {
+            let process = Process()
+            process.executableURL = URL(filePath: "/usr/bin/\(tool)")
+            process.arguments = arguments
+            try process.run()
+            process.waitUntilExit()
+            #expect(process.terminationStatus == 0)
+        }
+        let other = folder.appending(path: "other").path
+        try FileManager.default.createDirectory(atPath: other, withIntermediateDirectories: true)
+        try run("dcmcrle", [paths[0], other + "/rle.dcm"])
+        try run("dcmconv", ["+te", paths[1], other + "/delimited.dcm"])
+        try run("dcmcrle", [paths[2], other + "/changed.dcm"])
+        try run("dcmodify", ["-nb", "-m", "(0028,1052)=-1000", other + "/changed.dcm"])
+        let report = try await t.archive.importFiles(at: [other])
+        #expect(report.duplicate == 2 && report.stored == 0 && report.refused.map(\.code) == ["conflicting-content"])
+    }
+
+    @Test func identicalCopiesUnderNewIdentifiersAreOneVolume() async throws {
+        let (folder, paths) = try CTSeriesTests.written()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        for (k, path) in paths.enumerated() {
+            let uid = try #require(try DataSet(path: path).string(.sopInstanceUID)), other = uid.dropLast(2) + (uid.hasSuffix("77") ? "66" : "77")
+            var bytes = try Data(contentsOf: URL(filePath: path))
+            while let range = bytes.firstRange(of: Data(uid.utf8)) { bytes.replaceSubrange(range, with: Data(other.utf8)) }
+            try bytes.write(to: folder.appending(path: "copy-\(k).dcm"))
+        }
+        let volumes = try await Archive.volumes(inFilesAt: folder.path)
+        #expect(volumes.count == 1 && volumes[0].geometry.slices == 9 && volumes[0].description.timePoints == 1)
     }
 
     // MARK: Agreement with the NIfTI twins

@@ -111,6 +111,49 @@ import Testing
         #expect(v.description.remarks.contains { $0.code == "orientation-missing" && $0.kind == .doubtful })
     }
 
+    /// The same content as `nifti` with the wider fields of NIfTI-2.
+    static func nifti2(size: [Int], bytes: [UInt8], bigEndian: Bool, srow: [Double], slope: Double, intercept: Double) -> [UInt8] {
+        var head = [UInt8](repeating: 0, count: 544)
+        func put<T: FixedWidthInteger>(_ offset: Int, _ v: T) {
+            withUnsafeBytes(of: bigEndian ? v.bigEndian : v.littleEndian) { for (i, b) in $0.enumerated() { head[offset + i] = b } }
+        }
+        put(0, Int32(540))
+        head.replaceSubrange(4..<12, with: Array("n+2\0\r\n".utf8) + [0x1A, 0x0A])
+        put(12, Int16(4))
+        put(16, Int64(size.count))
+        for (i, n) in size.enumerated() { put(24 + 8 * i, Int64(n)) }
+        for i in 0..<8 { put(104 + 8 * i, Double(1).bitPattern) }
+        put(168, Int64(544))
+        put(176, slope.bitPattern); put(184, intercept.bitPattern)
+        put(348, Int32(1))
+        for (i, v) in srow.enumerated() { put(400 + 8 * i, v.bitPattern) }
+        put(500, Int32(2))
+        return head + bytes
+    }
+
+    @Test(arguments: [true, false]) func niftiTwoIsTheSameVolume(bigEndian: Bool) throws {
+        let samples = (0..<60).map { Int16($0 - 7) }
+        let one = try #require(Container.volumes(bytes: Self.nifti(bytes: Self.samples(samples), slope: 0.5, intercept: -3), folder: nil).first)
+        let two = try #require(Container.volumes(bytes: Self.nifti2(
+            size: [3, 4, 5], bytes: Self.samples(samples, bigEndian: bigEndian), bigEndian: bigEndian, srow: [2, 0, 0, -10, 0, 3, 0, 20, 0, 0, 4, 30], slope: 0.5, intercept: -3), folder: nil).first)
+        #expect(one.geometry == two.geometry && Self.values(one) == Self.values(two) && Self.values(two)[0] == -6.5)
+    }
+
+    @Test func theQuaternionOfNiftiIsUsedWhereThereIsNoMatrix() throws {
+        // A quarter turn about z (b, c, d = 0, 0, √½), steps 2, 3, 4 mm, third axis flipped by qfac; nifti1.h, method 2.
+        let bytes = Self.nifti(bytes: Self.samples([Int16](repeating: 1, count: 60)), sform: 0) { head in
+            func put(_ offset: Int, _ v: Float) { withUnsafeBytes(of: v.bitPattern.littleEndian) { for (i, b) in $0.enumerated() { head[offset + i] = b } } }
+            head[252] = 1
+            for (i, v) in [Float(-1), 2, 3, 4].enumerated() { put(76 + 4 * i, v) }
+            for (i, v) in [0, 0, Float(0.5).squareRoot(), 10, 20, 30].enumerated() { put(256 + 4 * i, v) }
+        }
+        let g = try #require(Container.volumes(bytes: bytes, folder: nil).first).geometry
+        // In NIfTI's axes (right, anterior, superior): x goes to +y, y to −x, z to −z.
+        for (voxel, place) in [(Point<Voxel>(0, 0, 0), Point<Patient>(-10, -20, 30)), (Point(1, 0, 0), Point(-10, -22, 30)), (Point(0, 1, 0), Point(-7, -20, 30)), (Point(0, 0, 1), Point(-10, -20, 26))] {
+            #expect((g.patientFromVoxel * voxel).distance(to: place) < 1e-5)
+        }
+    }
+
     // MARK: NRRD
 
     static let nrrdHead = "NRRD0004\n# made here\ntype: short\ndimension: 3\nspace: right-anterior-superior\nsizes: 2 2 1\nspace directions: (0,2,0) (3,0,0) (0,0,-4)\nkinds: domain domain domain\nendian: little\nspace origin: (1,2,3)\n"
@@ -164,6 +207,28 @@ import Testing
         #expect(Self.values(v) == [-7, 258])
         let m = v.geometry.patientFromVoxel
         #expect(m.x == Vector(0, 2, 0) && m.y == Vector(-3, 0, 0) && m.z == Vector(0, 0, 4) && m.origin == Point(5, 6, 7))
+    }
+
+    /// A zlib stream of stored blocks (RFC 1950, 1951).
+    static func zlib(_ bytes: [UInt8]) -> [UInt8] {
+        var a = 1, b = 0
+        for byte in bytes { a = (a + Int(byte)) % 65521; b = (b + a) % 65521 }
+        let length = UInt16(bytes.count)
+        return [0x78, 0x01, 1, UInt8(length & 255), UInt8(length >> 8), UInt8(~length & 255), UInt8(~length >> 8)] + bytes
+            + [UInt8(b >> 8), UInt8(b & 255), UInt8(a >> 8), UInt8(a & 255)]
+    }
+
+    @Test func compressedMetaImageIsReadAttachedAndDetached() throws {
+        let head = "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = True\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 1\nDimSize = 2 2 1\nElementType = MET_SHORT\nElementDataFile = "
+        let stream = Self.zlib(Self.samples([Int16(-7), 258, 3, 4]))
+        let attached = try #require(Container.volumes(bytes: Array((head + "LOCAL\n").utf8) + stream, folder: nil).first)
+        let folder = try TestData.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try Data(stream).write(to: folder.appending(path: "x.zraw"))
+        try Data((head + "x.zraw\n").utf8).write(to: folder.appending(path: "x.mhd"))
+        let detached = try #require(Container.volumes(inFileAt: folder.appending(path: "x.mhd").path).first)
+        for v in [attached, detached] { #expect(Self.values(v) == [-7, 258, 3, 4]) }
+        #expect(code { _ = try Container.volumes(bytes: Array((head + "LOCAL\n").utf8) + stream.dropLast(9), folder: nil) } != nil)
     }
 
     // MARK: Identity

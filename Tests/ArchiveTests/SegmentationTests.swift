@@ -98,6 +98,18 @@ import Testing
         #expect(Self.sets(s) == [[], [], [1], [1]])
     }
 
+    @Test func fractionsAreKeptAsAVolume() throws {
+        // Segment 2 has no frame at 2 mm: nothing of it is there.
+        let object = try Self.object(type: "FRACTIONAL", rows: 2, columns: 2, numbers: [1, 2], bits: 8, frames: [
+            Frame(z: 0, segment: 1, pixels: [0, 50, 100, 200]), Frame(z: 2, segment: 1, pixels: [1, 1, 1, 1]), Frame(z: 4, segment: 2, pixels: [200, 0, 0, 20]), Frame(z: 0, segment: 2, pixels: [10, 0, 0, 0])])
+        let one = try SegmentationObject.fractions(object, segment: 1), two = try SegmentationObject.fractions(object, segment: 2)
+        func values(_ v: Volume) -> [Float] { (0..<12).map { v.voxels.float32[$0] } }
+        #expect(values(one) == [0, 0.25, 0.5, 1, 0.005, 0.005, 0.005, 0.005, 0, 0, 0, 0])
+        #expect(values(two) == [0.05, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0.1])
+        #expect(one.geometry == (try SegmentationObject.segmentation(object)).geometry && one.isComplete && one.range == 0...1)
+        #expect(code { _ = try SegmentationObject.fractions(object, segment: 3) } == "bad-attribute")
+    }
+
     @Test(arguments: [8, 16]) func labelMapsNameTheirSegmentsByValue(bits: Int) throws {
         let high = bits == 8 ? 255 : 40_000
         let frames = [Frame(z: 4, segment: nil, pixels: [0, 2, high, 7]), Frame(z: 0, segment: nil, pixels: [2, 2, 5, high])]

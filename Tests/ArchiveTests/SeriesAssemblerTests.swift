@@ -26,7 +26,7 @@ private struct Series {
     }
     static func + (a: Self, b: Self) -> Self { var c = a; c.headers += b.headers; return c }
 
-    func assembled() -> Assembly { SeriesAssembler.assemble(series: "1.2.3", headers) }
+    func assembled(pixels: @escaping (Int, Int) -> UInt64? = { _, _ in nil }) -> Assembly { SeriesAssembler.assemble(series: "1.2.3", headers, pixels: pixels) }
 }
 
 /// Instances per time point of one plan.
@@ -162,6 +162,73 @@ private func remarks(_ plan: VolumePlan) -> [String] { plan.description.remarks.
         let assembly = Series(z: [0, 2, 0, 2, 4]).assembled()
         #expect(assembly.plans.map { instances($0)[0] } == [[0, 1, 4], [2, 3]])
         #expect(assembly.plans.allSatisfy { remarks($0) == ["repeated-positions"] })
+    }
+
+    @Test func identicalCopiesAtOnePositionAreLeftOut() throws {
+        // Slices 3 to 5 repeat 0 to 2; the last differs in a sample.
+        let series = Series(z: [0, 2, 4, 0, 2, 4])
+        let same = series.assembled { instance, _ in UInt64(instance % 3) }
+        #expect(same.plans.count == 1 && instances(same.plans[0]) == [[0, 1, 2]] && codes(same) == ["duplicates"])
+        #expect(remarks(same.plans[0]).isEmpty)
+        let other = series.assembled { instance, _ in instance == 5 ? 99 : UInt64(instance % 3) }
+        #expect(other.plans.map { instances($0)[0] } == [[0, 1, 2], [5]] && codes(other).contains("repeated-positions"))
+        // Equal samples with another rescale are another picture.
+        let rescaled = Series(z: [0, 2, 0, 2]) { k, header in if k > 1 { header.frames[0].slope = 2 } }.assembled { instance, _ in UInt64(instance % 2) }
+        #expect(rescaled.plans.count == 2)
+        // Samples that cannot be read are not equal to anything.
+        #expect(series.assembled { _, _ in nil }.plans.count == 2)
+    }
+
+    @Test func dimensionIndicesSeparateWhatNothingElseDoes() {
+        var series = Series(z: [0])
+        series.headers[0].isEnhanced = true
+        let frame = series.headers[0].frames[0]
+        series.headers[0].frames = [0, 2, 0, 2].enumerated().map { k, z in
+            var f = frame
+            f.position = [-10, -20, Double(z)]; f.dimensions = [k < 2 ? 2 : 1]
+            return f
+        }
+        let assembly = series.assembled()
+        let frames: [[Int]] = assembly.plans.map { plan in plan.times[0].map { source in source.frame } }
+        #expect(frames == [[2, 3], [0, 1]] && codes(assembly).contains("split"))
+    }
+
+    @Test func partsOfAConcatenationAreOneVolumeInTheirOrder() throws {
+        // Two objects of one acquisition; the second part came first and both have the same Instance Number.
+        var series = Series(z: [0, 0])
+        for i in 0..<2 {
+            series.headers[i].isEnhanced = true
+            series.headers[i].concatenationNumber = 2 - i
+            series.headers[i].instanceNumber = 1
+            let frame = series.headers[i].frames[0]
+            series.headers[i].frames = (0..<3).map { k in
+                var f = frame
+                f.position = [-10, -20, Double(2 * (k + (i == 0 ? 3 : 0)))]
+                return f
+            }
+        }
+        let plan = try #require(series.assembled().plans.first)
+        #expect(plan.description.geometry.slices == 6 && plan.times[0].map { [$0.instance, $0.frame] } == [[1, 0], [1, 1], [1, 2], [0, 0], [0, 1], [0, 2]])
+        // Pictures without places follow the number in the concatenation too.
+        for i in 0..<2 { for k in 0..<3 { series.headers[i].frames[k].position = nil } }
+        let stack = try #require(series.assembled().plans.first)
+        #expect(stack.description.isStack && stack.times[0].map { [$0.instance, $0.frame] } == [[1, 0], [1, 1], [1, 2], [0, 0], [0, 1], [0, 2]])
+    }
+
+    @Test(arguments: ["US", "XA", "NM", "OT", "RF", "DX"]) func aMultiFrameCineIsAStackOfItsOwn(_ modality: String) {
+        // Two loops of three and two pictures: each stays together, in stored order, without a place in the patient.
+        var series = Series(z: [0, 0], modality: modality)
+        for i in 0..<2 {
+            series.headers[i].bitsAllocated = 8; series.headers[i].bitsStored = 8
+            if modality == "US" { series.headers[i].samplesPerPixel = 3; series.headers[i].photometric = "RGB" }
+            var frame = series.headers[i].frames[0]
+            frame.position = nil
+            series.headers[i].frames = Array(repeating: frame, count: 3 - i)
+        }
+        let assembly = series.assembled()
+        #expect(slices(assembly) == [3, 2] && assembly.plans.allSatisfy { $0.description.isStack })
+        #expect(assembly.plans[0].times[0].map { [$0.instance, $0.frame] } == [[0, 0], [0, 1], [0, 2]])
+        #expect(assembly.plans[0].description.format == (modality == "US" ? .rgba8 : .int16))
     }
 
     @Test func localizersAreSetAside() {

@@ -91,6 +91,30 @@ import Testing
         #expect { try DataSet(bytes: try writer.encoded()).overlays() } throws: { ($0 as? DICOMError)?.code == "bad-attribute" }
     }
 
+    @Test func overlaysInUnusedBitsOfThePixelsAreKeptApartFromThePicture() throws {
+        // Twelve bits of picture, overlays in bits 12 and 15 (PS3.5 8.1.2, retired).
+        let picture: [UInt16] = [0, 1, 4095, 7, 2048, 100], graphics: [UInt16] = [1, 0, 0, 1, 1, 0], region: [UInt16] = [0, 1, 0, 1, 0, 0]
+        let writer = DataSetWriter()
+        writer.set(.sopClassUID, SOPClass.ctImage)
+        writer.set(.sopInstanceUID, "1.2.3")
+        writer.setPixels(zip(picture, zip(graphics, region)).map { $0 | $1.0 << 12 | $1.1 << 15 }, rows: 2, columns: 3)
+        writer.set(.bitsStored, 12); writer.set(.highBit, 11)
+        for (group, bit) in [(UInt16(0x6000), 12), (0x6004, 15)] {
+            writer.set(DICOM.Tag(group, 0x0010), 2, representation: "US")
+            writer.set(DICOM.Tag(group, 0x0011), 3, representation: "US")
+            writer.set(DICOM.Tag(group, 0x0100), 16, representation: "US")
+            writer.set(DICOM.Tag(group, 0x0102), bit, representation: "US")
+        }
+        let data = try DataSet(bytes: try writer.encoded())
+        #expect(try data.frame(0).withUnsafeBytes { Array($0.bindMemory(to: UInt16.self)) } == picture)
+        let overlays = try data.overlays()
+        #expect(overlays.map(\.group) == [0x6000, 0x6004])
+        #expect(overlays.map { $0.mask.map(UInt16.init) } == [graphics, region])
+        // A bit of the picture itself is no overlay.
+        writer.set(DICOM.Tag(0x6000, 0x0102), 3, representation: "US")
+        #expect { try DataSet(bytes: try writer.encoded()).overlays() } throws: { ($0 as? DICOMError)?.code == "bad-attribute" }
+    }
+
     @Test func jsonFollowsTheStandardModel() throws {
         let writer = DataSetWriter()
         writer.set(.sopClassUID, SOPClass.ctImage)

@@ -10,6 +10,7 @@ extension Archive {
     /// study before others. Not cached: callers keep what they show.
     ///
     /// Several objects of one series are shown together, in the order in which they were stored: see `Segmentation.merged`.
+    /// An image series has its overlay planes (60xx) as segments, on the grid of its first volume.
     public func segmentation(series uid: String) async throws(ArchiveError) -> Segmentation {
         let files = try await files(of: uid)
         guard !files.isEmpty else {
@@ -17,7 +18,10 @@ extension Archive {
             throw isContainer ? .noImages(series: uid, reason: "it holds neither a segmentation nor a structure set.") : .unknownSeries(uid)
         }
         let found = files.filter { SegmentationObject.sopClasses.contains($0.sopClass) || $0.sopClass == StructureSet.sopClass }
-        guard !found.isEmpty else { throw .noImages(series: uid, reason: "it holds neither a segmentation nor a structure set.") }
+        guard !found.isEmpty else {
+            if let overlays = try await overlays(series: uid) { return overlays }
+            throw .noImages(series: uid, reason: "it holds neither a segmentation nor a structure set nor overlays.")
+        }
         var parts: [Segmentation] = []
         for file in found { parts.append(try await segmentation(file, of: uid)) }
         guard parts.count > 1 else { return parts[0] }
@@ -26,6 +30,50 @@ extension Archive {
             throw .noImages(series: uid, reason: "it holds \(found.count) segmentations on grids that do not fit together. Store each in a series of its own.")
         }
         return merged
+    }
+
+    private func overlays(series uid: String) async throws(ArchiveError) -> Segmentation? {
+        let series: AssembledSeries
+        do { series = try await assembled(uid) } catch { throw Self.wrap(error) }
+        guard let plan = series.assembly.plans.first, !plan.isResampled, plan.times[0].contains(where: { series.headers[$0.instance].hasOverlays }) else { return nil }
+        return try await pool.run { () -> Result<Segmentation, ArchiveError> in
+            Result { () throws(ArchiveError) in
+                let geometry = plan.description.geometry, area = geometry.columns * geometry.rows
+                var builder = SegmentationBuilder(geometry: geometry)
+                var segments: [Segmentation.Segment] = [], segmentOfGroup: [UInt16: Int] = [:]
+                for (slice, source) in plan.times[0].enumerated() where series.headers[source.instance].hasOverlays {
+                    do throws(DICOMError) {
+                        for overlay in try DataSet(path: series.files[source.instance]).overlays() {
+                            let frame = source.frame + 1 - overlay.firstFrame
+                            guard (0..<overlay.frames).contains(frame) else { continue }
+                            let segment = segmentOfGroup[overlay.group] ?? segments.count
+                            if segment == segments.count {
+                                let number = Int(overlay.group - 0x6000) / 2 + 1
+                                segmentOfGroup[overlay.group] = segment
+                                segments.append(.init(number: number, label: overlay.label ?? "Overlay \(number)", color: DisplayColor.distinct(number)))
+                            }
+                            // The origin counts from 1 and may lie outside the picture.
+                            var mask = [UInt8](repeating: 0, count: area)
+                            for row in 0..<overlay.rows {
+                                let y = row + overlay.origin.row - 1
+                                guard (0..<geometry.rows).contains(y) else { continue }
+                                for column in 0..<overlay.columns {
+                                    let x = column + overlay.origin.column - 1
+                                    guard (0..<geometry.columns).contains(x) else { continue }
+                                    mask[y * geometry.columns + x] = overlay.mask[(frame * overlay.rows + row) * overlay.columns + column]
+                                }
+                            }
+                            guard mask.withUnsafeBytes({ builder.add(segment: segment, first: slice * area, from: 1, mask: $0) }) else {
+                                throw DICOMError(code: "too-large", message: "The overlays overlap in too many ways.")
+                            }
+                        }
+                    } catch {
+                        throw .damaged(file: series.headers[source.instance].sopInstance, code: error.code, message: error.message)
+                    }
+                }
+                return builder.finish(series: uid, frameOfReference: plan.description.frameOfReference, segments: segments)
+            }
+        }.get()
     }
 
     private func segmentation(_ file: (sopClass: String, sopInstance: String, path: String), of uid: String) async throws(ArchiveError) -> Segmentation {

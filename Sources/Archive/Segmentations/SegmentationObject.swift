@@ -84,6 +84,36 @@ public enum SegmentationObject {
         return builder.finish(series: object.string(.seriesInstanceUID) ?? "", frameOfReference: object.string(.frameOfReferenceUID) ?? "", segments: segments)
     }
 
+    /// The fractions of one segment of a FRACTIONAL object, probability or occupancy, as a volume of values 0…1; 0 where frames are missing.
+    public static func fractions(_ object: DataSet, segment number: Int) throws(DICOMError) -> Volume {
+        let image = try object.imageDescription()
+        guard object.string(.segmentationType) == "FRACTIONAL", image.bytesPerSample == 1, image.samplesPerPixel == 1,
+              let maximum = object.int(.maximumFractionalValue), (1...255).contains(maximum) else {
+            throw DICOMError(code: "bad-attribute", message: "Only a FRACTIONAL segmentation (0062,0001) of 8 bits with Maximum Fractional Value (0062,000E) has fractions.")
+        }
+        guard let segment = try segments(object, isLabelMap: false).first(where: { $0.number == number }) else {
+            throw DICOMError(code: "bad-attribute", message: "The segmentation has no segment \(number) (0062,0004).")
+        }
+        let frames = try Self.frames(object, image)
+        let grid = try SegmentationGrid(positions: frames.map(\.position), orientation: frames[0].orientation, spacing: frames[0].spacing,
+                                        rows: image.rows, columns: image.columns, distances: frames[0].distances)
+        var description = Volume.Description(id: .init(series: object.string(.seriesInstanceUID) ?? "", index: number), geometry: grid.geometry, format: .float32)
+        description.modality = "SEG"
+        description.frameOfReference = object.string(.frameOfReferenceUID) ?? ""
+        description.windows = [Window(center: 0.5, width: 1, function: .linearExact)]
+        description.remarks = [.init(.information, "fractions", "\(object.string(Tag(0x0062, 0x0010)) == "OCCUPANCY" ? "Occupancy" : "Probability") of segment \(number), \(segment.label).")]
+        guard let volume = Volume(description) else { throw DICOMError(code: "out-of-memory", message: "There is no memory for the fractions of segment \(number).") }
+        let area = image.rows * image.columns
+        var ranges = [ClosedRange<Double>](repeating: 0...0, count: grid.geometry.slices)
+        for (f, frame) in frames.enumerated() where frame.segment == number {
+            let samples = try object.frame(f), slice = grid.slices[f], target = volume.voxels.float32 + slice * area
+            for i in 0..<area { target[i] = Float(samples[i]) / Float(maximum) }
+            ranges[slice] = Double(samples.min() ?? 0) / Double(maximum)...Double(samples.max() ?? 0) / Double(maximum)
+        }
+        for (slice, range) in ranges.enumerated() { volume.finishSlice(slice, range: range) }
+        return volume
+    }
+
     private static func segments(_ object: DataSet, isLabelMap: Bool) throws(DICOMError) -> [Segmentation.Segment] {
         var result: [Segmentation.Segment] = []
         for item in try object.checkedItems(.segmentSequence) {

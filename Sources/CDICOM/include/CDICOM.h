@@ -82,6 +82,10 @@ bool cdicom_describe(const cdicom_dataset *dataset, cdicom_image *image, cdicom_
 bool cdicom_decode_frame(cdicom_dataset *dataset, uint32_t index, bool to_rgb, void *destination, size_t capacity,
                          char *photometric, cdicom_error *error);
 
+/// The bit at position `bit` of every cell of frame `index` as 0 or 1: an overlay in the unused bits of the pixel data, a form
+/// that the standard has retired (PS3.5 8.1.2). `mask` needs rows × columns bytes.
+bool cdicom_overlay_bit(cdicom_dataset *dataset, uint32_t index, uint32_t bit, uint8_t *mask, size_t capacity, cdicom_error *error);
+
 /// The encoded bytes of one frame, fragments joined, for pass-through. Release with `cdicom_free`.
 bool cdicom_encoded_frame(cdicom_dataset *dataset, uint32_t index, void *_Nullable *_Nonnull bytes, size_t *length, cdicom_error *error);
 

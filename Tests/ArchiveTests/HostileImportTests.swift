@@ -1,0 +1,83 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Every damaged file through the real import and, where something was stored, through the loading of its volumes: in a process of
+/// its own (Tests/ImportProbe), where time and memory can be measured.
+@Suite(.serialized) struct HostileImportTests {
+    struct Outcome: Decodable {
+        var file: String
+        var code, message: String?
+        var voxels, remarks: [String]
+        var cpuSeconds: Double
+        var bytes: Int
+    }
+
+    static func probe(_ files: [String]) throws -> [Outcome] {
+        let besideBundle = CommandLine.arguments.lazy.filter { $0.hasSuffix(".xctest") }.map { URL(filePath: $0).deletingLastPathComponent() }
+        let folder = besideBundle.first ?? URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent()
+        let list = try TestData.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: list) }
+        let names = list.appending(path: "files")
+        try Data((files.joined(separator: "\n") + "\n").utf8).write(to: names)
+        let process = Process(), output = Pipe()
+        process.executableURL = folder.appending(path: "ImportProbe")
+        process.standardInput = try FileHandle(forReadingFrom: names)
+        // Large blocks go back to the system when they are freed, and count again for the next file.
+        process.environment = ProcessInfo.processInfo.environment.merging(["MALLOC_MMAP_THRESHOLD_": "131072"]) { $1 }
+        process.standardOutput = output
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        let text = output.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        try #require(process.terminationStatus == 0, "the probe crashed")
+        return try text.split(separator: UInt8(ascii: "\n")).map { try JSONDecoder().decode(Outcome.self, from: $0) }
+    }
+
+    /// Damage that no reader can see: the changed bytes are another valid picture, in codings without any check sum.
+    static let undetectable: Set<String> = [
+        "143_rle_flip_1.dcm", "145_rle_flip_3.dcm", "147_rle_flip_5.dcm", "161_j2k_flip_0.dcm", "162_j2k_flip_1.dcm", "163_j2k_flip_2.dcm", "164_j2k_flip_3.dcm",
+        "165_j2k_flip_4.dcm", "166_j2k_flip_5.dcm", "170_j2k_head_3.dcm", "277_rtdose_flip_1.dcm", "278_rtdose_flip_2.dcm", "279_liver_1frame_flip_0.dcm",
+    ]
+
+    @Test(.enabled(if: TestData.has("hostile_malformed"))) func everyDamagedFileIsRefusedOrRightWithinItsBounds() throws {
+        let manifest = try String(contentsOfFile: TestData.path("hostile_malformed/manifest.csv"), encoding: .utf8)
+        let what: [String: String] = Dictionary(uniqueKeysWithValues: manifest.split(whereSeparator: \.isNewline).dropFirst().compactMap { line in
+            line.firstIndex(of: ",").map { (String(line[..<$0]), String(line[line.index(after: $0)...])) }
+        })
+        let names = what.keys.sorted()
+        #expect(names.count == 290)
+        let originals = ["MR_small", "MR_small_RLE", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "SC_rgb_jpeg_gdcm", "SC_rgb_jpeg_dcmtk", "JPEGLSNearLossless_16", "rtdose", "liver_1frame"]
+        func path(_ original: String) -> String { TestData.path("codecs_pydicom/test_files/\(original).dcm") }
+        // The first import pays for what a process loads once.
+        let outcomes = try Self.probe([path("MR_small")] + originals.map(path) + names.map { TestData.path("hostile_malformed/\($0)") }).dropFirst()
+        #expect(outcomes.count == originals.count + names.count)
+        var right: [String: [String]] = [:]
+        for (name, outcome) in zip(originals, outcomes) {
+            // These two cannot be filed, or are no picture, and neither is what was made of them.
+            #expect(outcome.code == nil || ["liver_1frame", "JPEGLSNearLossless_16"].contains(name), "\(name): \(outcome.message ?? "")")
+            right[name] = outcome.voxels
+        }
+
+        var refused = 0
+        for (name, outcome) in zip(names, outcomes.dropFirst(originals.count)) {
+            let size = (try? FileManager.default.attributesOfItem(atPath: outcome.file)[.size] as? Int) ?? 0
+            #expect(outcome.cpuSeconds < 5, "\(name)")
+            #expect(outcome.bytes <= 8 * size + 64 << 20, "\(name): \(outcome.bytes) bytes for \(size)")
+            if let code = outcome.code {
+                refused += 1
+                let message = outcome.message ?? ""
+                #expect(!code.isEmpty && message.hasSuffix("."), "\(name): \(code): \(message)")
+                // The place: an element, a frame or a byte; nothing but the form of the whole file can be wrong without one.
+                let namesPlace = message.contains(/\([0-9A-F]{4},[0-9A-Fx]{4}\)/) || message.contains("rame ") || message.contains("byte") || message.contains("object ends")
+                #expect(namesPlace || ["not-dicom", "truncated", "nested-too-deep", "no-images", "decode-failed", "skipped"].contains(code), "\(name): \(code): \(message)")
+                continue
+            }
+            #expect(!outcome.voxels.isEmpty, "\(name): neither refused nor shown")
+            guard !Self.undetectable.contains(name) else { continue }
+            let original = originals.filter { (what[name] ?? "").contains("\($0).dcm") }.max { $0.count < $1.count } ?? "MR_small"
+            #expect(outcome.voxels == right[original], "\(name): a wrong picture without an error: \(what[name] ?? "")")
+        }
+        #expect(refused > 200)
+    }
+}
