@@ -37,10 +37,10 @@ serve: build
 test: test-packages .venv/installed
 	@echo "==> Building Tomos and its tests (debug; the first time takes several minutes)"
 	swift build --build-tests
-	@echo "==> Running the tests"
-	swift test --skip-build --disable-xctest
 	@echo "==> Searching for inputs that break the import (half a minute; more: Fuzz/README.md)"
 	@$(MAKE) --no-print-directory -j2 -C Fuzz smoke
+	@echo "==> Running the tests"
+	swift test --skip-build --disable-xctest
 
 bench: build
 	@echo "==> Measuring, about ten minutes (the first time installs the peers and builds the worker)"

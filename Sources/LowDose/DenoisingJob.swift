@@ -33,7 +33,8 @@ public final class DenoisingJob: Sendable {
     public init(_ source: Volume, _ settings: DenoisingSettings, version: String, available: Int = MemoryBudget.available()) throws(LowDoseError) {
         guard source.isComplete else { throw LowDoseError("incomplete", "The series has not been read completely.") }
         let d = source.description, g = source.geometry
-        guard d.format != .rgba8, !d.isStack else { throw LowDoseError("unsupported", "Only volumes of grey values can be denoised.") }
+        // A stack without a grid in space has no neighbours in depth; a single slice needs none.
+        guard d.format != .rgba8, !d.isStack || g.slices == 1 else { throw LowDoseError("unsupported", "Only volumes of grey values can be denoised.") }
         guard g.columns >= 16, g.rows >= 16 else { throw LowDoseError("unsupported", "Slices below 16 × 16 pixels cannot be denoised.") }
         guard settings.strength >= 0, settings.strength <= 10, settings.strength.isFinite else { throw LowDoseError("invalid-strength", "The strength is from 0 to 10.") }
         let needed = Self.predictedBytes(g) + Denoiser(settings.method).memory(columns: g.columns, rows: g.rows)
