@@ -16,7 +16,7 @@ layout(constant_id = 3) const int SHADES = 1;
 layout(constant_id = 4) const int LABELS = 0;
 layout(constant_id = 5) const int GLOWS = 0;
 layout(constant_id = 6) const int OCCLUDED = 0;
-// Look between planes where it matters: steps that give much to a composite are halved, and maxima look beside their plane.
+// Steps that give much to a composite are halved.
 layout(constant_id = 7) const int HALVES = 0;
 
 // The volume comes in slabs of slices, one after the other; the state of every ray is kept between them.
@@ -251,7 +251,7 @@ bool owned(float k) {
 
 // What the ray has met so far.
 vec3 color;
-float rest, best, bestAt, count;
+float rest, best, count;
 
 // Where the last block ended, to be taken up by the next.
 float front;
@@ -406,23 +406,7 @@ void foldBlock(int layer) {
         }
         if (FOLD == RAY_FOLD_MEAN) { best += value; count += 1.0; continue; }
         value = ranked(k, value);
-        if (value > best) { best = value; bestAt = k; }
-    }
-}
-
-// Looks half way to the planes before and behind the one where the ray is largest.
-void refine() {
-    float around = bestAt;
-    for (int side = -1; side <= 1; side += 2) {
-        float k = around + 0.5 * float(side);
-        if (!(k >= enter && k <= leave)) continue;
-        float value = ranked(k, anywhere(at(u0 + k * du, v0 + k * dv, k)));
-        if (!(value > best)) continue;
-        if (LABELS != 0) {
-            vec4 tint;
-            if (hidden(at(u0 + k * du, v0 + k * dv, k - (thin ? 0.5 : 0.0)), tint)) continue;
-        }
-        best = value; bestAt = k;
+        best = max(best, value);
     }
 }
 
@@ -464,8 +448,6 @@ void march() {
             if (group == promising || !(best < groupBound(group))) continue;
             for (int layer = max(first, group * GROUP); layer <= min(last, group * GROUP + GROUP - 1); layer++) if (best < bound(layer)) foldBlock(layer);
         }
-        // With slabs, beside what this one raised: its neighbours are here.
-        if (HALVES != 0 && best > -INFINITE && owned(bestAt)) refine();
     }
 }
 
@@ -527,7 +509,6 @@ void main() {
 
     color = vec3(0); rest = 1.0; count = 0.0;
     best = FOLD == RAY_FOLD_MEAN ? 0.0 : -INFINITE;
-    bestAt = 0.0;
     litAt = frontAt = -1;
     lit = 1.0; gloss = 0.0; steep = 1.0;
     if (SLABS != 0) {
@@ -535,12 +516,12 @@ void main() {
         if ((phase & 1) == 0) {
             vec4 before = work[index];
             if (FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE) { color = before.rgb; rest = before.a; }
-            else { best = before.x; bestAt = before.y; count = before.z; }
+            else { best = before.x; count = before.y; }
         }
     }
     if (!miss && low <= high && enter <= leave) march();
     if (SLABS != 0 && (phase & 2) == 0) {
-        work[index] = FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE ? vec4(color, rest) : vec4(best, bestAt, count, 0.0);
+        work[index] = FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE ? vec4(color, rest) : vec4(best, count, 0.0, 0.0);
         return;
     }
 

@@ -90,7 +90,7 @@ PARAMETER_BLOCK_END(PresentParameters, 64)
 #define RAY_FOLD_COMPOSITE 3
 #define RAY_FOLD_ISOSURFACE 4
 // What a step may at most give to a ray (0 ... 1) to be taken whole: its place and its light hardly matter then.
-#define RAY_HALVED 0.03
+#define RAY_HALVED 0.01f
 // Label maps and second volumes that a shader can bind; scenes with more are rendered by the CPU.
 #define RAY_LABEL_MAPS 4
 #define RAY_GLOWS 2

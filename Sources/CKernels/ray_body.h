@@ -525,7 +525,7 @@ INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner
         FN(Lookup) found = FN(lookUp)(w, p, parts + 2, whole);
         if (!w->layerCount && !FN(any)(live & (found.extinction > 0))) continue;
         if (f->halves) {
-            I much = w->layerCount || w->labelCount ? live : live & (rest * FN(minf)(found.tau * found.length * 0.6931472f, (F)1.0f) > HALVED);
+            I much = w->layerCount || w->labelCount ? live : live & (rest * FN(minf)(found.tau * found.length * 0.6931472f, (F)1.0f) > RAY_HALVED);
             if (FN(any)(much)) {
                 const int half = f->forward ? n : n - 1;
                 F k = (F)((float)half + 0.5f), u = p->u0 + k * p->du, v = p->v0 + k * p->dv;

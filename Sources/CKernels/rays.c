@@ -5,16 +5,10 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 #pragma clang diagnostic ignored "-Wpsabi"
 #pragma clang diagnostic ignored "-Wpass-failed"
 
 #define INLINE static inline __attribute__((always_inline, unused))
-
-/// What a step may at most give to a ray (0 ... 1) to be taken whole: its place and its light hardly matter then.
-#define HALVED 0.01f
 
 /// One layer of cells that a tile's rays cross.
 typedef struct {

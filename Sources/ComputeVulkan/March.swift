@@ -40,7 +40,6 @@ extension Driver {
             geometry = segmentation.geometry
             p.format = VOXELS_LABEL16
             p.slope = 1
-            p.samples = 1
             p.interpolation = INTERPOLATION_NEAREST
             fold = .maximum
             (resident, steps) = try bring(segmentation)

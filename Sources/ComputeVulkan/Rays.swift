@@ -78,7 +78,9 @@ extension Driver {
         }
 
         let isShaded = w.shaded != 0 || w.gradientOpacity != 0
-        let constants = [format, rays.foldNumber(volume), Int32(min(max(rays.substeps, 1), 8)), isShaded ? 1 : 0, rays.labels.isEmpty ? 0 : 1, rays.glows.isEmpty ? 0 : 1, light == nil ? 0 : 1, 0, isSlabbed ? 1 : 0]
+        // As the CPU does it: of two samples per plane, a composite takes the second where its step gives much to the ray.
+        let halves = rays.substeps == 2 && rays.foldNumber(volume) == RAY_FOLD_COMPOSITE
+        let constants = [format, rays.foldNumber(volume), halves ? 1 : Int32(min(max(rays.substeps, 1), 8)), isShaded ? 1 : 0, rays.labels.isEmpty ? 0 : 1, rays.glows.isEmpty ? 0 : 1, light == nil ? 0 : 1, halves ? 1 : 0, isSlabbed ? 1 : 0]
         let pipeline = try pipeline("rays", "bbbutiiiiiiiiiiiiiii", constants)
         let passes = isFolding ? 1 : Int(w.passes), count = rays.size.count
         w.passes = Int32(passes)
