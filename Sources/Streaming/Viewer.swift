@@ -857,8 +857,9 @@ public struct Viewer: Sendable {
         var best: (pane: Int, purpose: Purpose, urgency: Urgency)?
         for (number, p) in panes.sorted(by: { ($0.value.servedAt, $0.key) < ($1.value.servedAt, $1.key) }) where !needsCoarse(number, p, at: now) {
             guard let (purpose, urgency) = purpose(p, at: now) else { continue }
-            // The encoder works from one exact picture after the other; two at a time keep it busy.
-            if purpose == .exact, panes.values.lazy.filter({ $0.picture != nil && !$0.isDone && !$0.waitingForVolume }).count >= 2 { continue }
+            // The encoder works from one exact picture after the other; two at a time keep it busy. Quick ones that wait for their
+            // exact picture do not count: they would wait for each other.
+            if purpose == .exact, panes.values.lazy.filter({ $0.picture != nil && !($0.isQuick && $0.fullSent) && !$0.isDone && !$0.waitingForVolume }).count >= 2 { continue }
             if best == nil || urgency > best!.urgency { best = (number, purpose, urgency) }
         }
         guard let best else { return nil }

@@ -49,8 +49,11 @@ struct Simulation {
     var drawn: [(at: Double, header: FrameHeader)] = []
     var said: [ServerMessage] = []
     var closed: StreamError?
+    /// What the viewer did against the protocol.
+    var faults: [String] = []
     var isVolumeComplete = true
     private var lastRevision: [Int: UInt32] = [:]
+    private var closedAt: [Int: UInt32] = [:]
     private var queue: [Item] = []
     private var count = 0
     private var lineFree = 0.0
@@ -110,6 +113,7 @@ struct Simulation {
     mutating func closePane(_ pane: Int) {
         let revision = max(asked[pane]!.revision, lastRevision[pane] ?? 0) + 1
         lastRevision[pane] = revision
+        closedAt[pane] = revision
         asked[pane] = nil
         screens[pane] = nil
         apply(.message(.scene(.init(pane: pane, revision: revision, scene: .null))))
@@ -142,7 +146,7 @@ struct Simulation {
             } catch { after(encodeTime, .event(.encoded(id: order.id, .failure(error), seconds: encodeTime))) }
         case .send(let header, let payload):
             sent.append((now, header, payload.count + FrameHeader.length))
-            precondition(header.frame == nextFrame, "parts are numbered without gaps")
+            if header.frame != nextFrame { faults.append("part \(header.frame) follows part \(nextFrame - 1)") }
             nextFrame += 1
             let bytes = Double(payload.count + FrameHeader.length)
             lineFree = max(lineFree, now) + bytes / line.rate
@@ -161,7 +165,8 @@ struct Simulation {
 
     private mutating func draw(_ h: FrameHeader, _ payload: [UInt8]) {
         let pane = Int(h.pane)
-        guard asked[pane] != nil else { return }
+        // What was on its way when the pane was closed belongs to no pane opened later under its number.
+        guard asked[pane] != nil, h.revision > closedAt[pane] ?? 0 else { return }
         var s = screens[pane] ?? Screen()
         if h.revision < s.revision || (h.revision == s.revision && s.pass.map { h.pass < $0 } ?? false) { return }
         drawn.append((now, h))
@@ -174,15 +179,15 @@ struct Simulation {
                 s.rows = []; s.pixels = []; s.isComplete = false
             }
             s.revision = h.revision; s.pass = h.pass
-            if h.pass == .moving { precondition(h.y == 0 && h.isLast, "pass 0 has one part") }
-            else { precondition(Int(h.y) == s.rows.count, "bands come from the top, without gaps") }
+            if h.pass == .moving { if h.y != 0 || !h.isLast { faults.append("pass 0 of revision \(h.revision) has several parts") } }
+            else if Int(h.y) != s.rows.count { faults.append("pass \(h.pass.rawValue) of revision \(h.revision): row \(h.y) after \(s.rows.count) rows") }
             s.rows.formUnion(Int(h.y)..<Int(h.y) + Int(h.height))
             if h.pass == .exact {
-                guard let raster = try? Raster(decoding: payload) else { preconditionFailure("an exact part is a picture") }
+                guard let raster = try? Raster(decoding: payload) else { return faults.append("an exact part that is no picture") }
                 switch raster.pixels {
                 case .grey(let band): s.pixels += band
                 case .rgb(let band): s.pixels += stride(from: 0, to: band.count, by: 3).map { band[$0] }
-                case .values: preconditionFailure("an exact part is a picture")
+                case .values: return faults.append("an exact part with values")
                 }
                 s.isComplete = h.isLast
                 if h.isLast { s.size = PixelSize(Int(h.width), Int(h.y) + Int(h.height)) }
