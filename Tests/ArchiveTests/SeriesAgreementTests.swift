@@ -85,10 +85,11 @@ import Testing
                 // The ends of a volume lie where its first and last image do; between them positions are rounded in the files, and
                 // stray from an even spacing by what the assembly allows.
                 let isEnd = slice == 0 || slice == g.slices - 1
-                let isOnGrid = abs(depth - Double(slice)) * g.spacing.z < (isEnd ? 1e-3 : max(0.01, 0.01 * g.spacing.z))
+                let isResampled = volume.remarks.contains { $0.code == "uneven-spacing" }
+                let isOnGrid = abs(depth - Double(slice)) * g.spacing.z < (isResampled ? 1e-6 : isEnd ? 1e-3 : max(0.01, 0.01 * g.spacing.z))
                 // Between the slices of a resampled volume there is nothing to compare with, and nowhere else may that be.
                 guard isOnGrid else {
-                    isEqual = volume.remarks.contains { $0.code == "uneven-spacing" }
+                    isEqual = isResampled
                     continue
                 }
                 let slope = header.frames[0].slope, intercept = header.frames[0].intercept
