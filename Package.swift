@@ -110,7 +110,7 @@ if !coreOnly {
         .target(
             name: "Server",
             dependencies: [
-                "LowDose", "Streaming", "DICOMweb", "Rendering", "Compute", "ComputeCPU", "Archive", "DICOM", "Phantoms", "FrameCoding", "Imaging", "Geometry", "Caching",
+                "LowDose", "ProjectionData", "Tomography", "Streaming", "DICOMweb", "Rendering", "Compute", "ComputeCPU", "Archive", "DICOM", "Phantoms", "FrameCoding", "Imaging", "Geometry", "Caching",
                 product("Hummingbird", "hummingbird"), product("HummingbirdCore", "hummingbird"), product("HummingbirdHTTP2", "hummingbird"),
                 product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("NIOWebSocket", "swift-nio"),
                 product("NIOTLS", "swift-nio"), product("NIOConcurrencyHelpers", "swift-nio"), product("NIOFoundationCompat", "swift-nio"),

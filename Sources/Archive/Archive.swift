@@ -16,7 +16,7 @@ public final class Archive: Sendable {
     let pool: WorkerPool
     let logger = Logger(label: "tomos.archive")
     private let volumes: Cache<Volume.ID, Volume>
-    private let shared = Mutex(State())
+    let shared = Mutex(State())
     private var volumeFolder: String { folder + "/volumes" }
 
     /// What is known of a series at one state of the index.
@@ -27,7 +27,7 @@ public final class Archive: Sendable {
         var files: [String]
         var assembly: Assembly
     }
-    private struct State {
+    struct State {
         var assembled: [String: AssembledSeries] = [:]
         /// Series in `assembled`, oldest use first.
         var recent: [String] = []
@@ -38,6 +38,8 @@ public final class Archive: Sendable {
         var found: [Volume.ID: [Volume.Remark]] = [:]
         /// How the last load ended, for those who ask for its progress when it is over; until the next load begins.
         var failures: [Volume.ID: LoadProgress] = [:]
+        /// Volumes that a job is computing: see `offer(_:)`.
+        var computed: [Volume.ID: ComputedVolume] = [:]
     }
 
     /// Share of the machine's memory that volumes may take when nothing else is said.
@@ -228,6 +230,7 @@ public final class Archive: Sendable {
 
     /// The volume, as soon as its geometry is known; its slices keep arriving (`loadProgress`). Callers share one load.
     public func volume(_ id: Volume.ID) async throws(ArchiveError) -> Volume {
+        if let computed = computed(id) { return computed }
         do {
             let volume = try await volumes.value(for: id) { [self] reservation in
                 if let container = try index.container(of: id.series) { return try await load(id, container, reservation) }
@@ -330,6 +333,14 @@ public final class Archive: Sendable {
     /// load when there is none yet. Slow readers miss steps, never the end.
     public func loadProgress(of id: Volume.ID) -> AsyncStream<LoadProgress> {
         AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
+            let isComputed = shared.withLock { s -> Bool in
+                guard let volume = s.computed[id]?.volume else { return false }
+                let isComplete = volume.isComplete
+                continuation.yield(LoadProgress(loaded: volume.loadedSlices, total: volume.geometry.slices, state: isComplete ? .complete : .loading))
+                if isComplete { continuation.finish() } else { s.computed[id]?.watchers.append(continuation) }
+                return true
+            }
+            if isComputed { return }
             let (load, complete, failed) = shared.withLock { s -> (VolumeLoad?, Volume?, LoadProgress?) in
                 if let load = s.loads[id] { return (load, nil, nil) }
                 if let failure = s.failures[id] { return (nil, nil, failure) }

@@ -73,6 +73,9 @@ final class Index: Sendable {
                 """)
         }
         migrator.registerMigration("search") { db in try db.execute(sql: Self.searchSchema) }
+        migrator.registerMigration("jobs") { db in
+            try db.execute(sql: "CREATE TABLE jobs (id TEXT PRIMARY KEY, created REAL NOT NULL, state TEXT NOT NULL, body BLOB NOT NULL, report BLOB)")
+        }
         return migrator
     }
 

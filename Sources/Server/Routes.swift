@@ -86,7 +86,7 @@ struct TokenCheck<Context: RequestContext>: RouterMiddleware {
     }
 }
 
-func makeRouter(_ configuration: ServerConfiguration, _ services: StreamServices, _ registry: SessionRegistry, _ service: DICOMwebService, _ metrics: @escaping @Sendable () async -> String) -> Router<BasicRequestContext> {
+func makeRouter(_ configuration: ServerConfiguration, _ services: StreamServices, _ jobs: JobQueue, _ registry: SessionRegistry, _ service: DICOMwebService, _ metrics: @escaping @Sendable () async -> String) -> Router<BasicRequestContext> {
     let router = Router()
     router.add(middleware: Guard(configuration: configuration))
     let files = ClientFiles()
@@ -109,6 +109,7 @@ func makeRouter(_ configuration: ServerConfiguration, _ services: StreamServices
         Response(status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8", .cacheControl: "no-store"],
                  body: .init(byteBuffer: ByteBuffer(string: await metrics())))
     }
+    addJobRoutes(to: guarded, jobs)
     guarded.get("/api/presets") { _, _ -> Response in
         // So that a client can move the points of a preset and send them as the scene's transfer function.
         Response(status: .ok, headers: [.contentType: "application/json", .cacheControl: "no-cache"],

@@ -26,10 +26,13 @@ final class PortBox: Sendable {
 
 /// The HTTP server: page, REST and stream on one port.
 public struct TomosServer: Sendable {
+    /// Of the software; stands in every derived series.
+    public static let version = "0.1.0"
     private let configuration: ServerConfiguration
     private let services: StreamServices
     private let registry: SessionRegistry
     private let web: DICOMwebService
+    private let jobs: JobQueue
     private let logger: Logger
 
     public init(_ configuration: ServerConfiguration, archive: Archive, device: any ComputeDevice, logger: Logger) throws(ServerError) {
@@ -43,6 +46,7 @@ public struct TomosServer: Sendable {
         var options = DICOMwebService.Options()
         options.report = { logger.error("\($0)") }
         web = DICOMwebService(archive: archive, renderer: services.renderer, options: options)
+        jobs = JobQueue(archive: archive, version: TomosServer.version, logger: logger)
         registry = SessionRegistry(services: services, limit: configuration.sessionLimit)
     }
 
@@ -66,9 +70,9 @@ public struct TomosServer: Sendable {
             guard let secure else { return http1 }
             return try SecureHTTPChannel(tls: secure, http1: http1, http2: .init(idleTimeout: .seconds(60), gracefulCloseTimeout: .seconds(5)))
         }
-        let services = self.services, configuration = self.configuration, registry = self.registry, web = self.web
+        let services = self.services, configuration = self.configuration, registry = self.registry, web = self.web, jobs = self.jobs
         let app = Application(
-            router: makeRouter(configuration, services, registry, web) { await metricsText(services, registry) },
+            router: makeRouter(configuration, services, jobs, registry, web) { await metricsText(services, registry) },
             server: builder,
             configuration: .init(address: .hostname(configuration.host, port: configuration.port), serverName: "tomos", reuseAddress: true),
             onServerRunning: { channel in

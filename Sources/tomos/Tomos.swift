@@ -1,4 +1,5 @@
 import ArgumentParser
+import Server
 import Glibc
 
 /// The command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
@@ -25,7 +26,7 @@ struct Tomos: AsyncParsableCommand {
         version: version,
         subcommands: [Serve.self, Import.self, List.self, Render.self, Reconstruct.self, Denoise.self, PhantomCommand.self, Gallery.self, Doctor.self])
 
-    static let version = "0.1.0"
+    static let version = TomosServer.version
 }
 
 @main enum Main {

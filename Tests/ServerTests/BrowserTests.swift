@@ -23,5 +23,6 @@ struct BrowserTests {
     @Test func theServerPlaysAndTheMarksFollow() async throws { try await holds("played") }
     @Test func aWindowIsAppliedHereAndEndsExact() async throws { try await holds("windowed") }
     @Test func aLinkLetsASecondBrowserFollowAndSteer() async throws { try await holds("shared") }
+    @Test func denoisingIsASwitchAndComparisonIsLinked() async throws { try await holds("lowdose") }
     @Test func theEmbeddingExampleShowsAnExactPicture() async throws { try await holds("embedded") }
 }

@@ -2,6 +2,7 @@
 // tomos.js, planes and cameras in views.js; this file ties them to pointers, keys and text.
 
 import { Connection } from "./tomos.js";
+import { LowDose } from "./lowdose.js";
 import { Grid, PlaneView, CameraView, SliceView, letters, roundLength, along, dot, scale, cross, unit, subtract } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
@@ -153,13 +154,14 @@ class PaneController {
   }
 
   /** A projection through the volume has bright things before and behind: it has a window of its own. */
-  get window() { return this.isCamera ? shared.volumeWindow : shared.window; }
+  get window() { return lowDose.windowOf(this) ?? (this.isCamera ? shared.volumeWindow : shared.window); }
 
   get scene() {
     const { series, volume } = study;
-    const reference = { series: series.seriesInstanceUID };
-    if (volume.index) reference.index = volume.index;
-    if (shared.time) reference.time = shared.time;
+    const computed = lowDose.sourceOf(this);
+    const reference = { series: computed ?? series.seriesInstanceUID };
+    if (volume.index && !computed) reference.index = volume.index;
+    if (shared.time && !computed) reference.time = shared.time;
     return { volume: reference, view: this.view.view, presentation: this.presentation };
   }
 
@@ -167,6 +169,7 @@ class PaneController {
   push(options = {}) {
     this.stream.set(this.scene, options);
     this.drawMarks();
+    if (lowDose.isComparing) linkViews(this, options);
   }
 
   // Pointer position in pixels of the picture.
@@ -292,9 +295,25 @@ const formatTime = (ms) => (ms < 10 ? ms.toFixed(1) : Math.round(ms));
 
 // --------------------------------------------------------------------------------------------------- What hands can do
 
+/** Side by side, all pictures show the same place: what one does the others do. */
+function linkViews(leader, options) {
+  if (!leader.isPlane || linkViews.isBusy) return;
+  linkViews.isBusy = true;
+  const { right, down, center, zoom } = leader.view;
+  for (const pane of panes) {
+    if (pane === leader || !pane.isPlane) continue;
+    const same = (a, b) => a.every((v, i) => Math.abs(v - b[i]) < 1e-9);
+    if (same(pane.view.center, center) && same(pane.view.right, right) && same(pane.view.down, down) && pane.view.zoom === zoom) continue;
+    Object.assign(pane.view, { right, down, center, zoom });
+    pane.push(options);
+  }
+  linkViews.isBusy = false;
+}
+
 /** Moves the cross-hair; every plane follows, only those that change are sent. */
 function moveTo(point, options) {
   shared.point = study.grid.clamp(point);
+  lowDose.moved();
   for (const pane of panes) {
     if (!pane.isPlane) continue;
     pane.view.through(shared.point);
@@ -566,6 +585,7 @@ const pageKeys = {
   h: () => $("share").click(),
   l: () => $("toggle-link").click(),
   b: () => $("toggle-list").click(),
+  d: () => $("denoise").click(),
   x: () => { showCross = !showCross; for (const pane of panes) pane.drawMarks(); },
   "?": () => $("toggle-help").click(),
 };
@@ -866,6 +886,8 @@ const isInvertedByHabit = ({ modality }) => modality === "PT" || modality === "N
 
 function open(series, volume) {
   stopCine();
+  lowDose.reset();
+  showLowDose();
   if (innerWidth < 900 && !document.body.classList.contains("is-listless")) $("toggle-list").click();
   study = { series, volume, grid: new Grid(volume) };
   shared = { point: study.grid.center, window: defaultWindow(series, volume), invert: isInvertedByHabit(series), slab: 0, fold: "maximum",
@@ -897,7 +919,7 @@ function open(series, volume) {
 function layOut(names) {
   for (const pane of panes) pane.stream.set(null);
   active = null;
-  const made = names.map(([name, title], i) => existing.get(name) ?? new PaneController(name, name === "slice" ? 5 : i + 1, title));
+  const made = names.map(([name, title], i) => existing.get(name) ?? new PaneController(name, { slice: 5, before: 6, after: 7, difference: 8 }[name] ?? i + 1, title));
   for (const pane of made) existing.set(pane.name, pane);
   panes = made;
   $("panes").replaceChildren(...panes.map((p) => p.root));
@@ -919,7 +941,7 @@ connection.addEventListener("state", ({ detail: state }) => {
 let bannerTimer = 0;
 
 connection.addEventListener("progress", ({ detail: { series, loaded, total, state } }) => {
-  if (series !== study?.series.seriesInstanceUID) return;
+  if (series !== study?.series.seriesInstanceUID && !lowDose.concerns(series)) return;
   for (const pane of panes) {
     pane.progress.style.width = `${(100 * loaded) / Math.max(total, 1)}%`;
     pane.progress.hidden = state === "complete" || loaded >= total;
@@ -937,6 +959,41 @@ async function learnRange(of) {
   } catch { /* the presets stay few */ }
 }
 
+// ------------------------------------------------------------------------------------------------------------- Low dose
+
+const lowDose = new LowDose({
+  get study() { return study; },
+  get point() { return shared.point; },
+  changed() { for (const pane of [active, ...panes.filter((p) => p !== active)]) if (pane?.view) pane.push(); showLowDose(); },
+  told(job) { $("spoken").textContent = job.state === "done" ? "Denoised" : job.state === "failed" ? job.message : ""; showLowDose(job); },
+  layOut(names) {
+    const back = [["axial", "Axial"], ["coronal", "Coronal"], ["sagittal", "Sagittal"], ["volume", "Volume"]], from = active?.isPlane ? active.view : panes.find((p) => p.isPlane).view;
+    layOut(names ?? back);
+    for (const pane of panes) {
+      const view = pane.name === "volume" ? new CameraView(study.grid) : new PlaneView(study.grid, names ? from.orientation : pane.name);
+      if (names) Object.assign(view, { right: from.right, down: from.down, center: from.center, zoom: from.zoom });
+      else if (pane.name !== "volume") view.through(shared.point);
+      pane.show(view);
+    }
+    activate(panes[0]);
+    showLowDose();
+    showLook();
+  },
+});
+
+function showLowDose(job) {
+  $("denoise").setAttribute("aria-pressed", String(lowDose.isOn));
+  $("compare").setAttribute("aria-pressed", String(lowDose.isComparing));
+  $("panes").classList.toggle("is-comparing", lowDose.isComparing);
+  const usable = study && study.volume.slices > 1 && !study.volume.isStack;
+  $("denoise").disabled = $("compare").disabled = !usable;
+  $("denoise").title = job && job.state === "running" ? `Denoising … ${Math.round(100 * job.fraction)} %` : "Denoise (D)";
+}
+
+function tell(error) { $("banner-text").textContent = error.message; $("banner").hidden = false; setTimeout(() => { $("banner").hidden = true; }, 5000); }
+$("denoise").addEventListener("click", () => lowDose.toggle().catch(tell));
+$("compare").addEventListener("click", () => lowDose.compare().catch(tell));
+
 // --------------------------------------------------------------------------------------------------------------- Begin
 
 document.body.classList.add("is-empty");
@@ -948,7 +1005,7 @@ setTool(tool);
 if (shareToken) beginAsGuest();
 let [listed] = shareToken ? [[]] : await Promise.all([loadList(), loadPresets()]);
 /** For tests and scripts: what is shown, and the library's panes. */
-if (!shareToken) window.tomos = { connection, get panes() { return panes; }, get study() { return study; }, get shared() { return shared; }, open: (uid, index = 0) => {
+if (!shareToken) window.tomos = { connection, get panes() { return panes; }, get study() { return study; }, get shared() { return shared; }, get lowDose() { return lowDose; }, open: (uid, index = 0) => {
   const series = listed.find((s) => s.seriesInstanceUID === uid);
   if (series) open(series, series.volumes.find((v) => v.index === index) ?? series.volumes[0]);
 } };

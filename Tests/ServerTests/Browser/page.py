@@ -392,6 +392,40 @@ async def embedded(options):
         check(not browser.problems, f"problems on the page: {browser.problems}")
 
 
+async def lowdose(options):
+    """The switch shows the denoised slice under the eye; before, after and difference are linked."""
+    async with Browser() as browser:
+        await opened(browser, options)
+        before = await pixels(browser, 0)
+        await browser.type("d")
+        await browser.until("tomos.lowDose.isOn", 60)
+        check(await browser.evaluate("document.getElementById('denoise').getAttribute('aria-pressed')") == "true", "the switch is on")
+        await shown(browser, "denoised pictures", 300)
+        after = await pixels(browser, 0)
+        check(not np.array_equal(before, after), "denoising changes the picture")
+        check(await browser.evaluate("tomos.panes[0].scene.volume.series") == await browser.evaluate("tomos.lowDose.result"), "the pane shows the derived series")
+        await browser.evaluate("document.getElementById('compare').click()")
+        await browser.until("tomos.lowDose.isComparing", 120)
+        await shown(browser, "three pictures", 120)
+        check(await browser.evaluate("tomos.panes.map((p) => p.name).join()") == "before,after,difference", "three panes")
+        await browser.screenshot(pathlib.Path(options.artefacts, "page-compare.png"))
+        await browser.evaluate("document.querySelector('.pane').focus()")
+        place = "tomos.panes.map((p) => p.view.place.index)"
+        start = await browser.evaluate(place)
+        await browser.key("PageUp", number=33)
+        await browser.type("+")
+        now = await browser.evaluate(place)
+        check(now == [s - 10 for s in start], f"all three scroll together: {start} {now}")
+        check(len(set(await browser.evaluate("tomos.panes.map((p) => p.view.zoom)"))) == 1, "all three zoom together")
+        await shown(browser, "linked pictures", 120)
+        await browser.evaluate("document.getElementById('compare').click()")
+        await browser.until("tomos.panes.length === 4", 20)
+        await browser.type("d")
+        await browser.until("!tomos.lowDose.isOn", 20)
+        await shown(browser, "original pictures")
+        check(not browser.problems, f"problems on the page: {browser.problems}")
+
+
 async def modules(options):
     """Merge patches, frame headers and geometry of the modules, checked in the browser they run in."""
     async with Browser(300, 200) as browser:
@@ -401,7 +435,7 @@ async def modules(options):
         check(failures == [], f"modules: {failures}")
 
 
-SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, played, windowed, shared, embedded, modules)}
+SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, played, windowed, shared, lowdose, embedded, modules)}
 
 
 def main():

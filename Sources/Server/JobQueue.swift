@@ -1,0 +1,255 @@
+import Archive
+import Foundation
+import Imaging
+import Logging
+import LowDose
+import NIOConcurrencyHelpers
+import ProjectionData
+import Tomography
+
+/// Long work beside the interactive one: one job at a time, on threads of the lowest priority, so that a picture that is being turned never
+/// waits for it.
+final class JobQueue: Sendable {
+    static let limit = 64
+    private let archive: Archive
+    private let logger: Logger
+    private let version: String
+    /// Folder whose entries `reconstruct` may read: projections are put there by whoever runs the server.
+    private let projections: String
+    private let temporary: String
+
+    private struct Work {
+        var record: JobRecord
+        var body: @Sendable (Handle) throws -> Void
+        var denoising: DenoisingJob?
+    }
+    private struct State {
+        var waiting: [Work] = []
+        var running: Work?
+        var cancelled: Set<String> = []
+        /// Differences live in memory only.
+        var differences: [Volume] = []
+    }
+    private let state = NIOLockedValueBox(State())
+
+    /// What a running job may do: tell how far it is, and hear that it should stop.
+    struct Handle: Sendable {
+        let id: String
+        let queue: JobQueue
+        var isCancelled: Bool { queue.state.withLockedValue { $0.cancelled.contains(id) } }
+        func progress(_ fraction: Double) -> Bool {
+            queue.state.withLockedValue { s in
+                if s.running?.record.id == id { s.running?.record.fraction = min(1, max(0, fraction)) }
+                return !s.cancelled.contains(id)
+            }
+        }
+    }
+
+    init(archive: Archive, version: String, logger: Logger) {
+        self.archive = archive; self.version = version; self.logger = logger
+        projections = archive.folder + "/projections"
+        temporary = archive.folder + "/jobs"
+        // What a killed server left half done is not done.
+        try? FileManager.default.removeItem(atPath: temporary)
+        for var job in (try? archive.jobs()) ?? [] where job.state == .queued || job.state == .running {
+            job.state = .failed; job.code = "interrupted"; job.message = "The server ended before the job did. Start it again."
+            job.finished = Date().timeIntervalSince1970
+            try? archive.save(job)
+        }
+    }
+
+    /// All jobs, newest first; those at work as they stand now.
+    func list() throws(ArchiveError) -> [JobRecord] {
+        let now = state.withLockedValue { s in Dictionary(uniqueKeysWithValues: (s.waiting + [s.running].compactMap { $0 }).map { ($0.record.id, $0.record) }) }
+        return try archive.jobs().map { now[$0.id] ?? $0 }
+    }
+    func find(_ id: String) throws(ArchiveError) -> JobRecord? { try list().first { $0.id == id } }
+
+    /// False when there is no such job at work.
+    func cancel(_ id: String) -> Bool {
+        let dropped: Work?? = state.withLockedValue { s in
+            if let k = s.waiting.firstIndex(where: { $0.record.id == id }) { return .some(s.waiting.remove(at: k)) }
+            guard s.running?.record.id == id else { return .none }
+            s.cancelled.insert(id)
+            return .some(nil)
+        }
+        guard let dropped else { return false }
+        if let work = dropped { end(work.record, .cancelled) }
+        return true
+    }
+
+    // MARK: Denoising
+
+    /// Starts denoising, or joins the job that does the same. `slice` is done first: what is under the eye.
+    func denoise(series: String, index: Int, time: Int, settings: DenoisingSettings, slice: Int?) async throws -> JobRecord {
+        let id = Volume.ID(series: series, index: index, time: time)
+        let source = try await archive.completeVolume(id)
+        let result = DenoisingJob.resultUID(source: source.id, settings: settings, version: version)
+        if let known = state.withLockedValue({ s -> JobRecord? in
+            guard let same = (s.waiting + [s.running].compactMap { $0 }).first(where: { $0.record.result == result }) else { return nil }
+            if let slice { same.denoising?.prefer(slice: slice) }
+            return same.record
+        }) { return known }
+        if (try? await archive.series(result)) != nil {
+            // Cached: it was computed before.
+            if let job = try archive.jobs().first(where: { $0.result == result && $0.state == .done }) { return job }
+        }
+        let job = try DenoisingJob(source, settings, version: version)
+        if let slice { job.prefer(slice: slice) }
+        let files = try await archive.files(of: series).map(\.path)
+        archive.offer(job.result)
+        let archive = self.archive, folder = temporary + "/" + UUID().uuidString
+        return try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "denoise", method: settings.text, series: series, result: result, created: Date().timeIntervalSince1970), denoising: job) { handle in
+            var last = -1
+            try job.run { done, total in
+                if job.result.loadedSlices != last { last = job.result.loadedSlices; archive.announce(job.result.id) }
+                return handle.progress(0.9 * Double(done) / Double(total))
+            }
+            archive.announce(job.result.id)
+            let begin = ContinuousClock.now
+            let quality = try? job.quality()
+            var report = WorkReport(kind: "denoise", version: handle.queue.version, method: settings.text, predicted: .init(bytes: job.predictedBytes, seconds: job.predictedSeconds), seconds: 0, volume: job.result, quality: quality)
+            report.seconds = (ContinuousClock.now - begin) / .seconds(1)
+            try handle.queue.keep(folder, report, handle, pictures: [("Before", source), ("After", job.result)]) { try job.write(to: folder, files: files) { _ in !handle.isCancelled } }
+        }
+    }
+
+    /// Puts a slice of a running denoising first.
+    func prefer(job id: String, slice: Int) {
+        state.withLockedValue { s in (s.waiting + [s.running].compactMap { $0 }).first { $0.record.id == id }?.denoising?.prefer(slice: slice) }
+    }
+
+    // MARK: Reconstruction
+
+    /// `name` is an entry of the folder `projections` in the data folder.
+    func reconstruct(name: String, settings: ReconstructionSettings) throws -> JobRecord {
+        guard !name.isEmpty, !name.contains("/"), !name.hasPrefix("."), FileManager.default.fileExists(atPath: projections + "/" + name) else {
+            throw LowDoseError("not-found", "There are no projections of that name in the data folder's projections.")
+        }
+        let path = projections + "/" + name, folder = temporary + "/" + UUID().uuidString, version = self.version
+        return try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "reconstruct", method: settings.text(views: 0), series: "", result: "", created: Date().timeIntervalSince1970), denoising: nil) { handle in
+            let file = try ProjectionFile(path: path) { done, total in handle.progress(0.1 * Double(done) / Double(max(1, total))) }
+            let job = try ReconstructionJob(file, settings, version: version)
+            let result = try job.run { handle.progress(0.1 + 0.8 * $0) }
+            var report = WorkReport(kind: "reconstruct", version: version, method: job.text, predicted: .init(bytes: job.plan.predictedBytes, seconds: job.plan.predictedSeconds), seconds: result.seconds, volume: result.volume,
+                                    quality: result.unit == "HU" ? try? qualityReport(after: result.volume, before: nil, reference: nil) : nil)
+            report.residuals = result.residuals
+            report.stopped = result.stopped?.rawValue
+            handle.queue.state.withLockedValue { $0.running?.record.result = result.volume.id.series }
+            try handle.queue.keep(folder, report, handle, pictures: [("Reconstruction", result.volume)]) { try job.write(result, to: folder) { _ in !handle.isCancelled } }
+        }
+    }
+
+    // MARK: Difference
+
+    /// after − before as a volume of its own, in memory; the same geometry is needed.
+    func difference(of after: Volume.ID, and before: Volume.ID) async throws -> JobRecord {
+        let a = try await archive.completeVolume(after), b = try await archive.completeVolume(before)
+        let made = try a.minus(b)
+        archive.offer(made)
+        // The oldest makes room: a difference is a matter of a second.
+        let old = state.withLockedValue { s -> [Volume] in
+            s.differences.removeAll { $0.id == made.id }
+            s.differences.append(made)
+            let extra = Array(s.differences.dropLast(3))
+            s.differences = Array(s.differences.suffix(3))
+            return extra
+        }
+        for volume in old { archive.withdraw(volume.id) }
+        var record = JobRecord(id: UUID().uuidString.lowercased(), kind: "difference", method: "difference", series: before.series, result: made.id.series, created: Date().timeIntervalSince1970)
+        record.state = .done; record.fraction = 1; record.finished = record.created
+        return record
+    }
+
+    // MARK: The queue
+
+    private func submit(_ record: JobRecord, denoising: DenoisingJob?, _ body: @escaping @Sendable (Handle) throws -> Void) throws -> JobRecord {
+        try archive.save(record)
+        let (accepted, start) = state.withLockedValue { s -> (Bool, Bool) in
+            guard s.waiting.count < Self.limit else { return (false, false) }
+            s.waiting.append(Work(record: record, body: body, denoising: denoising))
+            return (true, s.running == nil)
+        }
+        guard accepted else {
+            end(record, .failed, LowDoseError("busy", "Too many jobs are waiting."))
+            throw LowDoseError("busy", "Too many jobs are waiting; try again later.")
+        }
+        if start { next() }
+        return record
+    }
+
+    private func next() {
+        let work: Work? = state.withLockedValue { s in
+            guard s.running == nil, !s.waiting.isEmpty else { return nil }
+            s.running = s.waiting.removeFirst()
+            s.running?.record.state = .running
+            return s.running
+        }
+        guard let work else { return }
+        try? archive.save(work.record)
+        BackgroundWork.run { [self] in
+            do {
+                try work.body(Handle(id: work.record.id, queue: self))
+                end(work.record, .done)
+            } catch {
+                let failure = LowDoseError(error)
+                end(work.record, failure.code == "cancelled" ? .cancelled : .failed, failure.code == "cancelled" ? nil : failure)
+            }
+            next()
+        }
+    }
+
+    private func end(_ record: JobRecord, _ outcome: JobRecord.State, _ error: LowDoseError? = nil) {
+        var record = record
+        state.withLockedValue { s in
+            if s.running?.record.id == record.id { record = s.running!.record }
+        }
+        record.state = outcome
+        record.fraction = outcome == .done ? 1 : record.fraction
+        record.finished = Date().timeIntervalSince1970
+        record.code = error?.code; record.message = error?.message
+        do { try archive.save(record) } catch { logger.error("a job's end was not stored", metadata: ["error": "\(error)"]) }
+        if let error { logger.error("job failed", metadata: ["kind": "\(record.kind)", "code": "\(error.code)"]) }
+        let id = Volume.ID(series: record.result)
+        if outcome != .done, !record.result.isEmpty { archive.announce(id, failure: (error?.code ?? "cancelled", error?.message ?? "The job was cancelled.")) }
+        // From now on the archive's own copy is used; who looks at the computed one keeps it.
+        if record.kind != "difference", !record.result.isEmpty { archive.withdraw(id) }
+        state.withLockedValue { s in
+            if s.running?.record.id == record.id { s.running = nil }
+            s.cancelled.remove(record.id)
+        }
+    }
+
+    /// Writes the series, imports it, stores the report.
+    private func keep(_ folder: String, _ report: WorkReport, _ handle: Handle, pictures: [(String, Volume)], write: () throws -> Void) throws {
+        try FileManager.default.createDirectory(atPath: temporary, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        try write()
+        guard handle.progress(0.95) else { throw LowDoseError("cancelled", "The job was cancelled.") }
+        // This thread is the job's own and may wait for the archive.
+        let archive = self.archive, done = DispatchSemaphore(value: 0), outcome = NIOLockedValueBox<Result<ImportReport, ArchiveError>?>(nil)
+        Task {
+            do throws(ArchiveError) {
+                let imported = try await archive.importFiles(at: [folder]) { _ in }
+                outcome.withLockedValue { $0 = .success(imported) }
+            } catch { outcome.withLockedValue { $0 = .failure(error) } }
+            done.signal()
+        }
+        done.wait()
+        switch outcome.withLockedValue({ $0 }) {
+        case .success(let imported): if let refusal = imported.refused.first { throw LowDoseError("not-stored", refusal.message) }
+        case .failure(let error): throw error
+        case nil: break
+        }
+        let html = report.html(pictures: pictures)
+        let record = state.withLockedValue { $0.running?.record }
+        if let record { try archive.save(record, report: Data((String(decoding: report.json, as: UTF8.self) + "\u{0}" + html).utf8)) }
+    }
+
+    /// The stored report as JSON or HTML.
+    func report(_ id: String, html: Bool) throws(ArchiveError) -> Data? {
+        guard let both = try archive.report(ofJob: id) else { return nil }
+        let parts = both.split(separator: 0, maxSplits: 1)
+        return parts.count == 2 ? Data(html ? parts[1] : parts[0]) : nil
+    }
+}
