@@ -14,6 +14,8 @@ public final class DenoisingJob: Sendable {
     public let result: Volume
     public let version: String
     private let center: Mutex<Int>
+    /// Hounsfield units are stored as whole numbers: what is looked at while the work runs is what the files will hold.
+    private let isWhole: Bool
     /// Slices done together: neighbours share their guides.
     static let group = 4
 
@@ -46,6 +48,7 @@ public final class DenoisingJob: Sendable {
         description.remarks = d.remarks + [Volume.Remark(.information, "denoised", "Computed: \(settings.text)")]
         guard let result = Volume(description) else { throw LowDoseError(TomographyError.outOfMemory(needed: 4 * g.voxelCount, available: 0)) }
         self.result = result
+        isWhole = d.unit == "HU" && source.range.map { $0.upperBound - $0.lowerBound > 2000 } == true
         center = Mutex(g.slices / 2)
     }
 
@@ -75,7 +78,7 @@ public final class DenoisingJob: Sendable {
             do throws(TomographyError) {
                 finished = try settings.run(slices, columns: g.columns, rows: g.rows, wanted: start - first..<end - first) { k in progress(done + k, total) }
             } catch { throw LowDoseError(error) }
-            for (k, slice) in finished.enumerated() { result.put(slice, slice: start + k) }
+            for (k, slice) in finished.enumerated() { result.put(isWhole ? slice.map { $0.rounded() } : slice, slice: start + k) }
             done += end - start
             guard progress(done, total) else { throw LowDoseError("cancelled", "The work was cancelled.") }
         }

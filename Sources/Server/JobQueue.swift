@@ -5,6 +5,7 @@ import Logging
 import LowDose
 import NIOConcurrencyHelpers
 import ProjectionData
+import Streaming
 import Tomography
 
 /// Long work beside the interactive one: one job at a time, on threads of the lowest priority, so that a picture that is being turned never
@@ -17,6 +18,8 @@ final class JobQueue: Sendable {
     /// Folder whose entries `reconstruct` may read: projections are put there by whoever runs the server.
     private let projections: String
     private let temporary: String
+    /// Tells the clients how a job stands: at each change of state, else at most four times a second.
+    private let tell: @Sendable (JSON) -> Void
 
     private struct Work {
         var record: JobRecord
@@ -27,6 +30,7 @@ final class JobQueue: Sendable {
         var waiting: [Work] = []
         var running: Work?
         var cancelled: Set<String> = []
+        var lastTold = ContinuousClock.now
         /// Differences live in memory only.
         var differences: [Volume] = []
     }
@@ -38,15 +42,21 @@ final class JobQueue: Sendable {
         let queue: JobQueue
         var isCancelled: Bool { queue.state.withLockedValue { $0.cancelled.contains(id) } }
         func progress(_ fraction: Double) -> Bool {
-            queue.state.withLockedValue { s in
-                if s.running?.record.id == id { s.running?.record.fraction = min(1, max(0, fraction)) }
-                return !s.cancelled.contains(id)
+            let (goesOn, news) = queue.state.withLockedValue { s -> (Bool, JobRecord?) in
+                guard s.running?.record.id == id else { return (!s.cancelled.contains(id), nil) }
+                s.running?.record.fraction = min(1, max(0, fraction))
+                let now = ContinuousClock.now
+                guard now - s.lastTold > .milliseconds(250) else { return (!s.cancelled.contains(id), nil) }
+                s.lastTold = now
+                return (!s.cancelled.contains(id), s.running?.record)
             }
+            if let news { queue.tell(news.json) }
+            return goesOn
         }
     }
 
-    init(archive: Archive, version: String, logger: Logger) {
-        self.archive = archive; self.version = version; self.logger = logger
+    init(archive: Archive, version: String, logger: Logger, tell: @escaping @Sendable (JSON) -> Void) {
+        self.archive = archive; self.version = version; self.logger = logger; self.tell = tell
         projections = archive.folder + "/projections"
         temporary = archive.folder + "/jobs"
         // What a killed server left half done is not done.
@@ -80,8 +90,8 @@ final class JobQueue: Sendable {
 
     // MARK: Denoising
 
-    /// Starts denoising, or joins the job that does the same. `slice` is done first: what is under the eye.
-    func denoise(series: String, index: Int, time: Int, settings: DenoisingSettings, slice: Int?) async throws -> JobRecord {
+    /// Starts denoising, or joins the job that does the same, or did it before. `slice` is done first: what is under the eye.
+    func denoise(series: String, index: Int, time: Int, settings: DenoisingSettings, slice: Int?) async throws -> (job: JobRecord, isNew: Bool) {
         let id = Volume.ID(series: series, index: index, time: time)
         let source = try await archive.completeVolume(id)
         let result = DenoisingJob.resultUID(source: source.id, settings: settings, version: version)
@@ -89,17 +99,17 @@ final class JobQueue: Sendable {
             guard let same = (s.waiting + [s.running].compactMap { $0 }).first(where: { $0.record.result == result }) else { return nil }
             if let slice { same.denoising?.prefer(slice: slice) }
             return same.record
-        }) { return known }
+        }) { return (known, false) }
         if (try? await archive.series(result)) != nil {
             // Cached: it was computed before.
-            if let job = try archive.jobs().first(where: { $0.result == result && $0.state == .done }) { return job }
+            if let job = try archive.jobs().first(where: { $0.result == result && $0.state == .done }) { return (job, false) }
         }
         let job = try DenoisingJob(source, settings, version: version)
         if let slice { job.prefer(slice: slice) }
         let files = try await archive.files(of: series).map(\.path)
         archive.offer(job.result)
         let archive = self.archive, folder = temporary + "/" + UUID().uuidString
-        return try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "denoise", method: settings.text, series: series, result: result, created: Date().timeIntervalSince1970), denoising: job) { handle in
+        let record = try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "denoise", method: settings.text, series: series, result: result, created: Date().timeIntervalSince1970), denoising: job) { handle in
             var last = -1
             try job.run { done, total in
                 if job.result.loadedSlices != last { last = job.result.loadedSlices; archive.announce(job.result.id) }
@@ -112,6 +122,7 @@ final class JobQueue: Sendable {
             report.seconds = (ContinuousClock.now - begin) / .seconds(1)
             try handle.queue.keep(folder, report, handle, pictures: [("Before", source), ("After", job.result)]) { try job.write(to: folder, files: files) { _ in !handle.isCancelled } }
         }
+        return (record, true)
     }
 
     /// Puts a slice of a running denoising first.
@@ -121,15 +132,28 @@ final class JobQueue: Sendable {
 
     // MARK: Reconstruction
 
+    /// What lies in the folder `projections` and may be reconstructed, by name.
+    func projectionNames() -> [String] {
+        ((try? FileManager.default.contentsOfDirectory(atPath: projections)) ?? []).filter { name in
+            var isFolder: ObjCBool = false
+            FileManager.default.fileExists(atPath: projections + "/" + name, isDirectory: &isFolder)
+            return !name.hasPrefix(".") && (isFolder.boolValue || [".h5", ".hdf5", ".json", ".mat"].contains { name.lowercased().hasSuffix($0) })
+        }.sorted()
+    }
+
     /// `name` is an entry of the folder `projections` in the data folder.
-    func reconstruct(name: String, settings: ReconstructionSettings) throws -> JobRecord {
+    /// Without a method the scan's own analytic one is taken.
+    func reconstruct(name: String, settings wish: ReconstructionSettings, isMethodOpen: Bool) throws -> JobRecord {
         guard !name.isEmpty, !name.contains("/"), !name.hasPrefix("."), FileManager.default.fileExists(atPath: projections + "/" + name) else {
             throw LowDoseError("not-found", "There are no projections of that name in the data folder's projections.")
         }
         let path = projections + "/" + name, folder = temporary + "/" + UUID().uuidString, version = self.version
-        return try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "reconstruct", method: settings.text(views: 0), series: "", result: "", created: Date().timeIntervalSince1970), denoising: nil) { handle in
+        return try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "reconstruct", method: isMethodOpen ? name : wish.text(views: 0), series: "", result: "", created: Date().timeIntervalSince1970), denoising: nil) { handle in
             let file = try ProjectionFile(path: path) { done, total in handle.progress(0.1 * Double(done) / Double(max(1, total))) }
+            var settings = wish
+            if isMethodOpen, case .cone = file.projections.scan { settings.method = .fdk }
             let job = try ReconstructionJob(file, settings, version: version)
+            handle.queue.state.withLockedValue { $0.running?.record.method = job.text }
             let result = try job.run { handle.progress(0.1 + 0.8 * $0) }
             var report = WorkReport(kind: "reconstruct", version: version, method: job.text, predicted: .init(bytes: job.plan.predictedBytes, seconds: job.plan.predictedSeconds), seconds: result.seconds, volume: result.volume,
                                     quality: result.unit == "HU" ? try? qualityReport(after: result.volume, before: nil, reference: nil) : nil)
@@ -174,7 +198,7 @@ final class JobQueue: Sendable {
             end(record, .failed, LowDoseError("busy", "Too many jobs are waiting."))
             throw LowDoseError("busy", "Too many jobs are waiting; try again later.")
         }
-        if start { next() }
+        if start { next() } else { tell(record.json) }
         return record
     }
 
@@ -187,6 +211,7 @@ final class JobQueue: Sendable {
         }
         guard let work else { return }
         try? archive.save(work.record)
+        tell(work.record.json)
         BackgroundWork.run { [self] in
             do {
                 try work.body(Handle(id: work.record.id, queue: self))
@@ -210,6 +235,7 @@ final class JobQueue: Sendable {
         record.code = error?.code; record.message = error?.message
         do { try archive.save(record) } catch { logger.error("a job's end was not stored", metadata: ["error": "\(error)"]) }
         if let error { logger.error("job failed", metadata: ["kind": "\(record.kind)", "code": "\(error.code)"]) }
+        tell(record.json)
         let id = Volume.ID(series: record.result)
         if outcome != .done, !record.result.isEmpty { archive.announce(id, failure: (error?.code ?? "cancelled", error?.message ?? "The job was cancelled.")) }
         // From now on the archive's own copy is used; who looks at the computed one keeps it.
@@ -251,5 +277,17 @@ final class JobQueue: Sendable {
         guard let both = try archive.report(ofJob: id) else { return nil }
         let parts = both.split(separator: 0, maxSplits: 1)
         return parts.count == 2 ? Data(html ? parts[1] : parts[0]) : nil
+    }
+}
+
+extension JobRecord {
+    /// As in `GET /api/jobs/{id}`.
+    var json: JSON {
+        var members: [String: JSON] = ["id": .string(id), "kind": .string(kind), "method": .string(method), "series": .string(series), "result": .string(result),
+                                       "state": .string(state.rawValue), "fraction": .number(fraction), "created": .number(created)]
+        if let finished { members["finished"] = .number(finished) }
+        if let code { members["code"] = .string(code) }
+        if let message { members["message"] = .string(message) }
+        return .object(members)
     }
 }

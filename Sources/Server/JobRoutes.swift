@@ -57,10 +57,17 @@ private func refusal(_ error: any Error) -> ErrorResponse {
 }
 private func unknownJob() -> ErrorResponse { ErrorResponse(error: StreamError(.notFound, "there is no such job")) }
 
+/// What a page of another origin sends without asking first (a form, or text as its body) starts no work.
+private func isForeign(_ request: Request, _ configuration: ServerConfiguration, _ port: PortBox) -> Bool {
+    request.headers[.origin].map { !configuration.allows(origin: $0, port: port.value) } ?? false
+}
+
 private func invalidJob(_ text: String) -> ErrorResponse { ErrorResponse(error: StreamError(.malformed, text)) }
 
 /// `/api/jobs`: see Documentation/LowDose.md.
-func addJobRoutes(to router: RouterGroup<BasicRequestContext>, _ queue: JobQueue) {
+func addJobRoutes(to router: RouterGroup<BasicRequestContext>, _ queue: JobQueue, _ configuration: ServerConfiguration, _ port: PortBox) {
+    struct Names: Encodable { var projections: [String] }
+    router.get("/api/projections") { _, _ -> Response in try document(Names(projections: queue.projectionNames())) }
     router.get("/api/jobs") { _, _ -> Response in
         do { return try document(JobList(jobs: try queue.list())) } catch { throw refusal(error) }
     }
@@ -91,6 +98,7 @@ func addJobRoutes(to router: RouterGroup<BasicRequestContext>, _ queue: JobQueue
         return Response(status: .noContent)
     }
     router.post("/api/jobs") { request, _ -> Response in
+        guard !isForeign(request, configuration, port) else { throw ErrorResponse(error: StreamError(.forbidden, "pages of this origin may not start work; see --origin")) }
         let body = try await request.body.collect(upTo: 64 << 10)
         guard let wish = try? JSONDecoder().decode(JobRequest.self, from: Data(buffer: body)) else { throw ErrorResponse(error: StreamError(.malformed, "the body is no job; see LowDose.md")) }
         do {
@@ -100,7 +108,8 @@ func addJobRoutes(to router: RouterGroup<BasicRequestContext>, _ queue: JobQueue
                 guard let method = DenoisingSettings.Method(rawValue: wish.method ?? "nlm") else { throw invalidJob("the denoiser is unknown; there are \(DenoisingSettings.Method.allCases.map(\.rawValue).joined(separator: ", "))") }
                 let strength = wish.strength ?? 1
                 guard strength >= 0, strength <= 10 else { throw invalidJob("the strength is from 0 to 10") }
-                return try document(try await queue.denoise(series: series, index: wish.volume ?? 0, time: wish.time ?? 0, settings: DenoisingSettings(method, strength: strength), slice: wish.slice), .accepted)
+                let (job, isNew) = try await queue.denoise(series: series, index: wish.volume ?? 0, time: wish.time ?? 0, settings: DenoisingSettings(method, strength: strength), slice: wish.slice)
+                return try document(job, isNew ? .accepted : .ok)
             case "reconstruct":
                 guard let input = wish.input, let method = ReconstructionSettings.Method(rawValue: wish.method ?? "fbp") else { throw invalidJob("\"input\" or a known \"method\" is missing") }
                 var settings = ReconstructionSettings(method)
@@ -109,7 +118,10 @@ func addJobRoutes(to router: RouterGroup<BasicRequestContext>, _ queue: JobQueue
                     settings.filter = ReconstructionFilter(filter)
                 }
                 settings.iterations = wish.iterations; settings.size = wish.size; settings.strength = wish.strength ?? 1
-                return try document(try queue.reconstruct(name: input, settings: settings), .accepted)
+                guard (0...10).contains(settings.strength), (1...100_000).contains(settings.iterations ?? 1), (8...8192).contains(settings.size ?? 8) else {
+                    throw invalidJob("strength is from 0 to 10, iterations from 1 to 100000, size from 8 to 8192")
+                }
+                return try document(try queue.reconstruct(name: input, settings: settings, isMethodOpen: wish.method == nil), .accepted)
             case "difference":
                 guard let series = wish.series, let minus = wish.minus else { throw invalidJob("\"series\" and \"minus\" are needed") }
                 return try document(try await queue.difference(of: Volume.ID(series: series), and: Volume.ID(series: minus, index: wish.volume ?? 0, time: wish.time ?? 0)), .created)

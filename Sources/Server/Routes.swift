@@ -109,7 +109,7 @@ func makeRouter(_ configuration: ServerConfiguration, _ services: StreamServices
         Response(status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8", .cacheControl: "no-store"],
                  body: .init(byteBuffer: ByteBuffer(string: await metrics())))
     }
-    addJobRoutes(to: guarded, jobs)
+    addJobRoutes(to: guarded, jobs, configuration, services.port)
     guarded.get("/api/presets") { _, _ -> Response in
         // So that a client can move the points of a preset and send them as the scene's transfer function.
         Response(status: .ok, headers: [.contentType: "application/json", .cacheControl: "no-cache"],

@@ -151,6 +151,9 @@ actor Session {
         catch { process(.refused(error)) }
     }
 
+    /// What concerns the server as a whole; lost on a client that is away, which asks when it is back.
+    func tell(_ message: ServerMessage) { say(message) }
+
     private func say(_ message: ServerMessage) { connection?.send(text: message.json.serialized()) }
 
     // MARK: Events and effects

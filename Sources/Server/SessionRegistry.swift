@@ -32,6 +32,11 @@ actor SessionRegistry {
     /// The share token of a link, when it is one of ours.
     nonisolated func guest(_ text: String) -> SessionToken? { services.signer.token(text).flatMap { $0.purpose == .resume ? nil : $0 } }
 
+    /// To every client that came on its own, not by a link: what the server works on is no part of a shared picture.
+    func tell(_ message: ServerMessage) async {
+        for session in sessions.values where session.guest == nil { await session.tell(message) }
+    }
+
     func find(_ id: UInt64) -> Session? { sessions[id] }
 
     func remove(_ session: Session) async {

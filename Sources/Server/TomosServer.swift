@@ -46,8 +46,12 @@ public struct TomosServer: Sendable {
         var options = DICOMwebService.Options()
         options.report = { logger.error("\($0)") }
         web = DICOMwebService(archive: archive, renderer: services.renderer, options: options)
-        jobs = JobQueue(archive: archive, version: TomosServer.version, logger: logger)
-        registry = SessionRegistry(services: services, limit: configuration.sessionLimit)
+        let registry = SessionRegistry(services: services, limit: configuration.sessionLimit)
+        self.registry = registry
+        // One after the other, so that the last a client hears of a job is how it ended.
+        let (news, newsroom) = AsyncStream<JSON>.makeStream(bufferingPolicy: .bufferingNewest(256))
+        Task { for await job in news { await registry.tell(.job(job)) } }
+        jobs = JobQueue(archive: archive, version: TomosServer.version, logger: logger) { newsroom.yield($0) }
     }
 
     /// Serves until the task is cancelled or the process is told to end; `ready` hears the address.

@@ -7,6 +7,8 @@ public enum ServerMessage: Sendable, Equatable {
     case answer(id: Int, result: JSON)
     /// What a pane shows now, after somebody else than its client has changed it: a leader, or a guest with control.
     case scene(pane: Int, revision: UInt32, scene: JSON)
+    /// A long piece of work of the server: how far it is, what came of it. The members are those of `GET /api/jobs/{id}`.
+    case job(JSON)
     case error(StreamError, pane: Int?, revision: UInt32?, id: Int?)
 
     public enum LoadState: String, Sendable { case loading, complete, failed }
@@ -27,6 +29,12 @@ public enum ServerMessage: Sendable, Equatable {
             }
         case .scene(let pane, let revision, let scene):
             ["type": "scene", "pane": .number(Double(pane)), "revision": .number(Double(revision)), "scene": scene]
+        case .job(let job):
+            if case .object(var members) = job {
+                { members["type"] = "job"; return .object(members) }()
+            } else {
+                ["type": "job"]
+            }
         case .error(let error, let pane, let revision, let id):
             {
                 var members: [String: JSON] = ["type": "error", "code": .string(error.code.rawValue), "message": .string(error.message)]

@@ -24,5 +24,6 @@ struct BrowserTests {
     @Test func aWindowIsAppliedHereAndEndsExact() async throws { try await holds("windowed") }
     @Test func aLinkLetsASecondBrowserFollowAndSteer() async throws { try await holds("shared") }
     @Test func denoisingIsASwitchAndComparisonIsLinked() async throws { try await holds("lowdose") }
+    @Test func aScanOnTheServerBecomesAPictureByAClick() async throws { try await holds("reconstructed") }
     @Test func theEmbeddingExampleShowsAnExactPicture() async throws { try await holds("embedded") }
 }

@@ -13,5 +13,6 @@ struct ServerJobTests {
     }
 
     @Test func whatCannotBeDoneIsRefusedAndACancelledJobLeavesNoSeries() async throws { try await holds("refusals") }
+    @Test func projectionsBecomeASeriesAndCancelledWorkLeavesNothing() async throws { try await holds("reconstruction") }
     @Test func denoisingShowsTheSlabUnderTheEyeFirstAndEndsAsASeries() async throws { try await holds("jobs") }
 }

@@ -2,7 +2,7 @@
 // tomos.js, planes and cameras in views.js; this file ties them to pointers, keys and text.
 
 import { Connection } from "./tomos.js";
-import { LowDose } from "./lowdose.js";
+import { LowDose, Scans } from "./lowdose.js";
 import { Grid, PlaneView, CameraView, SliceView, letters, roundLength, along, dot, scale, cross, unit, subtract } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
@@ -785,7 +785,7 @@ function fillHelp() {
         ...plain("Wheel", "Scroll; zooms the volume"), ...plain("Click", "Cross-hair"), ...plain("Line ends", "Turn the planes; Shift: one"),
         ...plain("Double click", "One picture"), ...plain("Two fingers", "Pinch and pan"),
         ...row("↑ / ↓", "Slices; Shift: pan"), ...row("PgUp / PgDn", "Ten slices"), ...row("+ / -", "Zoom"),
-        ...row("H", "Share"), ...row("L", "Line figures"), ...row("B", "Series list"))),
+        ...row("D", "Denoise"), ...row("H", "Share"), ...row("L", "Line figures"), ...row("B", "Series list"))),
     element("p", { text: "Not a medical device. Amber LOSSY: better follows. Red LOSSY: stays so. Green: lossless." }));
 }
 
@@ -840,8 +840,9 @@ async function loadList() {
     $("list").replaceChildren(element("p", { class: "note", text: `The list of series could not be loaded: ${error.message}.` }));
     return [];
   }
+  const projections = await scans.section();
   if (!listed.length) {
-    $("list").replaceChildren(element("p", { class: "note" }, "No series yet. Import a folder of DICOM files with ", element("code", { text: "tomos import" }), "."));
+    $("list").replaceChildren(element("p", { class: "note" }, "No series yet. Import a folder of DICOM files with ", element("code", { text: "tomos import" }), "."), ...projections);
     return [];
   }
   const studies = new Map();
@@ -854,7 +855,7 @@ async function loadList() {
     const title = personName(first.patientName) || first.patientID || "Study";
     const detail = [first.studyDescription, dateText(first.studyDate)].filter(Boolean).join(" · ");
     return element("section", { class: "study" }, element("h2", { text: title }), ...(detail ? [element("p", { text: detail })] : []), ...all.flatMap(seriesButtons));
-  }));
+  }), ...projections);
   return listed;
 }
 
@@ -962,10 +963,11 @@ async function learnRange(of) {
 // ------------------------------------------------------------------------------------------------------------- Low dose
 
 const lowDose = new LowDose({
+  connection,
   get study() { return study; },
   get point() { return shared.point; },
   changed() { for (const pane of [active, ...panes.filter((p) => p !== active)]) if (pane?.view) pane.push(); showLowDose(); },
-  told(job) { $("spoken").textContent = job.state === "done" ? "Denoised" : job.state === "failed" ? job.message : ""; showLowDose(job); },
+  told(job) { $("spoken").textContent = job.state === "done" ? "Denoised" : job.state === "failed" ? job.message : ""; showLowDose(); },
   layOut(names) {
     const back = [["axial", "Axial"], ["coronal", "Coronal"], ["sagittal", "Sagittal"], ["volume", "Volume"]], from = active?.isPlane ? active.view : panes.find((p) => p.isPlane).view;
     layOut(names ?? back);
@@ -981,18 +983,29 @@ const lowDose = new LowDose({
   },
 });
 
-function showLowDose(job) {
+function showLowDose() {
   $("denoise").setAttribute("aria-pressed", String(lowDose.isOn));
   $("compare").setAttribute("aria-pressed", String(lowDose.isComparing));
   $("panes").classList.toggle("is-comparing", lowDose.isComparing);
   const usable = study && study.volume.slices > 1 && !study.volume.isStack;
   $("denoise").disabled = $("compare").disabled = !usable;
-  $("denoise").title = job && job.state === "running" ? `Denoising … ${Math.round(100 * job.fraction)} %` : "Denoise (D)";
+  const work = lowDose.job;
+  $("denoise").title = work?.state === "running" ? `Denoising … ${Math.round(100 * work.fraction)} %` : "Denoise (D)";
+  $("strength-field").hidden = !lowDose.isOn;
+  $("report").hidden = work?.state !== "done";
+  if (work) $("report").href = `/api/jobs/${work.id}/report.html`;
 }
 
 function tell(error) { $("banner-text").textContent = error.message; $("banner").hidden = false; setTimeout(() => { $("banner").hidden = true; }, 5000); }
 $("denoise").addEventListener("click", () => lowDose.toggle().catch(tell));
 $("compare").addEventListener("click", () => lowDose.compare().catch(tell));
+$("strength").addEventListener("change", ({ target }) => lowDose.change(Number(target.value)).catch(tell));
+
+const scans = new Scans({ element, connection, tell, async done(uid) {
+  listed = await loadList();
+  const series = listed.find((s) => s.seriesInstanceUID === uid);
+  if (series) open(series, series.volumes[0]);
+} });
 
 // --------------------------------------------------------------------------------------------------------------- Begin
 

@@ -134,7 +134,7 @@ function differInWindow(a, b) {
 /**
  * One stream to a server. Reconnects by itself and restores every pane.
  *
- * Events: `state` (detail: "connecting" | "open" | "waiting" | "closed" | "refused"), `progress` (detail: the message),
+ * Events: `state` (detail: "connecting" | "open" | "waiting" | "closed" | "refused"), `progress` and `job` (detail: the message),
  * `problem` (detail: the server's error message), `sent` (a batch of scenes left).
  *
  * With `share`, the token of a link, it is a guest: `pane.follow(share)` shows what was shared, `pane.set` moves a camera of its own.
@@ -272,6 +272,7 @@ export class Connection extends EventTarget {
         break;
       }
       case "progress": this.#emit("progress", message); break;
+      case "job": this.#emit("job", message); break;
       case "scene": this.#panes.get(message.pane)?._told(message); break;
       case "answer": {
         const { type, id, result, ...members } = message;

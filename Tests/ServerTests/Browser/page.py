@@ -404,6 +404,12 @@ async def lowdose(options):
         after = await pixels(browser, 0)
         check(not np.array_equal(before, after), "denoising changes the picture")
         check(await browser.evaluate("tomos.panes[0].scene.volume.series") == await browser.evaluate("tomos.lowDose.result"), "the pane shows the derived series")
+        await browser.until("tomos.lowDose.job.state === 'done'", 300, "the whole series")
+        check(await browser.evaluate("!document.getElementById('report').hidden && fetch(document.getElementById('report').href).then((r) => r.ok)"), "the report can be opened")
+        await shown(browser, "the whole series shown", 120)
+        # What was looked at while it was computed is what the files hold.
+        await compare_with_render(browser, argparse.Namespace(**{**vars(options), "series": await browser.evaluate("tomos.lowDose.result")}), ["axial", "coronal"])
+        await browser.screenshot(pathlib.Path(options.artefacts, "page-denoised.png"))
         await browser.evaluate("document.getElementById('compare').click()")
         await browser.until("tomos.lowDose.isComparing", 120)
         await shown(browser, "three pictures", 120)
@@ -426,6 +432,28 @@ async def lowdose(options):
         check(not browser.problems, f"problems on the page: {browser.problems}")
 
 
+async def reconstructed(options):
+    """A scan in the server's folder becomes a picture by a click; a second click stops the work."""
+    folder, radius, mu = pathlib.Path(options.data, "projections"), 60, 0.0193
+    folder.mkdir(exist_ok=True)
+    t, angles = np.arange(128) - 63.5, np.arange(360) * np.pi / 360
+    chord = lambda x, y, r: 2 * np.sqrt(np.maximum(r * r - (t[None] - x * np.cos(angles)[:, None] - y * np.sin(angles)[:, None]) ** 2, 0))
+    np.save(folder / "page.npy", (mu * chord(0, 0, radius) + 0.1 * mu * chord(20, -10, 15)).astype(np.float32))
+    (folder / "page.json").write_text(json.dumps({"geometry": "parallel", "data": "page.npy", "values": "line-integrals", "angles": {"first": 0, "step": 0.5},
+                                                  "detectorSpacing": 1.0, "center": 63.5, "waterAttenuation": mu}))
+    async with Browser() as browser:
+        await opened(browser, options)
+        await browser.evaluate("document.querySelector('[data-scan=\"page.json\"]').click()")
+        await browser.until(f"tomos.study.series.seriesInstanceUID !== {json.dumps(options.series)}", 120, "the reconstructed series")
+        await shown(browser, "the reconstruction")
+        check("filtered" in await browser.evaluate("fetch('/api/jobs').then((r) => r.json()).then((a) => a.jobs.find((j) => j.result === tomos.study.series.seriesInstanceUID).method)"), "made by filtered back-projection")
+        check(await browser.evaluate("document.querySelector(`.series[data-series='${tomos.study.series.seriesInstanceUID}']`) !== null"), "the list holds the new series")
+        picture = await pixels(browser, 0)
+        check(picture.max() > 200 and picture.min() < 20, "a disc on black")
+        await browser.screenshot(pathlib.Path(options.artefacts, "page-reconstructed.png"))
+        check(not browser.problems, f"problems on the page: {browser.problems}")
+
+
 async def modules(options):
     """Merge patches, frame headers and geometry of the modules, checked in the browser they run in."""
     async with Browser(300, 200) as browser:
@@ -435,7 +463,7 @@ async def modules(options):
         check(failures == [], f"modules: {failures}")
 
 
-SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, played, windowed, shared, lowdose, embedded, modules)}
+SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, played, windowed, shared, lowdose, reconstructed, embedded, modules)}
 
 
 def main():

@@ -5,15 +5,18 @@
 import argparse
 import asyncio
 import json
+import math
+import pathlib
 import time
 import urllib.error
 import urllib.request
 
+import numpy as np
 import websockets
 
 
-def call(url, method="GET", body=None):
-    request = urllib.request.Request(url, method=method, data=None if body is None else json.dumps(body).encode(), headers={"content-type": "application/json"})
+def call(url, method="GET", body=None, headers={}):
+    request = urllib.request.Request(url, method=method, data=None if body is None else json.dumps(body).encode(), headers={"content-type": "application/json", **headers})
     try:
         with urllib.request.urlopen(request) as answer:
             text = answer.read()
@@ -34,24 +37,21 @@ async def jobs(o):
     assert job["result"] and job["result"] != o.series and job["state"] in ("queued", "running"), job
     # The same wish again joins the same work.
     status, again = call(f"{base}/api/jobs", "POST", wish)
-    assert again["id"] == job["id"], again
+    assert again["id"] == job["id"] and status == 200, again
     center = [volume["origin"][i] + (volume["columns"] - 1) / 2 * volume["spacing"][0] * volume["axes"][0][i] + (volume["rows"] - 1) / 2 * volume["spacing"][1] * volume["axes"][1][i]
               + near * volume["spacing"][2] * volume["axes"][2][i] for i in range(3)]
     origin = [center[i] - 64 * (volume["axes"][0][i] + volume["axes"][1][i]) for i in range(3)]
     scene = {"volume": {"series": job["result"]}, "view": {"plane": {"origin": origin, "right": volume["axes"][0], "down": volume["axes"][1], "spacing": 1}},
              "presentation": {"fold": "mean", "window": {"center": 40, "width": 400}}}
-    progress, pictures = [], 0
+    progress, pictures, told = [], 0, []
     async with websockets.connect(base.replace("http", "ws") + "/stream", subprotocols=["tomos.stream.v1"], max_size=None) as line:
         await line.send(json.dumps({"type": "hello", "protocol": 1, "formats": ["webp", "jpeg", "png"]}))
         await line.send(json.dumps({"type": "scene", "pane": 1, "revision": 1, "size": [128, 128], "scene": scene, "observe": True}))
-        first_value = None
         until = time.time() + 240
-        while time.time() < until:
+        while time.time() < until and not (told and told[-1][0] == "done"):
             try:
                 message = await asyncio.wait_for(line.recv(), 5)
             except asyncio.TimeoutError:
-                if call(f"{base}/api/jobs/{job['id']}")[1]["state"] != "running" and pictures:
-                    break
                 continue
             if isinstance(message, bytes):
                 pictures += 1
@@ -59,12 +59,14 @@ async def jobs(o):
                 said = json.loads(message)
                 if said["type"] == "error":
                     raise AssertionError(said)
+                if said["type"] == "job" and said["id"] == job["id"]:
+                    told.append((said["state"], said["fraction"]))
                 if said["type"] == "progress" and said["series"] == job["result"]:
                     progress.append(said["loaded"])
-                    if said["state"] == "complete":
-                        break
     assert pictures > 0 and progress, (pictures, progress)
-    assert progress == sorted(progress), progress
+    assert progress == sorted(progress) and progress[-1] == volume["slices"], progress
+    # The slice asked for comes first: one of the first groups holds a picture's worth.
+    assert told[-1] == ("done", 1) and told == sorted(told, key=lambda t: t[1]) and len({f for _, f in told}) > 2, told
     while (state := call(f"{base}/api/jobs/{job['id']}")[1])["state"] in ("queued", "running"):
         await asyncio.sleep(0.3)
     assert state["state"] == "done" and state["fraction"] == 1, state
@@ -83,14 +85,98 @@ async def jobs(o):
     assert [j["id"] for j in call(f"{base}/api/jobs")[1]["jobs"]].count(job["id"]) == 1
 
 
+def disc_scan(radius, mu, views=360, columns=96, spacing=1.0):
+    """Exact line integrals of a disc off the axis, with a smaller one inside."""
+    t = (np.arange(columns) - (columns - 1) / 2) * spacing
+    rows = []
+    for k in range(views):
+        angle = math.pi * k / views
+        chord = lambda x, y, r: 2 * np.sqrt(np.maximum(r * r - (t - x * math.cos(angle) - y * math.sin(angle)) ** 2, 0))
+        rows.append(mu * chord(4, -3, radius) + mu * 0.1 * chord(10, 5, 8))
+    return np.array(rows, np.float32)
+
+
+async def reconstruction(o):
+    """Projections in the data folder become a series with the right values; progress on the stream; cancelled work leaves nothing."""
+    base, folder = o.url.rstrip("/"), pathlib.Path(o.data, "projections")
+    folder.mkdir(exist_ok=True)
+    mu = 0.0193
+    np.save(folder / "disc.npy", disc_scan(32, mu))
+    (folder / "disc.json").write_text(json.dumps({"geometry": "parallel", "data": "disc.npy", "values": "line-integrals", "angles": {"first": 0, "step": 0.5},
+                                                  "detectorSpacing": 1.0, "center": 47.5, "waterAttenuation": mu}))
+    broken = disc_scan(32, mu)
+    broken[7, 9] = np.nan
+    np.save(folder / "broken.npy", broken)
+    (folder / "broken.json").write_text((folder / "disc.json").read_text().replace("disc.npy", "broken.npy"))
+    assert {"disc.json", "broken.json"} <= set(call(f"{base}/api/projections")[1]["projections"])
+    before = {s["seriesInstanceUID"] for s in call(f"{base}/api/series")[1]["series"]}
+
+    async with websockets.connect(base.replace("http", "ws") + "/stream", subprotocols=["tomos.stream.v1"], max_size=None) as line:
+        await line.send(json.dumps({"type": "hello", "protocol": 1}))
+
+        async def ended(job):
+            told = []
+            while not told or told[-1]["state"] in ("queued", "running"):
+                message = await asyncio.wait_for(line.recv(), 240)
+                said = json.loads(message) if isinstance(message, str) else {}
+                if said.get("type") == "job" and said["id"] == job["id"]:
+                    told.append(said)
+            return told
+        status, job = call(f"{base}/api/jobs", "POST", {"kind": "reconstruct", "input": "disc.json", "filter": "hann", "size": 96})
+        assert status == 202, (status, job)
+        told = await ended(job)
+        assert told[-1]["state"] == "done" and told[-1]["result"] and "filtered back-projection, hann" in told[-1]["method"], told[-1]
+        result = told[-1]["result"]
+        status, listed = call(f"{base}/api/series/{result}")
+        volume = listed["series"][0]["volumes"][0]
+        assert status == 200 and (volume["columns"], volume["rows"], volume["slices"], volume["unit"]) == (96, 96, 1, "HU"), listed
+        scene = {"type": "scene", "pane": 1, "revision": 1, "size": [96, 96], "scene": {"volume": {"series": result}, "view": {"plane": {
+            "origin": volume["origin"], "right": [1, 0, 0], "down": [0, 1, 0], "spacing": volume["spacing"][0]}}, "presentation": {"fold": "mean", "window": {"center": 40, "width": 400}}}}
+        await line.send(json.dumps(scene))
+        points = {"water": (-12, -10, 0), "insert": (10, 5, 0), "air": (-40, 40, 0)}
+        await line.send(json.dumps({"type": "query", "id": 3, "what": "value", "pane": 1, "at": [list(p) for p in points.values()]}))
+        while True:
+            message = await asyncio.wait_for(line.recv(), 60)
+            said = json.loads(message) if isinstance(message, str) else {}
+            if said.get("type") == "answer" and said.get("id") == 3:
+                break
+        found = dict(zip(points, (s["value"] for s in said["samples"])))
+        assert abs(found["water"]) < 15 and abs(found["insert"] - 100) < 15 and abs(found["air"] + 1000) < 25, found
+        status, report = call(f"{base}/api/jobs/{job['id']}/report")
+        assert status == 200 and report["kind"] == "reconstruct", report
+
+        # NaN in the data is a typed error that names the place.
+        status, job = call(f"{base}/api/jobs", "POST", {"kind": "reconstruct", "input": "broken.json"})
+        told = await ended(job)
+        assert told[-1]["state"] == "failed" and told[-1]["code"] == "not-finite" and "7" in told[-1]["message"], told[-1]
+
+        # Work that would take long is cancelled while it runs; nothing is left of it.
+        status, job = call(f"{base}/api/jobs", "POST", {"kind": "reconstruct", "input": "disc.json", "method": "sirt", "iterations": 100000, "size": 256})
+        assert status == 202, job
+        while (state := call(f"{base}/api/jobs/{job['id']}")[1])["state"] == "queued" or (state["state"] == "running" and state["fraction"] <= 0.1):
+            await asyncio.sleep(0.1)
+        assert call(f"{base}/api/jobs/{job['id']}", "DELETE")[0] == 204
+        told = await ended(job)
+        assert told[-1]["state"] == "cancelled" and told[-1]["fraction"] < 0.9, told[-1]
+    after = {s["seriesInstanceUID"] for s in call(f"{base}/api/series")[1]["series"]}
+    assert after == before | {result}, after - before
+    left = pathlib.Path(o.data, "jobs")
+    assert not left.exists() or not list(left.iterdir()), list(left.iterdir())
+
+
 async def refusals(o):
     """What cannot be done is said in typed errors; a cancelled job leaves no series."""
     base = o.url.rstrip("/")
     for wish, expected in [({"kind": "denoise", "series": "1.2.3"}, 404), ({"kind": "denoise"}, 400), ({"kind": "paint"}, 400), ([], 400),
                            ({"kind": "denoise", "series": o.series, "method": "magic"}, 400), ({"kind": "denoise", "series": o.series, "strength": 1e9}, 400),
-                           ({"kind": "reconstruct", "input": "../index.sqlite"}, 404), ({"kind": "reconstruct", "input": "nothing"}, 404)]:
+                           ({"kind": "reconstruct", "input": "x.json", "iterations": 0}, 400), ({"kind": "reconstruct", "input": "x.json", "size": 1 << 30}, 400),
+                           ({"kind": "reconstruct", "input": "x.json", "strength": -1}, 400), ({"kind": "reconstruct", "input": "../index.sqlite"}, 404), ({"kind": "reconstruct", "input": "nothing"}, 404)]:
         status, answer = call(f"{base}/api/jobs", "POST", wish)
         assert status == expected and answer["code"] and answer["message"], (wish, status, answer)
+    # A page of another site starts nothing, whatever its body calls itself.
+    for origin in ("http://evil.example", "null"):
+        status, answer = call(f"{base}/api/jobs", "POST", {"kind": "denoise", "series": o.series}, {"origin": origin, "content-type": "text/plain"})
+        assert status == 403 and answer["code"] == "forbidden", (status, answer)
     assert call(f"{base}/api/jobs/none")[0] == 404
     assert call(f"{base}/api/jobs/none", "DELETE")[0] == 404
     before = {s["seriesInstanceUID"] for s in call(f"{base}/api/series")[1]["series"]}
@@ -109,4 +195,4 @@ parser.add_argument("scenario")
 for name in ("--url", "--series", "--tomos", "--data"):
     parser.add_argument(name)
 options, _ = parser.parse_known_args()
-asyncio.run({"jobs": jobs, "refusals": refusals}[options.scenario](options))
+asyncio.run({"jobs": jobs, "refusals": refusals, "reconstruction": reconstruction}[options.scenario](options))
