@@ -136,7 +136,7 @@ final class JobQueue: Sendable {
     func projectionNames() -> [String] {
         ((try? FileManager.default.contentsOfDirectory(atPath: projections)) ?? []).filter { name in
             var isFolder: ObjCBool = false
-            FileManager.default.fileExists(atPath: projections + "/" + name, isDirectory: &isFolder)
+            guard FileManager.default.fileExists(atPath: projections + "/" + name, isDirectory: &isFolder) else { return false }
             return !name.hasPrefix(".") && (isFolder.boolValue || [".h5", ".hdf5", ".json", ".mat"].contains { name.lowercased().hasSuffix($0) })
         }.sorted()
     }

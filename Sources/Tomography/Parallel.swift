@@ -50,9 +50,11 @@ public enum BackgroundWork {
         pthread_key_create(&key, nil)
         return key
     }()
+    /// 19 unless the environment variable TOMOS_JOB_NICENESS (0…19) says otherwise: beside other busy programs 19 may mean never.
+    static let niceness = Int32(max(0, min(19, getenv("TOMOS_JOB_NICENESS").flatMap { Int(String(cString: $0)) } ?? 19)))
     static var isCurrent: Bool { pthread_getspecific(key) != nil }
 
-    /// Runs `body` on a new thread of the lowest priority (nice 19; helpers started by it inherit that).
+    /// Runs `body` on a new thread of the lowest priority (`niceness`; helpers started by it inherit that).
     public static func run(_ body: @escaping @Sendable () -> Void) {
         final class Box: @unchecked Sendable { let body: @Sendable () -> Void; init(_ body: @escaping @Sendable () -> Void) { self.body = body } }
         var thread = pthread_t()
@@ -64,7 +66,7 @@ public enum BackgroundWork {
         let failed = pthread_create(&thread, &attributes, { raw in
             let box = Unmanaged<Box>.fromOpaque(raw!).takeRetainedValue()
             // On Linux, niceness belongs to the thread.
-            setpriority(__priority_which_t(UInt32(PRIO_PROCESS.rawValue)), 0, 19)
+            setpriority(__priority_which_t(UInt32(PRIO_PROCESS.rawValue)), 0, BackgroundWork.niceness)
             pthread_setspecific(BackgroundWork.key, UnsafeRawPointer(bitPattern: 1))
             box.body()
             return nil

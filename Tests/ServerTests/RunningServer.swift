@@ -46,7 +46,10 @@ struct RunningServer: Sendable {
         let process = Process()
         process.executableURL = URL(filePath: executable)
         process.arguments = ["serve", "--data", data.path, "--port", "0", "--origin", "http://127.0.0.1:\(linePort)"] + more
-        if let token { process.environment = ProcessInfo.processInfo.environment.merging(["TOMOS_TOKEN": token]) { $1 } }
+        // Beside other tests, jobs of the lowest priority might never be done.
+        var environment = ProcessInfo.processInfo.environment.merging(["TOMOS_JOB_NICENESS": "0"]) { $1 }
+        if let token { environment["TOMOS_TOKEN"] = token }
+        process.environment = environment
         let handle = try FileHandle(forWritingTo: log)
         process.standardOutput = handle
         process.standardError = handle

@@ -888,9 +888,9 @@ const isInvertedByHabit = ({ modality }) => modality === "PT" || modality === "N
 function open(series, volume) {
   stopCine();
   lowDose.reset();
-  showLowDose();
   if (innerWidth < 900 && !document.body.classList.contains("is-listless")) $("toggle-list").click();
   study = { series, volume, grid: new Grid(volume) };
+  showLowDose();
   shared = { point: study.grid.center, window: defaultWindow(series, volume), invert: isInvertedByHabit(series), slab: 0, fold: "maximum",
     volumeWindow: volumeWindow(series, volume), preset: series.modality === "CT" ? "bone" : "maximum", shift: 0, stretch: 1, time: 0 };
   const isFlat = volume.isStack || volume.slices < 2;

@@ -433,14 +433,14 @@ async def lowdose(options):
 
 
 async def reconstructed(options):
-    """A scan in the server's folder becomes a picture by a click; a second click stops the work."""
+    """A scan in the server's folder becomes a picture by a click."""
     folder, radius, mu = pathlib.Path(options.data, "projections"), 60, 0.0193
     folder.mkdir(exist_ok=True)
     t, angles = np.arange(128) - 63.5, np.arange(360) * np.pi / 360
     chord = lambda x, y, r: 2 * np.sqrt(np.maximum(r * r - (t[None] - x * np.cos(angles)[:, None] - y * np.sin(angles)[:, None]) ** 2, 0))
-    np.save(folder / "page.npy", (mu * chord(0, 0, radius) + 0.1 * mu * chord(20, -10, 15)).astype(np.float32))
+    np.save(folder / "page.npy", np.repeat((mu * chord(0, 0, radius) + 0.1 * mu * chord(20, -10, 15)).astype(np.float32)[:, None], 8, axis=1))
     (folder / "page.json").write_text(json.dumps({"geometry": "parallel", "data": "page.npy", "values": "line-integrals", "angles": {"first": 0, "step": 0.5},
-                                                  "detectorSpacing": 1.0, "center": 63.5, "waterAttenuation": mu}))
+                                                  "detectorSpacing": 1.0, "rowSpacing": 2.0, "center": 63.5, "waterAttenuation": mu}))
     async with Browser() as browser:
         await opened(browser, options)
         await browser.evaluate("document.querySelector('[data-scan=\"page.json\"]').click()")
@@ -449,7 +449,7 @@ async def reconstructed(options):
         check("filtered" in await browser.evaluate("fetch('/api/jobs').then((r) => r.json()).then((a) => a.jobs.find((j) => j.result === tomos.study.series.seriesInstanceUID).method)"), "made by filtered back-projection")
         check(await browser.evaluate("document.querySelector(`.series[data-series='${tomos.study.series.seriesInstanceUID}']`) !== null"), "the list holds the new series")
         picture = await pixels(browser, 0)
-        check(picture.max() > 200 and picture.min() < 20, "a disc on black")
+        check(picture.max() > 140 and picture.min() < 20, "a disc on black")
         await browser.screenshot(pathlib.Path(options.artefacts, "page-reconstructed.png"))
         check(not browser.problems, f"problems on the page: {browser.problems}")
 

@@ -7,12 +7,16 @@ import asyncio
 import json
 import math
 import pathlib
+import sys
 import time
 import urllib.error
 import urllib.request
 
 import numpy as np
 import websockets
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "Clients" / "python"))
+from tomos_client import HEADER  # noqa: E402
 
 
 def call(url, method="GET", body=None, headers={}):
@@ -23,6 +27,17 @@ def call(url, method="GET", body=None, headers={}):
             return answer.status, json.loads(text) if text and answer.headers["content-type"].startswith("application/json") else text.decode()
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read() or b"{}")
+
+
+async def heard(line, seconds=240):
+    """The next message, a dictionary; pictures are acknowledged and come as {"type": "picture"}."""
+    message = await asyncio.wait_for(line.recv(), seconds)
+    if isinstance(message, str):
+        said = json.loads(message)
+        assert said["type"] != "error", said
+        return said
+    await line.send(json.dumps({"type": "ack", "frame": HEADER.unpack_from(message)[3]}))
+    return {"type": "picture"}
 
 
 async def jobs(o):
@@ -43,29 +58,24 @@ async def jobs(o):
     origin = [center[i] - 64 * (volume["axes"][0][i] + volume["axes"][1][i]) for i in range(3)]
     scene = {"volume": {"series": job["result"]}, "view": {"plane": {"origin": origin, "right": volume["axes"][0], "down": volume["axes"][1], "spacing": 1}},
              "presentation": {"fold": "mean", "window": {"center": 40, "width": 400}}}
-    progress, pictures, told = [], 0, []
+    progress, pictures, told, seen = [], 0, [], 0
     async with websockets.connect(base.replace("http", "ws") + "/stream", subprotocols=["tomos.stream.v1"], max_size=None) as line:
         await line.send(json.dumps({"type": "hello", "protocol": 1, "formats": ["webp", "jpeg", "png"]}))
         await line.send(json.dumps({"type": "scene", "pane": 1, "revision": 1, "size": [128, 128], "scene": scene, "observe": True}))
         until = time.time() + 240
         while time.time() < until and not (told and told[-1][0] == "done"):
-            try:
-                message = await asyncio.wait_for(line.recv(), 5)
-            except asyncio.TimeoutError:
-                continue
-            if isinstance(message, bytes):
+            said = await heard(line)
+            if said["type"] == "picture":
                 pictures += 1
-            else:
-                said = json.loads(message)
-                if said["type"] == "error":
-                    raise AssertionError(said)
-                if said["type"] == "job" and said["id"] == job["id"]:
-                    told.append((said["state"], said["fraction"]))
-                if said["type"] == "progress" and said["series"] == job["result"]:
-                    progress.append(said["loaded"])
+                seen = seen or max(progress, default=0)
+            if said["type"] == "job" and said["id"] == job["id"]:
+                told.append((said["state"], said["fraction"]))
+            if said["type"] == "progress" and said["series"] == job["result"]:
+                progress.append(said["loaded"])
     assert pictures > 0 and progress, (pictures, progress)
     assert progress == sorted(progress) and progress[-1] == volume["slices"], progress
-    # The slice asked for comes first: one of the first groups holds a picture's worth.
+    # Pictures come while the work is under way.
+    assert seen < volume["slices"] / 2, (seen, volume["slices"])
     assert told[-1] == ("done", 1) and told == sorted(told, key=lambda t: t[1]) and len({f for _, f in told}) > 2, told
     while (state := call(f"{base}/api/jobs/{job['id']}")[1])["state"] in ("queued", "running"):
         await asyncio.sleep(0.3)
@@ -86,14 +96,14 @@ async def jobs(o):
 
 
 def disc_scan(radius, mu, views=360, columns=96, spacing=1.0):
-    """Exact line integrals of a disc off the axis, with a smaller one inside."""
+    """Exact line integrals of a disc off the axis, with a smaller one inside, alike in three rows."""
     t = (np.arange(columns) - (columns - 1) / 2) * spacing
     rows = []
     for k in range(views):
         angle = math.pi * k / views
         chord = lambda x, y, r: 2 * np.sqrt(np.maximum(r * r - (t - x * math.cos(angle) - y * math.sin(angle)) ** 2, 0))
         rows.append(mu * chord(4, -3, radius) + mu * 0.1 * chord(10, 5, 8))
-    return np.array(rows, np.float32)
+    return np.repeat(np.array(rows, np.float32)[:, None], 3, axis=1)
 
 
 async def reconstruction(o):
@@ -103,9 +113,9 @@ async def reconstruction(o):
     mu = 0.0193
     np.save(folder / "disc.npy", disc_scan(32, mu))
     (folder / "disc.json").write_text(json.dumps({"geometry": "parallel", "data": "disc.npy", "values": "line-integrals", "angles": {"first": 0, "step": 0.5},
-                                                  "detectorSpacing": 1.0, "center": 47.5, "waterAttenuation": mu}))
+                                                  "detectorSpacing": 1.0, "rowSpacing": 1.0, "center": 47.5, "waterAttenuation": mu}))
     broken = disc_scan(32, mu)
-    broken[7, 9] = np.nan
+    broken[7, 1, 9] = np.nan
     np.save(folder / "broken.npy", broken)
     (folder / "broken.json").write_text((folder / "disc.json").read_text().replace("disc.npy", "broken.npy"))
     assert {"disc.json", "broken.json"} <= set(call(f"{base}/api/projections")[1]["projections"])
@@ -117,9 +127,8 @@ async def reconstruction(o):
         async def ended(job):
             told = []
             while not told or told[-1]["state"] in ("queued", "running"):
-                message = await asyncio.wait_for(line.recv(), 240)
-                said = json.loads(message) if isinstance(message, str) else {}
-                if said.get("type") == "job" and said["id"] == job["id"]:
+                said = await heard(line)
+                if said["type"] == "job" and said["id"] == job["id"]:
                     told.append(said)
             return told
         status, job = call(f"{base}/api/jobs", "POST", {"kind": "reconstruct", "input": "disc.json", "filter": "hann", "size": 96})
@@ -129,17 +138,16 @@ async def reconstruction(o):
         result = told[-1]["result"]
         status, listed = call(f"{base}/api/series/{result}")
         volume = listed["series"][0]["volumes"][0]
-        assert status == 200 and (volume["columns"], volume["rows"], volume["slices"], volume["unit"]) == (96, 96, 1, "HU"), listed
+        assert status == 200 and (volume["columns"], volume["rows"], volume["slices"], volume["unit"]) == (96, 96, 3, "HU"), listed
         scene = {"type": "scene", "pane": 1, "revision": 1, "size": [96, 96], "scene": {"volume": {"series": result}, "view": {"plane": {
             "origin": volume["origin"], "right": [1, 0, 0], "down": [0, 1, 0], "spacing": volume["spacing"][0]}}, "presentation": {"fold": "mean", "window": {"center": 40, "width": 400}}}}
         await line.send(json.dumps(scene))
-        points = {"water": (-12, -10, 0), "insert": (10, 5, 0), "air": (-40, 40, 0)}
+        while (await heard(line))["type"] != "picture":
+            pass
+        points = {"water": (-12, -10, 0), "insert": (10, 5, 0), "air": (-34, 18, 0)}
         await line.send(json.dumps({"type": "query", "id": 3, "what": "value", "pane": 1, "at": [list(p) for p in points.values()]}))
-        while True:
-            message = await asyncio.wait_for(line.recv(), 60)
-            said = json.loads(message) if isinstance(message, str) else {}
-            if said.get("type") == "answer" and said.get("id") == 3:
-                break
+        while (said := await heard(line))["type"] != "answer":
+            pass
         found = dict(zip(points, (s["value"] for s in said["samples"])))
         assert abs(found["water"]) < 15 and abs(found["insert"] - 100) < 15 and abs(found["air"] + 1000) < 25, found
         status, report = call(f"{base}/api/jobs/{job['id']}/report")
@@ -183,7 +191,7 @@ async def refusals(o):
     status, job = call(f"{base}/api/jobs", "POST", {"kind": "denoise", "series": o.series, "strength": 0.37})
     assert status == 202, job
     assert call(f"{base}/api/jobs/{job['id']}", "DELETE")[0] == 204
-    until = time.time() + 60
+    until = time.time() + 240
     while (state := call(f"{base}/api/jobs/{job['id']}")[1])["state"] in ("queued", "running") and time.time() < until:
         time.sleep(0.2)
     assert state["state"] == "cancelled", state
