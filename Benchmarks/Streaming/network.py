@@ -31,9 +31,11 @@ LINKS = {link.name: link for link in (
 class Network:
     """`with Network() as n:` n.inside("server", [...]) and n.inside("client", [...]) make command lines that run in the namespaces."""
 
-    def __init__(self, seed=1):
+    def __init__(self, seed=1, realtime=False, congestion=None):
         self.spaces = {"server": f"tomos-s-{os.getpid()}", "client": f"tomos-c-{os.getpid()}"}
-        self.seed = seed
+        self.seed, self.congestion = seed, congestion
+        # Before all other work of the machine: what is measured then is not how long a core was waited for.
+        self.priority = ["chrt", "-r", "1"] if realtime else []
 
     def __enter__(self):
         if os.geteuid() != 0:
@@ -43,7 +45,7 @@ class Network:
         subprocess.run([os.environ.get("CC", "cc"), "-O2", "-Wall", "-o", relay, HERE / "relay.c"], check=True)
         for space in self.spaces.values():
             subprocess.run(["ip", "netns", "add", space], check=True)
-        self._relay = subprocess.Popen([relay, self.spaces["server"], "tun0", self.spaces["client"], "tun0", str(self.seed)],
+        self._relay = subprocess.Popen([*self.priority, relay, self.spaces["server"], "tun0", self.spaces["client"], "tun0", str(self.seed)],
                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if self._relay.stdout.readline() != "ready\n":
             raise RuntimeError("the relay did not start")
@@ -51,6 +53,10 @@ class Network:
             for command in (["ip", "link", "set", "lo", "up"], ["ip", "addr", "add", own, "peer", other, "dev", "tun0"],
                             ["ip", "link", "set", "tun0", "mtu", "1500", "up"]):
                 subprocess.run(self.inside(side, command), check=True)
+        setting = "/proc/sys/net/ipv4/tcp_congestion_control"
+        if self.congestion:
+            subprocess.run(self.inside("server", ["sh", "-c", f"echo {self.congestion} > {setting}"]), check=True)
+        self.congestion = subprocess.run(self.inside("server", ["cat", setting]), check=True, capture_output=True, text=True).stdout.strip()
         return self
 
     def __exit__(self, *_):
@@ -61,7 +67,8 @@ class Network:
         self._folder.cleanup()
 
     def inside(self, side, command):
-        return ["ip", "netns", "exec", self.spaces[side], *map(str, command)]
+        """The command line; `ip` and `chrt` replace themselves by the command, so the process started is the command's."""
+        return ["ip", "netns", "exec", self.spaces[side], *self.priority, *map(str, command)]
 
     def _ask(self, command):
         self._relay.stdin.write(command + "\n")

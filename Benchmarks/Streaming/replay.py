@@ -2,11 +2,13 @@
 
     replay.py gesture --url … --series … --gesture scroll --size 1024 --keep FOLDER     a gesture over the stream of Tomos
     replay.py exact   --url … --series … --gesture scroll --size 1024 --keep FOLDER     exact pictures of all its scenes
+    replay.py values  --url … --series … --gesture window --size 1024 --keep FOLDER     the same with modality values here, so that the drag needs no line
     replay.py fixed   --url … --gesture … --keep FOLDER --mode push|lock                the same gesture against fixed.py
 """
 
 import argparse
 import asyncio
+import io
 import json
 import pathlib
 import resource
@@ -15,10 +17,12 @@ import time
 import urllib.request
 
 import numpy as np
+from PIL import Image
 from websockets.asyncio.client import connect
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "Clients" / "python"))
 from tomos_client import EXACT, FULL, TomosClient, decode  # noqa: E402
+import tomos_client  # noqa: E402
 
 import gestures  # noqa: E402
 
@@ -44,6 +48,8 @@ class Screen:
 
     def __init__(self, sampled):
         self.painted = []      # time, event, bytes
+        self.late = []         # ms by which events were sent too late
+        self.stages = {}
         self.stale = 0
         self.sampled, self.kept = sampled, []
 
@@ -53,6 +59,13 @@ class Screen:
         self.painted.append((time.monotonic(), event, size))
         if len(self.painted) % self.sampled == 0 and len(self.kept) < SAMPLES:
             self.kept.append((event, pixels.copy()))
+
+    def sent(self, due):
+        self.late.append(1000 * max(0, time.monotonic() - due))
+
+    def stage(self, **times):
+        for name, value in times.items():
+            self.stages.setdefault(name, []).append(value)
 
     def figures(self, times, begin, end):
         """Input to photon of every event: until a picture of it or of a newer event is on the screen."""
@@ -67,8 +80,11 @@ class Screen:
         for when, event, _ in moving:
             ages.append(1000 * (when - times[event]))
         unanswered = len(times) - len(latencies)
+        # Of every picture: ms since the begin, its event and how old that was, bytes.
+        trace = [[round(1000 * (when - begin)), event, round(1000 * (when - times[event])), size] for when, event, size in self.painted]
         return {"inputToPhoton": quantiles(latencies), "unanswered": unanswered, "ageOfPicture": quantiles(ages),
-                "framesPerSecond": round(len(moving) / (end - begin), 2), "staleShown": self.stale}
+                "framesPerSecond": round(len(moving) / (end - begin), 2), "staleShown": self.stale,
+                "eventLateness": quantiles(self.late), "trace": trace, "stages": {name: quantiles(values) for name, values in self.stages.items()}}
 
 
 async def replay_gesture(options):
@@ -95,6 +111,10 @@ async def replay_gesture(options):
                 return
             if event < len(scenes) and part.revision not in released:
                 screen.paint(event, pane.pixels, part.bytes)
+                screen.stage(wait=part.waiting, render=part.rendering, encode=part.encoding, decode=1000 * (time.monotonic() - part.received),
+                             kilobytes=part.bytes / 1000)
+                if part.payload:
+                    screen.stage(width=Image.open(io.BytesIO(part.payload)).width)
             if part.image_pass == FULL and part.is_last or part.image_pass == EXACT and part.format != 0:
                 passes.setdefault((part.revision, part.image_pass), []).append(time.monotonic())
 
@@ -108,8 +128,10 @@ async def replay_gesture(options):
             times.append(due)
             event_of[pane.revision + 1] = i
             pane.set(scene, moving=True, input_time=due)
+            screen.sent(due)
         await asyncio.sleep(1 / gestures.RATE)
         end = time.monotonic()
+        print("end", file=sys.stderr, flush=True)
         bytes_moving = client.bytes - bytes_before
         event_of[pane.revision + 1] = len(scenes) - 1
         final = pane.rest()
@@ -169,6 +191,32 @@ async def replay_exact(options):
     return {"scenes": len(scenes), "render": quantiles(times)}
 
 
+async def replay_values(options):
+    """What a window drag costs when the values behind the picture are fetched first: the drag itself sends nothing."""
+    listed, size = volume(options.url, options.series), (options.size, options.size)
+    scenes = gestures.gesture(options.gesture, options.series, listed, size, options.seconds)
+    # Predictors in Python take longer than the line; what arrives is all that counts here.
+    tomos_client.decode_values16 = lambda payload: np.zeros((1, 1), np.float32)
+    async with TomosClient(options.url.replace("http", "ws") + "/stream", ping_interval=None) as client:
+        pane = client.pane(1, size)
+        pane.set(scenes[1])
+        await pane.exact(60)
+        pane.set(scenes[0], moving=True)
+        pane.rest()
+        await pane.exact(60)
+        await asyncio.sleep(1)
+        before, begun = client.bytes, time.monotonic()
+        pane.wants_values = True
+        pane.rest()
+        await pane.until(lambda: pane.values is not None, 60)
+        fetched, seconds = client.bytes - before, time.monotonic() - begun
+        before, begun = client.bytes, time.monotonic()
+        pane.set(scenes[-1])
+        await pane.exact(60)
+        return {"valuesBytes": fetched, "valuesAfter": round(1000 * seconds), "releaseToLossless": round(1000 * (time.monotonic() - begun)),
+                "bytesAfterRelease": client.bytes - before, "problems": client.problems}
+
+
 async def replay_fixed(options):
     count = int(options.seconds * gestures.RATE)
     screen = Screen(2)
@@ -196,8 +244,10 @@ async def replay_fixed(options):
             await asyncio.sleep(max(0, due - time.monotonic()))
             times.append(due)
             await socket.send(json.dumps({"event": i}))
+            screen.sent(due)
         await asyncio.sleep(1 / gestures.RATE)
-        end = time.monotonic()
+        end, bytes_moving = time.monotonic(), state["bytes"]
+        print("end", file=sys.stderr, flush=True)
         try:
             await asyncio.wait_for(done.wait(), options.patience)
         except TimeoutError:
@@ -207,12 +257,12 @@ async def replay_fixed(options):
             raise reader.exception()
     keep(options, screen)
     return {**screen.figures(times, begin, end), "releaseToFull": None if state["full"] is None else round(1000 * (state["full"] - end)),
-            "releaseToLossless": None, "bytesInAll": state["bytes"]}
+            "releaseToLossless": None, "bytesMoving": bytes_moving, "bytesInAll": state["bytes"]}
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("gesture", "exact", "fixed"))
+    parser.add_argument("what", choices=("gesture", "exact", "values", "fixed"))
     parser.add_argument("--url", required=True)
     parser.add_argument("--series")
     parser.add_argument("--gesture", choices=gestures.NAMES, required=True)
@@ -223,7 +273,7 @@ def main():
     parser.add_argument("--mode", choices=("push", "lock"), default="push")
     parser.add_argument("--patience", type=float, default=60, help="seconds to wait for the resting picture of the baseline")
     options = parser.parse_args()
-    report = asyncio.run({"gesture": replay_gesture, "exact": replay_exact, "fixed": replay_fixed}[options.what](options))
+    report = asyncio.run({"gesture": replay_gesture, "exact": replay_exact, "values": replay_values, "fixed": replay_fixed}[options.what](options))
     print(json.dumps(report))
 
 

@@ -46,7 +46,7 @@ class Server:
         listed = json.loads(subprocess.run([options.tomos, "list", "--data", data, "--json"], check=True, capture_output=True, text=True).stdout)
         self.series = listed["series"][0]["seriesInstanceUID"]
         self.log = pathlib.Path(folder, "server.log")
-        self.process = subprocess.Popen([options.tomos, "serve", "--data", data, "--port", "0"], stdout=subprocess.DEVNULL, stderr=open(self.log, "w"),
+        self.process = subprocess.Popen([options.tomos, "serve", "--data", data, "--port", "0", "--grace", str(options.grace)], stdout=subprocess.DEVNULL, stderr=open(self.log, "w"),
                                         preexec_fn=lambda: os.sched_setaffinity(0, options.cores) if options.cores else None)
         for _ in range(600):
             found = [word for word in self.log.read_text().split() if word.startswith("http://127.0.0.1:")]
@@ -84,14 +84,14 @@ class Server:
 
 # ---------------------------------------------------------------------------------------------------------------- Soak
 
-async def reader(number, server, size, until, counts, faults, first):
+async def reader(number, server, options, until, counts, faults, first):
     """One reader: opens, drags, sometimes loses the line and comes back, compares, says goodbye, begins anew."""
-    dice = random.Random(number)
+    dice, size = random.Random(number), (options.size, options.size)
     while time.monotonic() < until:
         resume, revision = None, 0
         try:
             for life in range(dice.randint(1, 3)):
-                async with TomosClient(server.stream, resume=resume, ping_interval=None) as client:
+                async with TomosClient(server.stream, resume=resume, ping_interval=None, open_timeout=30) as client:
                     counts["opened" if resume is None else "resumed"] += 1
                     pane = client.pane(1, size)
                     pane.revision = max(revision, client.ready["panes"].get("1", 0))
@@ -117,7 +117,7 @@ async def reader(number, server, size, until, counts, faults, first):
                     counts["exact"] += 1
                     if client.problems:
                         faults.append(f"reader {number}: {client.problems}")
-                    await asyncio.sleep(dice.uniform(0, 0.5))
+                    await asyncio.sleep(dice.uniform(0.5, options.look))
                     break
         except Exception as error:  # noqa: BLE001 - every fault counts
             faults.append(f"reader {number}: {type(error).__name__} {error}"[:500])
@@ -128,14 +128,17 @@ async def soak(options, server):
     counts, faults, first, memory = dict.fromkeys(("opened", "resumed", "dropped", "drags", "exact"), 0), [], {}, []
     begun = time.monotonic()
     until = begun + 60 * options.minutes
-    work = asyncio.gather(*(reader(i, server, (options.size, options.size), until, counts, faults, first) for i in range(int(options.sessions))))
+    work = asyncio.gather(*(reader(i, server, options, until, counts, faults, first) for i in range(int(options.sessions))))
+    pause = 0.0
     while not work.done():
         memory.append((round(time.monotonic() - begun, 1), server.resident()))
+        looked = time.monotonic()
         await asyncio.wait([work], timeout=1)
+        pause = max(pause, time.monotonic() - looked - 1)
     await work
     # Whoever dropped the line and did not come back has the grace time.
     left = None
-    for _ in range(80):
+    for _ in range(int(options.grace) + 20):
         metrics = await asyncio.to_thread(server.metrics)
         left = int(sum(v for k, v in metrics.items() if k.startswith("tomos_sessions")))
         if left == 0:
@@ -147,7 +150,7 @@ async def soak(options, server):
     report = {"minutes": options.minutes, "sessions": int(options.sessions), "size": options.size, **counts, "faults": faults[:20], "faultCount": len(faults),
               "sessionsLeft": left, "residentMiB": {"secondQuarter": round(second / 2**20, 1), "lastQuarter": round(last / 2**20, 1),
                                                     "largest": round(max(m for _, m in memory) / 2**20, 1), "growth": round(last / second - 1, 4)},
-              "serverCPUSeconds": round(server.cpu(), 1)}
+              "longestPauseOfTheReaders": round(pause, 2), "serverCPUSeconds": round(server.cpu(), 1)}
     bad = faults or left or last > 1.05 * second
     return report, f"soak failed: {json.dumps(report)}" if bad else None
 
@@ -163,32 +166,36 @@ async def dragging(server, number, size, seconds, start):
         await start["go"].wait()
         begun = time.monotonic() + (number % 30) / gestures.RATE / 30  # hands are not in step
         client.latencies.clear()
-        frames, bytes_before = client.frames, client.bytes
+        frames, bytes_before, late = client.frames, client.bytes, []
         for i, scene in enumerate(scenes):
             await asyncio.sleep(max(0, begun + i / gestures.RATE - time.monotonic()))
+            late.append(1000 * max(0, time.monotonic() - begun - i / gestures.RATE))
             await client.set(scene, True)
         moving = client.frames - frames
         await client.set(scenes[-1], False)
         latencies = list(client.latencies)
         await client.exact()
-        return {"frames": moving, "latencies": [1000 * v for v in latencies], "bytes": client.bytes - bytes_before, "stale": client.stale, "problems": client.problems}
+        return {"frames": moving, "latencies": [1000 * v for v in latencies], "bytes": client.bytes - bytes_before, "late": late, "stale": client.stale, "problems": client.problems}
 
 
 async def fair(options, server):
     results = []
     for n in map(int, str(options.sessions).split(",")):
         start = {"ready": 0, "go": asyncio.Event()}
-        cpu, work = server.cpu(), [asyncio.create_task(dragging(server, i, (options.size, options.size), options.seconds, start)) for i in range(n)]
+        work = [asyncio.create_task(dragging(server, i, (options.size, options.size), options.seconds, start)) for i in range(n)]
         while start["ready"] < n and not any(t.done() for t in work):
             await asyncio.sleep(0.05)
-        cpu = server.cpu()
+        cpu, own = server.cpu(), time.process_time()
         start["go"].set()
         done = await asyncio.gather(*work)
-        cpu = server.cpu() - cpu
+        cpu, own = server.cpu() - cpu, time.process_time() - own
         frames = [d["frames"] for d in done]
         jain = sum(frames) ** 2 / (n * sum(f * f for f in frames))
         results.append({"sessions": n, "jain": round(jain, 4), "framesPerSecond": {"mean": round(statistics.mean(frames) / options.seconds, 1), "least": round(min(frames) / options.seconds, 1)},
-                        "inputToPhoton": quantiles([v for d in done for v in d["latencies"]]), "serverCPUms": round(1000 * cpu / sum(frames), 2),
+                        "inputToPhoton": quantiles([v for d in done for v in d["latencies"]]),
+                        "worstSessionP95": max(quantiles(d["latencies"])["p95"] for d in done),
+                        "picturesPerSecond": round(sum(frames) / options.seconds, 1), "serverCPUms": round(1000 * cpu / sum(frames), 2),
+                        "clientsCPUms": round(1000 * own / sum(frames), 2), "eventLateness": quantiles([v for d in done for v in d["late"]]),
                         "stale": sum(d["stale"] for d in done), "problems": sum((d["problems"] for d in done), [])})
         print(json.dumps(results[-1]), file=sys.stderr, flush=True)
     # p95 = a + b·n, by least squares.
@@ -208,6 +215,8 @@ def main():
     parser.add_argument("--sessions", default="20", help="for fair a list")
     parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--look", type=float, default=4, help="longest time for which a reader looks at a picture")
+    parser.add_argument("--grace", type=float, default=60, help="seconds a session without a line is kept")
     parser.add_argument("--cores", type=lambda text: {int(c) for c in text.split(",")}, help="cores of the server, such as 0,1")
     parser.add_argument("--report")
     options = parser.parse_args()

@@ -12,6 +12,16 @@ final class RenderScheduler: Sendable {
         var wanted: [Viewer.Urgency?] = [nil, nil]
         /// Device seconds used; a session that comes back from idling does not bring a bonus.
         var used = 0.0
+        /// What its pictures usually take, by lane.
+        var usual: [Double?] = [nil, nil]
+
+        /// One picture that a busy machine held up is no trend: charged in full, it would cost the session a turn in every round
+        /// until all others have used as much.
+        mutating func charge(_ seconds: Double, _ lane: Viewer.Lane) {
+            let known = usual[lane.rawValue] ?? seconds, charged = min(seconds, 3 * max(known, 0.0001))
+            usual[lane.rawValue] = known + 0.3 * (charged - known)
+            used += charged
+        }
     }
     private struct State {
         var sessions: [SessionID: Entry] = [:]
@@ -36,9 +46,8 @@ final class RenderScheduler: Sendable {
     func want(_ session: SessionID, _ lane: Viewer.Lane, _ urgency: Viewer.Urgency?) {
         let next = state.withLock { s in
             guard s.sessions[session] != nil else { return [@Sendable () -> Void]() }
-            if let urgency, s.sessions[session]!.wanted[lane.rawValue] == nil {
+            if urgency != nil, s.sessions[session]!.wanted[lane.rawValue] == nil {
                 s.sessions[session]!.used = max(s.sessions[session]!.used, s.floor)
-                _ = urgency
             }
             s.sessions[session]!.wanted[lane.rawValue] = urgency
             return Self.grants(&s)
@@ -51,7 +60,7 @@ final class RenderScheduler: Sendable {
         let next = state.withLock { s in
             guard s.busy[lane.rawValue] == session else { return [@Sendable () -> Void]() }
             s.busy[lane.rawValue] = nil
-            s.sessions[session]?.used += seconds
+            if seconds > 0 { s.sessions[session]?.charge(seconds, lane) }
             return Self.grants(&s)
         }
         next.forEach { $0() }

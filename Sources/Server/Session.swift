@@ -254,7 +254,9 @@ actor Session {
     }
     private func rendered(_ order: Viewer.RenderOrder, _ result: Result<Rendered, RenderError>, seconds: Double) {
         cancellations[order.id] = nil
-        services.scheduler.finished(id, order.lane, seconds: seconds)
+        // What the device worked, not what the session waited for it.
+        let used = switch result { case .success(let picture): picture.rendering; case .failure: min(seconds, 0.05) }
+        services.scheduler.finished(id, order.lane, seconds: used)
         process(.rendered(id: order.id, result))
     }
 

@@ -21,7 +21,7 @@ public struct Ladder: Sendable {
     /// Half size that scaled up is still close to the full picture: worth a shorter frame time.
     static let halfGood = rungs.firstIndex { $0.reduction == 2 && $0.coding == .webP(quality: 80) }!, halfFair = halfGood - 2
     /// Frame times to try, in seconds, with the rung that must fit for them.
-    static let budgets = [(time: 0.030, least: firstGood), (time: 0.050, least: halfFair), (time: 0.066, least: halfGood), (time: 0.100, least: 0)]
+    static let budgets = [(time: 0.036, least: firstGood), (time: 0.050, least: halfFair), (time: 0.066, least: halfGood), (time: 0.100, least: 0)]
 
     private enum Codec: Int { case jpeg, webP, png, webPLossless }
 

@@ -563,7 +563,10 @@ public struct Viewer: Sendable {
         let wasOpen = panes[number]!.facts != nil
         panes[number]!.source = .open(facts)
         panes[number]!.sourceChange += 1
-        if !wasOpen { panes[number]!.failed = false }
+        if !wasOpen {
+            panes[number]!.failed = false
+            if !facts.isComplete, let slice = panes[number]!.scene?.view.slice(in: facts.geometry) { effects.append(.prefer(pane: number, slice: slice)) }
+        }
         // Better pixels may have arrived for a picture that lacked some.
         if panes[number]!.waitingForVolume {
             lookAgain(&panes[number]!)

@@ -158,6 +158,31 @@ final class TemporaryArchive: Sendable {
         #expect(first.isComplete && first.range == -2048...1866)
     }
 
+    /// What prefetching rests on: slices arrive outward from the one that is preferred, wherever that is.
+    @Test(.enabled(if: TestData.has("ct_chest_lowdose")), arguments: [3, 70]) func theNeighbourhoodOfThePreferredSliceArrivesFirst(preferred: Int) async throws {
+        let threads = ProcessInfo.processInfo.activeProcessorCount
+        var looks = 0
+        // A load that is over before anybody looks says nothing: once more.
+        for _ in 0..<20 where looks == 0 {
+            let t = try TemporaryArchive()
+            _ = try await t.archive.importFiles(at: [TestData.path("ct_chest_lowdose")])
+            let id = Volume.ID(series: try #require(try await t.archive.seriesList().first).seriesInstanceUID)
+            t.archive.prefer(slice: preferred, of: id)
+            let volume = try await t.archive.volume(id)
+            while !volume.isComplete {
+                let loaded = (0..<volume.geometry.slices).filter { volume.isLoaded($0) }
+                // At most one slice per thread is being decoded and not there yet.
+                let reach = volume.loadedSlices + threads
+                if !loaded.isEmpty, reach < volume.geometry.slices / 2 {
+                    looks += 1
+                    #expect(loaded.allSatisfy { abs($0 - preferred) <= reach }, "loaded are \(loaded)")
+                }
+                await Task.yield()
+            }
+        }
+        #expect(looks > 0)
+    }
+
     /// A small phantom in an archive, with the files of these slices (in slice order) emptied after the import.
     private func archive(breaking broken: [Int]) async throws -> (TemporaryArchive, Volume.ID, made: Volume) {
         let (folder, paths) = try CTSeriesTests.written()

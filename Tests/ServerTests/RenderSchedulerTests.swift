@@ -44,6 +44,22 @@ import Testing
         for _ in 0..<20 { let id = turns.all.last!; s.want(id, .interaction, .hand); s.finished(id, .interaction, seconds: 0.01) }
         #expect((9...11).contains(turns.all.suffix(20).filter { $0 == 2 }.count))
     }
+    /// Fifty readers of equal pictures; one picture of one of them is held up a hundredfold by something else on the machine.
+    @Test func onePictureThatWasHeldUpDoesNotCostTheSessionManyTurns() {
+        let (s, turns) = scheduler(1...50)
+        for id: UInt64 in 1...50 { s.want(id, .interaction, .hand) }
+        for i in 0..<2000 {
+            let id = turns.all.last!
+            s.want(id, .interaction, .hand)
+            s.finished(id, .interaction, seconds: i > 500 && i <= 550 && id == 7 ? 0.2 : 0.002)
+        }
+        let given = turns.all.indices.filter { turns.all[$0] == 7 }
+        // Equal shares are a turn every fifty; the hold-up may cost as many rounds as it is charged pictures.
+        #expect(zip(given, given.dropFirst()).allSatisfy { $1 - $0 <= 50 * 4 })
+        let counts = (1...50).map { id in Double(turns.all.lazy.filter { $0 == id }.count) }
+        let jain = counts.reduce(0, +) * counts.reduce(0, +) / (50 * counts.reduce(0) { $0 + $1 * $1 })
+        #expect(jain > 0.99)
+    }
     @Test func aSessionThatEndsFreesTheDevice() {
         let (s, turns) = scheduler(1...2)
         s.want(1, .interaction, .hand); s.want(2, .interaction, .hand)

@@ -185,6 +185,28 @@ import TestSupport
         #expect(s.screens[1]!.isComplete && s.screens[1]!.fidelity == [])
     }
 
+    /// Issue 6: slices ahead of the hand are decoded before those behind it.
+    @Test func scrollingPrefetchesInTheDirectionOfTravel() {
+        var v = connected(), revision: UInt32 = 0
+        func preferred(_ effects: [Viewer.Effect]) -> [Int] { effects.compactMap { if case .prefer(1, let slice) = $0 { slice } else { nil } } }
+        func scroll(to z: Int) -> [Int] {
+            revision += 1
+            return preferred(v.handle(.message(.scene(.init(pane: 1, revision: revision, moving: true, size: PixelSize(8, 8), scene: Simulation.scene(z: Double(z))))), at: Double(revision) / 30))
+        }
+        #expect(scroll(to: 20) == [])
+        // Where the pane opens comes first, once it is known what there is.
+        let source = { SourceFacts(geometry: Simulation.geometry, isComplete: $0) }
+        #expect(preferred(v.handle(.source(pane: 1, source(false)), at: 0.05)) == [20])
+        for z in 21...30 { #expect(scroll(to: z) == [z + 3]) }
+        for z in (25...29).reversed() { #expect(scroll(to: z) == [z - 3]) }
+        #expect(scroll(to: 45) == [48])
+        #expect(scroll(to: 63) == [63] && scroll(to: 1) == [0])
+        // News about the same volume do not pull the loading back to where the hand was.
+        #expect(preferred(v.handle(.source(pane: 1, source(false)), at: 2)) == [])
+        _ = v.handle(.source(pane: 1, source(true)), at: 2)
+        #expect(scroll(to: 9) == [])
+    }
+
     @Test func theHandsPaneGoesFirstAndTheOthersAreNotForgotten() {
         var s = Simulation(line: .init(rate: 60_000, delay: 0.03), seed: 11)
         s.connect()

@@ -268,7 +268,7 @@ export class Connection extends EventTarget {
         this.#isReady = true;
         for (const pane of this.#panes.values()) pane._restore(known[pane.number]);
         this.#setState("open");
-        this.schedule();
+        this._schedule();
         break;
       }
       case "progress": this.#emit("progress", message); break;
@@ -284,7 +284,7 @@ export class Connection extends EventTarget {
         if (message.id !== undefined && this.#settle(message.id, "reject", problem)) break;
         // A message was not heard, and nobody knows which: everything is said again.
         if (message.code === "limit" && message.id === undefined) {
-          setTimeout(() => { for (const pane of this.#panes.values()) pane._restore(); this.schedule(); }, 1000 * (message.retry ?? 1));
+          setTimeout(() => { for (const pane of this.#panes.values()) pane._restore(); this._schedule(); }, 1000 * (message.retry ?? 1));
         }
         const pane = this.#panes.get(message.pane);
         if (pane) pane._refused(message);
@@ -321,13 +321,13 @@ export class Connection extends EventTarget {
   }
 
   /** Sends what panes want in the next display frame. */
-  schedule() {
+  _schedule() {
     if (this.#scheduled || !this.#isReady) return;
     this.#scheduled = true;
     requestAnimationFrame(() => {
       this.#scheduled = false;
       if (!this.#isReady) return;
-      if (this.#socket.bufferedAmount > MAXIMUM_BUFFERED) return this.schedule();
+      if (this.#socket.bufferedAmount > MAXIMUM_BUFFERED) return this._schedule();
       // The pane under the hand goes first: equals take turns in the order they arrive.
       const waiting = [...this.#panes.values()].filter((p) => p._isDirty).sort((a, b) => b._touched - a._touched);
       for (const pane of waiting) this.#send(pane._message());
@@ -484,7 +484,7 @@ export class Pane extends EventTarget {
 
   #dirty() {
     this._isDirty = this.#size !== null && (this.#scene !== null || this.#isClosed || this.#follow !== null);
-    if (this._isDirty) this.#connection.schedule();
+    if (this._isDirty) this.#connection._schedule();
     this.#judge();
   }
 

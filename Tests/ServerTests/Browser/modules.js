@@ -36,6 +36,23 @@
     try { parseFramePart(new Uint8Array(bytes).buffer); failures.push(`a short header is refused: ${bytes.length} bytes`); } catch (error) { check(error instanceof RangeError, String(error)); }
   }
 
+  // The type declarations name what the module has: every export, every member, and nothing else. Members with an underscore are ours.
+  const module = await import("/tomos.js"), declared = await (await fetch("/tomos.d.ts")).text();
+  const exported = [...declared.matchAll(/^export declare (?:const|function|class) (\w+)/gm)].map((m) => m[1]);
+  check(exported.length > 8 && equal(exported.toSorted(), Object.keys(module).toSorted()), `tomos.d.ts declares ${exported}, the module has ${Object.keys(module)}`);
+  const connection = new module.Connection("/stream", { connect: false });
+  for (const object of [connection, connection.pane(1, document.createElement("canvas"))]) {
+    const name = object.constructor.name, body = declared.match(new RegExp(`^export declare class ${name} extends EventTarget \\{\n([^]*?)^\\}`, "m"))[1];
+    const listed = [...body.matchAll(/^  (?:readonly )?(\w+)[(:]/gm)].map((m) => m[1]).filter((n) => !["addEventListener", "constructor"].includes(n));
+    const has = [...Object.getOwnPropertyNames(object.constructor.prototype), ...Object.getOwnPropertyNames(object)].filter((n) => !n.startsWith("_") && n !== "constructor");
+    check(listed.length > 5 && equal([...new Set(listed)].toSorted(), has.toSorted()), `${name}: tomos.d.ts declares ${listed}, the class has ${has}`);
+    for (const [, readonly, member] of body.matchAll(/^  (readonly )?(\w+):/gm)) {
+      const getter = Object.getOwnPropertyDescriptor(object.constructor.prototype, member);
+      check(readonly && !getter?.set, `${name}.${member} is declared ${readonly ?? "writable"}`);
+    }
+  }
+  connection.close();
+
   // Geometry.
   const { Grid, PlaneView, CameraView, letters } = views;
   const grid = new Grid({ columns: 100, rows: 80, slices: 60, spacing: [0.7, 0.8, 2], origin: [-30, -40, 10], axes: [[1, 0, 0], [0, 1, 0], [0, 0, 1]] });
