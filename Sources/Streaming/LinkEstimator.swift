@@ -10,7 +10,8 @@ public struct LinkEstimator: Sendable {
         /// When it would have been acknowledged if the line had kept the rate known when it was sent.
         public var expectedAt: Double
     }
-    private struct Sample { var at: Double; var bytes: Double; var serial: Double }
+    /// `serial` is the time the line took at most, `least` at least.
+    private struct Sample { var at, bytes, serial, least: Double }
     private struct RoundTrip { var at: Double; var seconds: Double }
 
     public static let initialRate = 60_000.0
@@ -77,17 +78,19 @@ public struct LinkEstimator: Sendable {
         let arrival = now - decode
         if part.bytes < Self.smallPart { measured(roundTrip: roundTrip - decode, at: now) }
 
-        // The lateness of a small part is jitter of hosts rather than the line's work: taken for a rate it would lock small pictures
-        // to a few a second on any busy machine.
-        let jitter = part.bytes < Self.smallPart ? Self.hostJitter : 0
-        let serial = max(arrival - max(part.sentAt + roundTripFloor, lastAck) - jitter, Double(part.bytes) / Self.highestRate)
-        samples.append(Sample(at: now, bytes: Double(part.bytes), serial: serial))
+        let least = Double(part.bytes) / Self.highestRate, serial = max(arrival - max(part.sentAt + roundTripFloor, lastAck), least)
+        // The lateness of a small part may be jitter of hosts as well as the line's work. Taken for the line's, it would lock small
+        // pictures to a few a second on any busy machine; taken off, a thin line would look fast: it only bounds the rate.
+        let isSmall = part.bytes < Self.smallPart
+        samples.append(Sample(at: now, bytes: Double(part.bytes), serial: serial, least: isSmall ? max(serial - Self.hostJitter, least) : serial))
         samples.removeAll { $0.at < now - 1.5 }
-        let all = samples.reduce(into: (bytes: 0.0, serial: 0.0)) { $0.bytes += $1.bytes; $0.serial += $1.serial }
-        var measured = all.bytes / all.serial
+        let all = samples.reduce(into: (bytes: 0.0, serial: 0.0, least: 0.0)) { $0.bytes += $1.bytes; $0.serial += $1.serial; $0.least += $1.least }
+        var measured = min(max(rate, all.bytes / all.serial), all.bytes / all.least)
         let own = Double(part.bytes) / serial
-        if part.bytes >= Self.smallPart, own < 0.6 * measured { measured = max(1.2 * own, measured / 2) }
-        rate = max(Self.lowestRate, min(measured, 1.3 * rate, Self.highestRate))
+        if !isSmall, own < 0.6 * measured { measured = max(1.2 * own, measured / 2) }
+        // A few bytes that come at once are no proof of a fast line.
+        let growth = isSmall ? 1 + 0.3 * min(1, Double(part.bytes) / 1_000) : 1.3
+        rate = max(Self.lowestRate, min(measured, growth * rate, Self.highestRate))
         lastAck = max(lastAck, arrival)
         return part
     }

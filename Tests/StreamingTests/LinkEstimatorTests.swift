@@ -62,6 +62,23 @@ import TestSupport
         #expect(link.acknowledged(frame: 1, decode: 0, at: 0.3) == nil)
         #expect(link.unacknowledgedBytes == 0)
     }
+    /// Half a megabit: pictures shrink to 2.5 kB, then the hand stands still and every event is answered by an empty part. What then
+    /// comes must fit the line as before.
+    @Test func smallPicturesOnAThinLineDoNotMakeItLookFast() {
+        var link = LinkEstimator(), frame: UInt32 = 0
+        link.measured(roundTrip: 0.002, at: 0)
+        var now = run(&link, rate: 62_500, delay: 0.001, bytes: 4_000, seconds: 2, frame: &frame)
+        #expect(abs(link.rate / 62_500 - 1) < 0.2)
+        now = run(&link, rate: 62_500, delay: 0.001, bytes: 2_500, seconds: 3, from: now, frame: &frame)
+        #expect(abs(link.rate / 62_500 - 1) < 0.3)
+        for _ in 0..<90 {
+            frame += 1
+            link.sent(frame: frame, bytes: 32, at: now)
+            link.acknowledged(frame: frame, decode: 0, at: now + 0.0025)
+            now += 1.0 / 30
+        }
+        #expect(link.rate < 2 * 62_500)
+    }
     @Test func theRoundTripFloorForgetsAfterThirtySeconds() {
         var link = LinkEstimator()
         link.measured(roundTrip: 0.01, at: 0)
@@ -102,7 +119,8 @@ import TestSupport
             link.acknowledged(frame: frame, decode: 0, at: now)
             now += 0.01
         }
-        #expect(link.rate > 500_000)
+        // Thirty such pictures a second fit.
+        #expect(1_500 / link.rate < 0.03)
         // A line that is slow all the same is found out.
         for frame in 201...400 as ClosedRange<UInt32> {
             link.sent(frame: frame, bytes: 1_500, at: now)
