@@ -10,8 +10,8 @@ class SimpleITK:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(request["threads"])
         suite = request["suite"]
         if suite == "load":
-            self.frame, self.folder = self.load, request["data"]
-            return "ImageSeriesReader"
+            self.frame, self.folder = self.first if request.get("what") == "first-slice" else self.load, request["data"]
+            return "series sorted, one slice read" if self.frame == self.first else "ImageSeriesReader"
         if suite == "denoise":
             volume = Volume(request["data"])
             middle = len(volume.data) // 2
@@ -53,6 +53,10 @@ class SimpleITK:
         reader.SetFileNames(reader.GetGDCMSeriesFileNames(self.folder))
         values = sitk.GetArrayViewFromImage(reader.Execute())
         return values[len(values) // 2].astype(np.float32)
+
+    def first(self, _):
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(self.folder)
+        return sitk.GetArrayFromImage(sitk.ReadImage(names[len(names) // 2]))[0].astype(np.float32)
 
     def diffuse(self, _):
         out = sitk.CurvatureAnisotropicDiffusion(self.image, timeStep=0.04, conductanceParameter=3.0, numberOfIterations=5)

@@ -81,3 +81,23 @@ class Data:
                 out += value * 2 * np.sqrt(np.maximum(0, (r * pixels) ** 2 - distance ** 2))
             (out + rng.normal(0, 0.01, out.shape)).astype("<f4").tofile(path)
         return path
+
+    def cone(self, views, rows, detectors, pixels):
+        """Exact line integrals of balls seen by a cone on a full circle, plus a little noise: float32, views × rows × detectors. The source
+        at (-R sin a, R cos a, 0) is R = 2 · pixels from the axis, the flat detector 3 · pixels from the source, elements 1.5 apart."""
+        path = self.work / f"cone-{views}x{rows}x{detectors}.f32"
+        if not path.exists():
+            rng, a = np.random.default_rng(7), np.arange(views)[:, None, None] * 2 * np.pi / views
+            u = ((np.arange(detectors) - (detectors - 1) / 2) * 1.5)[None, None]
+            v = ((np.arange(rows) - (rows - 1) / 2) * 1.5)[None, :, None]
+            source = -2 * pixels * np.sin(a), 2 * pixels * np.cos(a)
+            ray = 3 * pixels * np.sin(a) + u * np.cos(a), -3 * pixels * np.cos(a) + u * np.sin(a), v + 0 * a
+            length = np.sqrt(sum(c ** 2 for c in ray))
+            out = np.zeros((views, rows, detectors))
+            for x, y, z, r, value in [(0, 0, 0, 0.42, 0.02), (0.1, -0.15, 0, 0.12, 0.004), (-0.18, 0.1, 0.05, 0.09, -0.006), (0.2, 0.2, 0, 0.03, 0.01)]:
+                to = x * pixels - source[0], y * pixels - source[1], z * pixels
+                along = (to[0] * ray[0] + to[1] * ray[1] + to[2] * ray[2]) / length
+                apart = to[0] ** 2 + to[1] ** 2 + to[2] ** 2 - along ** 2
+                out += value * 2 * np.sqrt(np.maximum(0, (r * pixels) ** 2 - apart))
+            (out + rng.normal(0, 0.01, out.shape)).astype("<f4").tofile(path)
+        return path

@@ -64,8 +64,9 @@ def limits(folder, threads):
 def requests_of(case, data, options):
     """(what `prepare` and the warm-up ask, request(k))."""
     base = {"suite": case["suite"], "threads": options.threads, "what": case.get("what")}
-    if "quality" in case:
-        base["quality"] = case["quality"]
+    for key in ("quality", "device", "method"):
+        if key in case:
+            base[key] = case[key]
     if options.handicap and case["name"].startswith(options.handicap):
         base["handicap"] = 0.1
     if case["suite"] in ("load", "cache"):
@@ -73,7 +74,7 @@ def requests_of(case, data, options):
         base["folder"] = str(data.work / "cache-data")
         return lambda k: {"do": "run", **base}
     if case["suite"] == "reconstruct":
-        base.update(data=str(data.sinogram(*case["size"])), size=case["size"])
+        base.update(data=str((data.cone if case.get("what") == "fdk" else data.sinogram)(*case["size"])), size=case["size"])
         return lambda k: {"do": "run", **base}
     base["data"] = str(data.volume(case["data"]))
     if case["suite"] == "denoise":

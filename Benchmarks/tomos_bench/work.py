@@ -12,6 +12,10 @@ CUBIC = 21 * 8 + 3 * 2 + 36
 
 def of(case, geometry):
     if case["suite"] == "reconstruct":
+        if case.get("what") == "fdk":
+            views, rows, detectors, n = case["size"]
+            # An update: place on the detector (one division), bilinear value, weight, sum.
+            return {"flops": 20.0 * views * n ** 3, "bytes": 4.0 * views * rows * detectors + 4.0 * n ** 3}
         views, detectors, n = case["size"]
         return {"flops": 6.0 * views * n * n, "bytes": 4.0 * views * detectors + 4.0 * n * n}
     if case["suite"] != "frame" or case.get("fold") == "composite":

@@ -1,5 +1,6 @@
 import Compute
 import ComputeCPU
+import ComputeVulkan
 import FrameCoding
 import Imaging
 import Rendering
@@ -7,11 +8,15 @@ import Rendering
 /// One picture of a scene, from scene to host memory; nothing is kept from frame to frame, as by the peers. Planes give
 /// modality values, everything else the presented picture.
 struct FrameWorkload: Workload {
-    let volume: Volume, device: CPUDevice
+    let volume: Volume, device: any ComputeDevice
     private var last: Raster?
     var variant: String { device.name }
 
-    init(_ volume: Volume, _ request: Request) { self.volume = volume; device = CPUDevice(threads: request.threads) }
+    init(_ volume: Volume, _ request: Request) throws {
+        self.volume = volume
+        guard let policy = DevicePolicy(request.device ?? "cpu") else { throw Refusal(description: "device \(request.device ?? "") is unknown") }
+        device = try policy.open(cpu: CPUDevice(threads: request.threads), log: { _ in })
+    }
 
     mutating func run(_ request: Request) async throws -> Outcome {
         guard let scene = request.scene, let size = request.size, size.count == 2 else { throw Refusal(description: "a frame needs a scene and a size") }

@@ -8,7 +8,7 @@ struct Request: Decodable {
     var `do`: String
     /// frame, encode, load, cache, reconstruct or denoise.
     var suite: String?
-    /// What of the suite: a codec, "whole", "fbp", …
+    /// What of the suite: a codec, "first-slice", "values", …
     var what: String?
     /// The raw volume's JSON side car, a DICOM folder, or an array file.
     var data: String?
@@ -17,6 +17,10 @@ struct Request: Decodable {
     var size: [Int]?
     var scene: Scene?
     var sampling: String?
+    /// As `--device`: auto, cpu, vulkan or vulkan:N; the CPU when missing.
+    var device: String?
+    /// A denoiser's name; the default one when missing.
+    var method: String?
     var quality: Int?
     var strength: Double?
     var path: String?
@@ -43,8 +47,14 @@ struct Refusal: Error, CustomStringConvertible { let description: String }
 protocol Workload {
     var variant: String { get }
     mutating func run(_ request: Request) async throws -> Outcome
+    /// Ends what a repetition has begun and nobody waited for, before the next one.
+    mutating func settle() async throws
     /// The last result as a NumPy array.
     func output() throws -> [UInt8]
+}
+
+extension Workload {
+    func settle() {}
 }
 
 struct Outcome {
@@ -88,8 +98,10 @@ final class Bench {
                 while seconds(CLOCK_MONOTONIC) < until {}
             }
             if let allocations { outcome.counters["allocations"] = allocations() - before }
-            return Answer(ok: true, wall: seconds(CLOCK_MONOTONIC) - wall, cpu: seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu,
-                          counters: outcome.counters, stages: outcome.stages)
+            let answer = Answer(ok: true, wall: seconds(CLOCK_MONOTONIC) - wall, cpu: seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu,
+                                counters: outcome.counters, stages: outcome.stages)
+            try await workload!.settle()
+            return answer
         case "output":
             guard let workload, let path = request.path else { throw Refusal(description: "no result, or no path") }
             try Data(workload.output()).write(to: URL(filePath: path))
@@ -100,11 +112,11 @@ final class Bench {
 
     private func prepare(_ request: Request) async throws -> any Workload {
         switch request.suite {
-        case "frame": return FrameWorkload(try volume(request), request)
+        case "frame": return try FrameWorkload(try volume(request), request)
         case "encode": return try await EncodeWorkload(try volume(request), request)
         case "load": return try LoadWorkload(request)
         case "cache": return try await CacheWorkload(request)
-        case "reconstruct": return try ReconstructWorkload(request)
+        case "reconstruct": return request.what == "fdk" ? try ConeWorkload(request) : try ReconstructWorkload(request)
         case "denoise": return try DenoiseWorkload(try volume(request), request)
         default: throw Refusal(description: "unknown suite \(request.suite ?? "")")
         }

@@ -3,19 +3,30 @@ import Foundation
 import FrameCoding
 import Imaging
 
-/// A DICOM folder never seen before to a whole volume in memory.
+/// A DICOM folder never seen before to a whole volume in memory, or to its middle slice (`first-slice`). What remains of the series
+/// after the first slice is read outside the clock.
 struct LoadWorkload: Workload {
-    private let folder: String
-    private var last: Volume?
+    private let folder: String, isFirstSlice: Bool
+    private var last: Volume?, arriving: ArrivingVolumes?
     let variant = "all cores"
 
     init(_ request: Request) throws {
         guard let folder = request.data else { throw Refusal(description: "data is missing") }
         self.folder = folder
+        isFirstSlice = request.what == "first-slice"
     }
+    mutating func settle() async throws { try await arriving?.finish(); arriving = nil }
     mutating func run(_ request: Request) async throws -> Outcome {
         last = nil
-        last = try await Archive.volumes(inFilesAt: folder)[0]
+        guard isFirstSlice else {
+            last = try await Archive.volumes(inFilesAt: folder)[0]
+            return Outcome()
+        }
+        let arriving = try await Archive.open(filesAt: folder), volume = arriving.volumes[0], middle = volume.geometry.slices / 2
+        self.arriving = arriving
+        arriving.prefer(slice: middle)
+        while !volume.isLoaded(middle...middle) { usleep(100) }
+        last = volume
         return Outcome()
     }
     func output() throws -> [UInt8] { last?.middleSlice().encodedAsNPY() ?? [] }
