@@ -129,6 +129,7 @@ final class WorkerPool: @unchecked Sendable {
     }
 
     private func work(_ worker: Worker) {
+        // Completed, and let go, without the lock: a job may hold the last reference to its device, whose end takes the lock again.
         var finished: [(Entry, Result<JobReport, ComputeError>)] = []
         lock()
         while true {
@@ -160,14 +161,14 @@ final class WorkerPool: @unchecked Sendable {
             guard entry.running == 0 else { continue }
             if entry.cancellation.isCancelled {
                 entries.removeAll { $0 === entry }
-                unlock(); entry.completion(.failure(.cancelled)); lock()
+                finished.append((entry, .failure(.cancelled)))
             } else if entry.nextTile == phase.tiles {
                 entry.seconds[entry.phase] = now() - entry.phaseStarted
                 entry.phase += 1; entry.nextTile = 0
                 if entry.phase == entry.phases.count {
                     entries.removeAll { $0 === entry }
                     let report = JobReport(waiting: entry.started! - entry.submitted, dispatches: entry.seconds)
-                    unlock(); entry.completion(.success(report)); lock()
+                    finished.append((entry, .success(report)))
                 } else if idle > 0 && entry.phases[entry.phase].tiles > 1 {
                     pthread_cond_broadcast(wake)
                 }

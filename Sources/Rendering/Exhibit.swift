@@ -13,10 +13,12 @@ public struct Exhibit: Hashable, Sendable {
     public static func all(of volume: Volume, size: PixelSize) -> [Exhibit] {
         let g = volume.geometry, reference = VolumeReference(series: volume.id.series, index: volume.id.index, time: volume.id.time)
         var exhibits: [Exhibit] = []
-        func add(_ name: String, _ caption: String, _ view: View, annotation: Annotation? = nil, crop: Crop? = nil, _ adjust: (inout Presentation) -> Void = { _ in }) {
+        func add(_ name: String, _ caption: String, _ view: View, annotation: Annotation? = nil, crop: Crop? = nil, layers: [Layer] = [],
+                 segments: [SegmentLayer] = [], _ adjust: (inout Presentation) -> Void = { _ in }) {
             var look = Presentation()
             adjust(&look)
-            exhibits.append(Exhibit(name: name, caption: caption, scene: Scene(volume: reference, view: view, presentation: look, crop: crop, annotation: annotation)))
+            exhibits.append(Exhibit(name: name, caption: caption, scene: Scene(volume: reference, view: view, presentation: look, layers: layers, segments: segments, crop: crop,
+                                                                                       annotation: annotation)))
         }
         func plane(_ plane: AnatomicalPlane, _ position: Double, zoom: Double = 1.25) -> View { .plane(Plane(plane, of: g, position: position, size: size, zoom: zoom)) }
         let lung = Window(center: -550, width: 1500), bone = Window(center: 400, width: 1800), vessels = Window(center: 200, width: 600)
@@ -60,6 +62,30 @@ public struct Exhibit: Hashable, Sendable {
         add("cropped", "Cut open", camera(.anterior, 20, zoom: 1.5), crop: Crop(planes: [Crop.ClipPlane(point: Point(0, -20, 0), normal: Vector(0, -1, 0)), noTable.planes![0]])) {
             $0.fold = .composite; $0.preset = "soft-tissue"; $0.shading = Shading()
         }
+        add("endoscopy", "Inside the windpipe", .camera(Camera(position: Point(0, 17, 118), target: Point(0, 17, 60), up: Vector(0, -1, 0), height: 60, projection: .perspective))) {
+            $0.fold = .isosurface; $0.isovalue = -500; $0.shading = Shading()
+        }
+        add("occlusion", "Ambient occlusion", camera(.posterior, 30, 10, zoom: 1.5), crop: noTable) { $0.fold = .composite; $0.preset = "bone"; $0.shading = Shading(); $0.occlusion = .ambient }
+        add("shadow", "Shadows", camera(.anterior, 25, 10, zoom: 1.5), crop: noTable) { $0.fold = .isosurface; $0.isovalue = 250; $0.shading = Shading(); $0.occlusion = .shadow }
+        add("gradient-opacity", "Opacity by gradient: only borders", camera(.anterior, 0, zoom: 1.5), crop: noTable) {
+            $0.fold = .composite; $0.preset = "soft-tissue"; $0.shading = Shading(); $0.gradientOpacity = [40, 200]
+        }
+        add("accumulated", "Eight jittered passes: smooth edges", camera(.anterior, 25, 10, zoom: 1.5), crop: noTable) {
+            $0.fold = .isosurface; $0.isovalue = 300; $0.shading = Shading(); $0.accumulation = 8
+        }
+
+        let glow = Layer(volume: VolumeReference(series: "2.25.1"), window: Window(center: 4, width: 8), opacity: 0.6)
+        let soft = Window(center: 40, width: 400)
+        add("fusion", "A second volume in its own geometry, hot iron", plane(.coronal, 20), layers: [glow]) { $0.window = soft }
+        add("fusion-3d", "The same in 3D", camera(.anterior, 25, 10, zoom: 1.5), crop: noTable, layers: [glow]) { $0.fold = .composite; $0.preset = "bone"; $0.shading = Shading() }
+        func segments(_ numbers: [Int], _ style: SegmentLayer.Style = .fill, _ visibility: SegmentLayer.Visibility = .tint, opacity: Double = 0.4) -> [SegmentLayer] {
+            [SegmentLayer(series: "2.25.2", numbers: numbers, style: style, visibility: visibility, opacity: opacity)]
+        }
+        add("segments-fill", "Segments, filled", plane(.axial, 20), segments: segments([])) { $0.window = soft }
+        add("segments-outline", "Segments, outlined", plane(.coronal, 66), segments: segments([], .outline, opacity: 1)) { $0.window = soft }
+        add("segments-tinted", "A tinted segment", camera(.posterior, 25, 10, zoom: 1.5), crop: noTable, segments: segments([2], opacity: 0.8)) { $0.fold = .composite; $0.preset = "bone"; $0.shading = Shading() }
+        add("segments-hidden", "A hidden segment", camera(.posterior, 25, 10, zoom: 1.5), crop: noTable, segments: segments([2], .fill, .hide)) { $0.fold = .composite; $0.preset = "bone"; $0.shading = Shading() }
+        add("segments-only", "Only one segment", camera(.anterior, 25, 10, zoom: 1.3), segments: segments([1], .fill, .only)) { $0.fold = .composite; $0.preset = "lung"; $0.shading = Shading() }
         return exhibits
     }
 }

@@ -17,7 +17,7 @@ struct Gallery: AsyncParsableCommand {
 
     func run() async throws {
         Output.note("computing the phantom …")
-        guard let volume = ThoraxPhantom().volume() else { throw Failure("out-of-memory", "the phantom needs 157 MB") }
+        guard let volume = ThoraxPhantom().volume(), let companions = Exhibit.Companions(of: volume) else { throw Failure("out-of-memory", "the phantom needs 157 MB") }
         let renderer = Renderer(device: CPUDevice()), size = PixelSize(size.width, size.height)
         let exhibits = Exhibit.all(of: volume, size: size), progress = ProgressLine("rendering")
         try FileManager.default.createDirectory(atPath: output, withIntermediateDirectories: true)
@@ -26,7 +26,7 @@ struct Gallery: AsyncParsableCommand {
         page += "| | | |\n|---|---|---|\n"
         var cells: [String] = []
         for (i, exhibit) in exhibits.enumerated() {
-            let raster = try await renderer.render(RenderRequest(scene: exhibit.scene, size: size, volume: volume)).raster
+            let raster = try await renderer.render(exhibit.request(volume, companions, size: size)).raster
             try Data(raster.encoded(as: .webP(quality: 80, method: 6))).write(to: URL(filePath: "\(output)/\(exhibit.name).webp"))
             cells.append("![\(exhibit.caption)](\(folder)/\(exhibit.name).webp)<br>\(exhibit.caption)")
             progress.update(i + 1, of: exhibits.count, detail: exhibit.name)

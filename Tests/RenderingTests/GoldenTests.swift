@@ -15,13 +15,14 @@ import Testing
 @Suite struct GoldenTests {
     static let size = PixelSize(160, 160)
     static let volume = ThoraxPhantom(size: (192, 192, 112), seed: 1).volume()!
+    static let companions = Exhibit.Companions(of: volume)!
     static let exhibits = Exhibit.all(of: volume, size: size)
     static let renderer = Renderer(device: CPUDevice())
     static let folder = TestData.packageRoot.appending(path: "Tests/RenderingTests/Golden")
 
     @Test(arguments: exhibits.indices) func everyModeLooksAsItDid(index: Int) async throws {
         let exhibit = Self.exhibits[index]
-        let actual = try await Self.renderer.render(RenderRequest(scene: exhibit.scene, size: Self.size, volume: Self.volume)).raster
+        let actual = try await Self.renderer.render(exhibit.request(Self.volume, Self.companions, size: Self.size)).raster
         let file = Self.folder.appending(path: exhibit.name + ".png")
         if ProcessInfo.processInfo.environment["TOMOS_WRITE_GOLDEN"] == "1" {
             let bytes = try actual.encoded(as: .png)

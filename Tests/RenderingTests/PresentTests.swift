@@ -143,6 +143,27 @@ import Foundation
         #expect(outline(5, 12) == [255, 0, 0] && outline(10, 10) == [255, 0, 0] && outline(10, 19) == [255, 0, 0])
         #expect(outline(10, 14) == [0, 0, 0] && outline(10, 15) == [0, 0, 0] && outline(4, 12) == [0, 0, 0])
     }
+
+    /// A segment anywhere in a slab's thickness is on its picture, whatever fold the slab has.
+    @Test(arguments: [Fold.mean, .maximum, .minimum]) func segmentsAreSeenThroughTheWholeThicknessOfASlab(fold: Fold) async throws {
+        let size = PixelSize(20, 20)
+        let geometry = VolumeGeometry(columns: 20, rows: 20, slices: 9, origin: Point(0, 0, 0), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (1, 1, 1))!
+        let volume = TestVolumes.make(geometry) { _, _, _ in 0 }
+        var labels = [UInt16](repeating: 0, count: geometry.voxelCount)
+        for y in 5..<15 { for x in 5..<15 { labels[7 * 400 + y * 20 + x] = 1 } }
+        let segmentation = Segmentation(series: "1.2.9", frameOfReference: "", geometry: geometry, segments: [.init(number: 1, label: "a", color: [1, 0, 0])],
+                                        combinations: [[], [0]], labels: labels)
+        for (slab, isSeen) in [(0.0, false), (4, false), (6.6, true)] {
+            var scene = TestVolumes.scene(volume, .plane(Plane(origin: Point(0, 0, 4), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: 1))) {
+                $0.window = Window(center: 500, width: 1000); $0.slab = slab; $0.fold = fold
+            }
+            scene.segments = [SegmentLayer(series: "1.2.9", style: .fill, opacity: 1)]
+            let raster = try await Renderer(device: CPUDevice(threads: 1)).render(RenderRequest(scene: scene, size: size, volume: volume, segmentations: [segmentation])).raster
+            guard case .rgb(let rgb) = raster.pixels else { Issue.record("not colour"); return }
+            #expect(rgb[3 * (10 * 20 + 10)] == (isSeen ? 255 : 0), "slab \(slab)")
+            #expect(rgb[3 * (2 * 20 + 2)] == 0)
+        }
+    }
 }
 
 @Suite struct PaletteTests {

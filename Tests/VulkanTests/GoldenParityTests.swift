@@ -8,11 +8,12 @@ import Testing
 @Suite(.enabled(if: Devices.isThere)) struct GoldenParityTests {
     static let size = PixelSize(160, 160)
     static let volume = ThoraxPhantom(size: (192, 192, 112), seed: 1).volume()!
+    static let companions = Exhibit.Companions(of: volume)!
     static let exhibits = Exhibit.all(of: volume, size: size)
 
     @Test(arguments: exhibits.indices) func everyModeLooksTheSame(index: Int) async throws {
         let exhibit = Self.exhibits[index]
-        let (difference, _, _) = try await compare(RenderRequest(scene: exhibit.scene, size: Self.size, volume: Self.volume), tolerance: 2)
+        let (difference, _, _) = try await compare(exhibit.request(Self.volume, Self.companions, size: Self.size), tolerance: 2)
         #expect(difference.outliers * 1000 <= difference.count, "\(exhibit.name): \(difference.outliers) of \(difference.count) pixels, up to \(difference.largest)")
     }
 }
