@@ -37,7 +37,8 @@ class OpenCV:
 
     def nlm(self, request):
         h = float(request.get("sigma", 20.0))
-        out = [cv2.fastNlMeansDenoising((s + 1024).clip(0, 65535).astype(np.uint16), None, [0.9 * h], 5, 13, cv2.NORM_L1).astype(np.float32) - 1024 for s in self.slices]
+        out = [cv2.fastNlMeansDenoising((s + 1024).clip(0, 65535).astype(np.uint16), h=[0.9 * h], templateWindowSize=5, searchWindowSize=13,
+                                        normType=cv2.NORM_L1).astype(np.float32) - 1024 for s in self.slices]
         self.picture = out[len(out) // 2]
 
 

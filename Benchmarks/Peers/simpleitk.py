@@ -51,7 +51,8 @@ class SimpleITK:
     def load(self, _):
         reader = sitk.ImageSeriesReader()
         reader.SetFileNames(reader.GetGDCMSeriesFileNames(self.folder))
-        values = sitk.GetArrayViewFromImage(reader.Execute())
+        image = reader.Execute()  # kept: the view below does not own its voxels
+        values = sitk.GetArrayViewFromImage(image)
         return values[len(values) // 2].astype(np.float32)
 
     def first(self, _):

@@ -60,7 +60,8 @@ class VTK:
         values = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(nz, ny, nx)
         if values.size == 0:
             raise Unable("the reader gave no voxels for this transfer syntax")
-        return values[nz // 2][::-1].astype(np.float32)
+        # The reader counts slices from the head, and rows from the bottom.
+        return values[(nz - 1) // 2][::-1].astype(np.float32)
 
     def prepare_planes(self, scene):
         from vtkmodules.vtkImagingCore import vtkImageReslice

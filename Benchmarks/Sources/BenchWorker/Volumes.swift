@@ -7,7 +7,7 @@ import Imaging
 /// after the first slice is read outside the clock.
 struct LoadWorkload: Workload {
     private let folder: String, isFirstSlice: Bool
-    private var last: Volume?, arriving: ArrivingVolumes?
+    private var last: Volume?, arriving: ArrivingVolumes?, picture: Raster?
     let variant = "all cores"
 
     init(_ request: Request) throws {
@@ -15,9 +15,14 @@ struct LoadWorkload: Workload {
         self.folder = folder
         isFirstSlice = request.what == "first-slice"
     }
-    mutating func settle() async throws { try await arriving?.finish(); arriving = nil }
-    mutating func run(_ request: Request) async throws -> Outcome {
+    /// Memory is given back outside the clock: a folder never seen before has no volume before it.
+    mutating func settle() async throws {
+        try await arriving?.finish()
+        arriving = nil
+        picture = last?.middleSlice()
         last = nil
+    }
+    mutating func run(_ request: Request) async throws -> Outcome {
         guard isFirstSlice else {
             last = try await Archive.volumes(inFilesAt: folder)[0]
             return Outcome()
@@ -29,7 +34,7 @@ struct LoadWorkload: Workload {
         last = volume
         return Outcome()
     }
-    func output() throws -> [UInt8] { last?.middleSlice().encodedAsNPY() ?? [] }
+    func output() throws -> [UInt8] { picture?.encodedAsNPY() ?? [] }
 }
 
 /// A series that was opened before, by a server started anew: the decoded volume is mapped back from the disk cache.
