@@ -49,14 +49,15 @@ extension Exhibit {
             return result
         }
 
-        /// 1: lungs, air that does not reach the edge of its slice; 2: spine, dense voxels near the back.
+        /// 1: lungs, air that does not reach the edge of its slice; 2: spine, dense voxels near the back and those beside them.
         private static func segments(_ volume: Volume) -> Segmentation {
             let g = volume.geometry, step = max(1, g.columns / 96)
             let columns = g.columns / step, rows = g.rows / step, slices = max(1, g.slices / step)
+            // A little off the voxels: no picture's sample lies on the border of two labels, where rounding decides.
             let half = Double(step - 1) / 2
             let own = g.patientFromVoxel
             let geometry = VolumeGeometry(columns: columns, rows: rows, slices: slices, patientFromVoxel: Affine(
-                x: own.x * Double(step), y: own.y * Double(step), z: own.z * Double(step), origin: own * Point(half, half, half)))!
+                x: own.x * Double(step), y: own.y * Double(step), z: own.z * Double(step), origin: own * Point(half + 0.13, half + 0.17, half + 0.11)))!
             var labels = Array(repeating: UInt16(0), count: geometry.voxelCount)
             for z in 0..<slices {
                 let first = z * columns * rows
@@ -70,8 +71,13 @@ extension Exhibit {
                 }
                 for y in 0..<rows {
                     for x in 0..<columns where !outside[y * columns + x] {
-                        let p = geometry.patientFromVoxel * Point(Double(x), Double(y), Double(z)), v = value(x, y)
-                        if v < -500, p.y < 105 { labels[first + y * columns + x] = 1 } else if v > 110, abs(p.x) < 42, p.y > 52, p.y < 115 { labels[first + y * columns + x] = 2 }
+                        let p = geometry.patientFromVoxel * Point(Double(x), Double(y), Double(z))
+                        if abs(p.x) < 42, p.y > 52, p.y < 115 {
+                            // With the cells around: what is hidden leaves no rim.
+                            let isDense = (max(0, y - 1)...min(rows - 1, y + 1)).contains { v in (max(0, x - 1)...min(columns - 1, x + 1)).contains { value($0, v) > 110 } }
+                            if isDense { labels[first + y * columns + x] = 2; continue }
+                        }
+                        if value(x, y) < -500, p.y < 105 { labels[first + y * columns + x] = 1 }
                     }
                 }
             }
