@@ -64,7 +64,7 @@ public struct Rays: Hashable, Sendable {
         /// Red, green, blue, 255; 4 bytes a pixel.
         case composite(Material)
         /// First crossing of a modality value; red, green, blue, 255.
-        case isosurface(Double, color: SIMD3<Double>, light: Light, occlusion: Occlusion?)
+        case isosurface(Double, color: SIMD3<Float>, light: Light, occlusion: Occlusion?)
     }
 
     /// What is kept: points with (p − point)·normal ≤ 0.

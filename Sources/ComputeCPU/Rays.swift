@@ -126,7 +126,7 @@ private final class RayTask: @unchecked Sendable {
             w.fold = RayIsosurface
             w.picture = target.bytes
             w.isovalue = Float((value - description.intercept) / description.slope)
-            w.surface = (Float(color.x), Float(color.y), Float(color.z))
+            w.surface = (color.x, color.y, color.z)
             self.light(light, &w)
         }
         w.labelCount = Int32(rays.labels.count)

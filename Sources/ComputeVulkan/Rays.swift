@@ -311,7 +311,7 @@ extension RayParameters {
             }
         case .isosurface(let value, let color, let light, _):
             isovalue = Float((value - d.intercept) / d.slope)
-            surface = vec4(color)
+            surface = SIMD4(color, 0)
             set(light)
         }
     }

@@ -1,13 +1,16 @@
 /// A position in `Space`. Encoded as an array of three numbers.
 public struct Point<Space: CoordinateSpace>: Hashable, Sendable {
-    public var simd: SIMD3<Double>
+    // Not stored as SIMD3, whose 32-byte alignment Swift 6.3 lays out wrongly in frames of async functions: they then write past their
+    // memory (swiftlang/swift issue 91639). What may live across an `await` is aligned to 16 bytes at most.
+    public var x, y, z: Double
 
-    @inlinable public init(_ simd: SIMD3<Double>) { self.simd = simd }
-    @inlinable public init(_ x: Double, _ y: Double, _ z: Double) { simd = SIMD3(x, y, z) }
+    @inlinable public init(_ simd: SIMD3<Double>) { x = simd.x; y = simd.y; z = simd.z }
+    @inlinable public init(_ x: Double, _ y: Double, _ z: Double) { self.x = x; self.y = y; self.z = z }
 
-    @inlinable public var x: Double { get { simd.x } set { simd.x = newValue } }
-    @inlinable public var y: Double { get { simd.y } set { simd.y = newValue } }
-    @inlinable public var z: Double { get { simd.z } set { simd.z = newValue } }
+    @inlinable public var simd: SIMD3<Double> {
+        get { SIMD3(x, y, z) }
+        set { x = newValue.x; y = newValue.y; z = newValue.z }
+    }
 
     @inlinable public static func + (point: Self, vector: Vector<Space>) -> Self { Self(point.simd + vector.simd) }
     @inlinable public static func - (point: Self, vector: Vector<Space>) -> Self { Self(point.simd - vector.simd) }
@@ -20,14 +23,15 @@ public struct Point<Space: CoordinateSpace>: Hashable, Sendable {
 
 /// A displacement or direction in `Space`. Encoded as an array of three numbers.
 public struct Vector<Space: CoordinateSpace>: Hashable, Sendable {
-    public var simd: SIMD3<Double>
+    public var x, y, z: Double
 
-    @inlinable public init(_ simd: SIMD3<Double>) { self.simd = simd }
-    @inlinable public init(_ x: Double, _ y: Double, _ z: Double) { simd = SIMD3(x, y, z) }
+    @inlinable public init(_ simd: SIMD3<Double>) { x = simd.x; y = simd.y; z = simd.z }
+    @inlinable public init(_ x: Double, _ y: Double, _ z: Double) { self.x = x; self.y = y; self.z = z }
 
-    @inlinable public var x: Double { get { simd.x } set { simd.x = newValue } }
-    @inlinable public var y: Double { get { simd.y } set { simd.y = newValue } }
-    @inlinable public var z: Double { get { simd.z } set { simd.z = newValue } }
+    @inlinable public var simd: SIMD3<Double> {
+        get { SIMD3(x, y, z) }
+        set { x = newValue.x; y = newValue.y; z = newValue.z }
+    }
 
     @inlinable public static var zero: Self { Self(0, 0, 0) }
     @inlinable public static func + (a: Self, b: Self) -> Self { Self(a.simd + b.simd) }
@@ -56,12 +60,12 @@ public struct Vector<Space: CoordinateSpace>: Hashable, Sendable {
 }
 
 extension Point: Codable {
-    public init(from decoder: any Decoder) throws { simd = try SIMD3(threeNumbersFrom: decoder) }
+    public init(from decoder: any Decoder) throws { self.init(try SIMD3(threeNumbersFrom: decoder)) }
     public func encode(to encoder: any Encoder) throws { try simd.encodeThreeNumbers(to: encoder) }
 }
 
 extension Vector: Codable {
-    public init(from decoder: any Decoder) throws { simd = try SIMD3(threeNumbersFrom: decoder) }
+    public init(from decoder: any Decoder) throws { self.init(try SIMD3(threeNumbersFrom: decoder)) }
     public func encode(to encoder: any Encoder) throws { try simd.encodeThreeNumbers(to: encoder) }
 }
 

@@ -47,7 +47,7 @@ extension Plan {
             } else {
                 let value = presentation.isovalue!
                 let color = presentation.preset == nil && presentation.transferFunction == nil
-                    ? SIMD3(0.93, 0.89, 0.80) : try presentation.classification.color(at: value)
+                    ? SIMD3<Float>(0.93, 0.89, 0.80) : SIMD3<Float>(try presentation.classification.color(at: value))
                 fold = .isosurface(value, color: color, light: (shading ?? Shading()).rays(knee: 1e-3), occlusion: occlusion)
             }
             let picture = add(4 * size.count) { target in
