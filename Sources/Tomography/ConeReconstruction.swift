@@ -61,7 +61,7 @@ public func feldkamp(_ projections: ConeProjections, onto template: SliceStack, 
     let margin = Int(TG_PADDING), stride = rows + 2 * margin
 
     // Filtered projections as detector columns, so that a column of voxels reads one contiguous column pair.
-    var filtered = Array(repeating: Float(0), count: views * columns * stride)
+    var filtered = Array(repeating: Float(0), count: views * columns * stride + margin)  // whole vectors are read behind the last row
     for r in 0..<rows {
         guard progress(0.2 * Double(r) / Double(rows)) else { throw .cancelled }
         var row = Sinogram(views: views, detectors: columns)
