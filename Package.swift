@@ -105,6 +105,7 @@ if !coreOnly {
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.26.0"),
     ]
     targets += [
         .target(
@@ -118,7 +119,7 @@ if !coreOnly {
                 product("NIOHTTPTypes", "swift-nio-extras"), product("NIOHTTPTypesHTTP1", "swift-nio-extras"), product("HTTPTypes", "swift-http-types"),
                 product("Logging", "swift-log"), product("Metrics", "swift-metrics"), product("CoreMetrics", "swift-metrics"),
                 product("ServiceLifecycle", "swift-service-lifecycle"), product("UnixSignals", "swift-service-lifecycle"),
-                product("Crypto", "swift-crypto"),
+                product("Crypto", "swift-crypto"), product("AsyncHTTPClient", "async-http-client"),
             ],
             resources: [.embedInCode("Client")],
             swiftSettings: strict),

@@ -112,3 +112,37 @@ extension Archive {
         }
     }
 }
+
+extension Archive {
+    /// Files an object that lies at `path`, which is copied.
+    public func file(at path: String) async -> Receipt {
+        do {
+            let incoming = try receive()
+            let isComplete = await pool.run { () -> Bool in
+                let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+                guard descriptor >= 0 else { return false }
+                defer { close(descriptor) }
+                var buffer = [UInt8](repeating: 0, count: 1 << 20)
+                while true {
+                    let n = read(descriptor, &buffer, buffer.count)
+                    if n < 0 && errno == EINTR { continue }
+                    guard n >= 0 else { return false }
+                    if n == 0 { return true }
+                    do { try incoming.write(Array(buffer[..<n])) } catch { return false }
+                }
+            }
+            guard isComplete else { return Receipt(outcome: .refused(code: "storage", message: "The object cannot be read.")) }
+            return try await file([incoming]).first ?? Receipt(outcome: .refused(code: "storage", message: "The object cannot be filed."))
+        } catch { return Receipt(outcome: .refused(code: "storage", message: "The data folder failed; see the server's log.")) }
+    }
+
+    /// A folder for objects that somebody else writes, on the file system of the archive.
+    public func makeIncomingFolder() throws(ArchiveError) -> String {
+        let path = store.temporaryPath()
+        guard mkdir(path, 0o700) == 0 else { throw .storage("Cannot write in the data folder: \(InstanceStore.reason()).") }
+        return path
+    }
+    public func removeIncomingFolder(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
+    /// Where objects on their way lie.
+    public var incomingFolder: String { store.incoming }
+}

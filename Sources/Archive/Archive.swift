@@ -40,6 +40,7 @@ public final class Archive: Sendable {
         var failures: [Volume.ID: LoadProgress] = [:]
         /// Volumes that a job is computing: see `offer(_:)`.
         var computed: [Volume.ID: ComputedVolume] = [:]
+        var origin: (@Sendable (String) async -> Void)?
     }
 
     /// Share of the machine's memory that volumes may take when nothing else is said.
@@ -189,9 +190,17 @@ public final class Archive: Sendable {
         } catch { throw Self.wrap(error) }
     }
 
+    /// Who is asked for a series that is not stored when somebody opens it: brings its instances into the archive.
+    public func setOrigin(_ fetch: @escaping @Sendable (_ series: String) async -> Void) { shared.withLock { $0.origin = fetch } }
+
     /// The volumes of a series, from headers in the index.
     func assembled(_ series: String) async throws -> AssembledSeries {
-        guard let key = try await index.state(of: series) else { throw ArchiveError.unknownSeries(series) }
+        var state = try await index.state(of: series)
+        if state == nil, let origin = shared.withLock({ $0.origin }) {
+            await origin(series)
+            state = try await index.state(of: series)
+        }
+        guard let key = state else { throw ArchiveError.unknownSeries(series) }
         if let known = shared.withLock({ $0.assembled[series] }), known.key == key { return known }
         let stored = try await index.instances(of: series)
         var headers: [InstanceHeader] = []

@@ -18,6 +18,9 @@ extension DICOMwebService {
         }
         let (type, isMultipart, isWildcard) = try PictureType.choose(accepted, animated: false)
         let found = try await instances(target)
+        if target.instance != nil, Self.softcopyStates.contains(found[0].instance!.sopClass) {
+            return try await renderSoftcopyState(request, found[0], target, shared, type, isMultipart: isMultipart || isWildcard)
+        }
         var items: [(found: Found, frame: Int)] = []
         for f in found where f.instance!.rows > 0 {
             let count = max(1, f.instance!.frames)

@@ -72,7 +72,7 @@ extension DICOMwebService {
         }
     }
 
-    private func answer(_ receipts: [Receipt], _ form: MetadataForm, _ request: WebRequest, _ study: String?) async -> WebResponse {
+    func answer(_ receipts: [Receipt], _ form: MetadataForm, _ request: WebRequest, _ study: String?) async -> WebResponse {
         var failed: [Attributes] = [], stored: [Attributes] = [], other: [Attributes] = []
         for receipt in receipts {
             var item = Attributes()

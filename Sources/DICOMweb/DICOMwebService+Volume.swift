@@ -22,7 +22,7 @@ extension DICOMwebService {
             let found = try await instances(target)
             if let own = Self.volumeStates[found[0].instance!.sopClass] {
                 guard own == family else { throw WebError(400, "wrong-state", "the presentation state belongs to \(own == .mpr ? "renderedmpr" : "rendered3d")") }
-                throw WebError(501, "unsupported-state", "this presentation state is not supported")
+                return try await renderState(request, found[0], query, shared, accepted)
             }
         }
         let choice = try await volumes(target, query)

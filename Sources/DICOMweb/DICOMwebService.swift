@@ -102,6 +102,10 @@ public final class DICOMwebService: Sendable {
             guard path.isEmpty else { throw WebError(404, "not-found", "there is no such resource") }
             try allow("GET")
             return try await search(request, Search(first == "series" ? .series : .instance))
+        case "states":
+            guard path.isEmpty else { throw WebError(404, "not-found", "there is no such resource") }
+            try allow("POST")
+            return try await saveState(request)
         case "studies": break
         default: throw WebError(404, "not-found", "there is no such resource")
         }

@@ -8,6 +8,8 @@ public protocol Upstream: Sendable {
     func results(of search: Search, _ query: [(name: String, value: String)]) async throws -> [UInt8]
     /// Fetches what is named into `archive`.
     func fetch(study: String, series: String?, instance: String?, into archive: Archive) async throws
+    /// The study of a series; nil if it is unknown.
+    func study(ofSeries uid: String) async throws -> String?
 }
 
 extension Upstream {
@@ -19,6 +21,36 @@ extension Upstream {
 }
 
 extension DICOMwebService {
+    /// Makes the archive ask the upstream for a series that somebody opens.
+    public func joinUpstream() {
+        guard let upstream else { return }
+        archive.setOrigin { [self] series in
+            do {
+                guard let study = try await upstream.study(ofSeries: series) else { return }
+                try await fetch(from: upstream, study: study, series: series, instance: nil)
+            } catch { options.report("a series could not be fetched from the upstream archive: \((error as? WebError)?.message ?? "\(type(of: error))")") }
+        }
+    }
+
+    /// Files the objects of a multipart payload as they come.
+    public static func receive(multipart type: String, into archive: Archive, next: () async throws -> [UInt8]?) async throws {
+        guard let media = MediaType(parsing: type[...]), let boundary = media.parameters["boundary"] else { throw WebError(502, "upstream", "the upstream archive's answer is no multipart") }
+        var reader = MultipartReader(boundary: boundary)
+        var current: IncomingInstance?, waiting: [IncomingInstance] = []
+        while let piece = try await next() {
+            try reader.feed(piece) { event in
+                switch event {
+                case .part: current = try archive.receive()
+                case .data(let bytes): try current?.write(bytes)
+                case .end: if let done = current { waiting.append(done) }; current = nil
+                }
+            }
+            if waiting.count >= 16 { _ = try await archive.file(waiting); waiting = [] }
+        }
+        _ = try await archive.file(waiting)
+        guard reader.isFinished else { throw WebError(502, "upstream", "the upstream archive's answer ended early") }
+    }
+
     /// Once for any number of callers that want the same at the same time.
     func fetch(from upstream: any Upstream, study: String, series: String?, instance: String?) async throws {
         do { try await fetches.run([study, series ?? "", instance ?? ""].joined(separator: "/")) { [archive] in

@@ -1,3 +1,4 @@
+import DICOM
 import Foundation
 import Streaming
 
@@ -24,6 +25,16 @@ public struct ServerConfiguration: Sendable {
     /// Threads that encode; `nil` is one per core.
     public var encoderThreads: Int?
 
+    /// Archive asked for what is not stored here: a DICOMweb address, or TITLE@host:port.
+    public var upstream: String?
+    /// AE title under which an upstream on the DICOM network sends to us (C-MOVE); nil uses C-GET.
+    public var moveDestination: String?
+    /// Port for the DICOM network; nil does not listen.
+    public var dicomPort: Int?
+    public var title = "TOMOS"
+    /// TITLE@host:port of those who may call, and to whom objects may be moved; empty lets everyone store.
+    public var peers: [String] = []
+
     public init() {}
 
     public var isSecure: Bool { certificateFile != nil && keyFile != nil }
@@ -36,6 +47,15 @@ public struct ServerConfiguration: Sendable {
         if !(0...65_535).contains(port) { return .configuration("port \(port) is outside 0…65535") }
         if sessionLimit < 1 || !(0...86_400).contains(grace) || !(0.1...3_600).contains(pingInterval) {
             return .configuration("needed are at least one session, a grace time of at most a day, and a ping interval of 0.1 s to an hour")
+        }
+        if !NetworkPeer.isTitle(title) { return .configuration("the AE title has 1 to 16 characters without spaces") }
+        if let dicomPort, !(1...65_535).contains(dicomPort) { return .configuration("the DICOM port \(dicomPort) is outside 1…65535") }
+        for peer in peers where NetworkPeer(parsing: peer) == nil { return .configuration("a peer is given as TITLE@host:port") }
+        if dicomPort != nil, peers.isEmpty, !allowsInsecure {
+            return .configuration("the DICOM port can be reached from other machines: name who may call with --peer, or accept the risk with --insecure")
+        }
+        if let upstream, !upstream.hasPrefix("http://"), !upstream.hasPrefix("https://"), NetworkPeer(parsing: upstream) == nil {
+            return .configuration("the upstream is a DICOMweb address (http…) or TITLE@host:port")
         }
         if !isLoopback, !allowsInsecure, !isSecure || token == nil {
             return .configuration("\(host) can be reached from other machines: give --tls-certificate, --tls-key and --token, or accept the risk with --insecure")

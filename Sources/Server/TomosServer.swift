@@ -1,6 +1,7 @@
 public import Archive
 public import Compute
 import Crypto
+import DICOM
 import DICOMweb
 import Foundation
 import HTTPTypes
@@ -45,7 +46,13 @@ public struct TomosServer: Sendable {
                                   grace: configuration.grace, pingInterval: configuration.pingInterval, logger: logger)
         var options = DICOMwebService.Options()
         options.report = { logger.error("\($0)") }
-        web = DICOMwebService(archive: archive, renderer: services.renderer, options: options)
+        var upstream: (any Upstream)?
+        if let text = configuration.upstream {
+            if let peer = NetworkPeer(parsing: text, ownTitle: configuration.title) { upstream = NetworkUpstream(peer, destination: configuration.moveDestination) }
+            else { upstream = WebUpstream(address: text.hasSuffix("/") ? String(text.dropLast()) : text) }
+        }
+        web = DICOMwebService(archive: archive, renderer: services.renderer, options: options, upstream: upstream)
+        web.joinUpstream()
         let registry = SessionRegistry(services: services, limit: configuration.sessionLimit)
         self.registry = registry
         // One after the other, so that the last a client hears of a job is how it ended.
@@ -59,6 +66,15 @@ public struct TomosServer: Sendable {
         if !configuration.isLoopback, !configuration.isSecure || configuration.token == nil {
             logger.critical("INSECURE: listening on \(configuration.host) without TLS or without a token; anyone who reaches this port can see the data")
         }
+        var node: DICOMNode?
+        if let port = configuration.dicomPort {
+            var settings = NetworkProvider.Settings(port: port, spool: services.archive.incomingFolder)
+            settings.title = configuration.title
+            settings.peers = configuration.peers.compactMap { NetworkPeer(parsing: $0, ownTitle: configuration.title) }
+            do { node = try DICOMNode(services.archive, settings) } catch { throw ServerError.cannotListen("cannot listen on DICOM port \(port): \(error.message)") }
+            logger.notice("listening for DICOM associations", metadata: ["port": "\(port)", "title": "\(configuration.title)"])
+        }
+        defer { node?.stop() }
         let policy = upgradePolicy()
         var tls: TLSConfiguration?
         if let certificate = configuration.certificateFile, let key = configuration.keyFile {

@@ -33,6 +33,11 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "Sessions at most, connected or waiting for their client.") var sessionLimit = 200
     @Option(help: "Seconds a session whose line broke waits for its client.") var grace = 60.0
     @Option(help: "Seconds between pings of a stream; two unanswered ones end the connection.") var heartbeat = 15.0
+    @Option(help: ArgumentHelp("Archive to ask for what is not stored here: a DICOMweb address, or TITLE@host:port on the DICOM network.", valueName: "ADDRESS")) var upstream: String?
+    @Option(help: ArgumentHelp("AE title under which the upstream knows this server: objects are fetched by C-MOVE to it. Default: C-GET.", valueName: "TITLE")) var moveDestination: String?
+    @Option(help: ArgumentHelp("Port for DICOM associations (C-ECHO, C-STORE, C-FIND, C-MOVE). Default: none.", valueName: "PORT")) var dicomPort: Int?
+    @Option(help: ArgumentHelp("AE title of this server.", valueName: "TITLE")) var aeTitle = "TOMOS"
+    @Option(name: .customLong("peer"), help: ArgumentHelp("Who may call on the DICOM port, and where C-MOVE may send; may be repeated.", valueName: "TITLE@HOST:PORT")) var peers: [String] = []
     @Flag(help: "Listen on a public address without TLS and token. Anyone who reaches the port sees the data.") var insecure = false
     @Flag(inversion: .prefixedNo, help: "Create the phantom when the data folder is empty.") var phantom = true
     @Option(help: "trace, debug, info, notice, warning, error.") var logLevel = "info"
@@ -53,6 +58,11 @@ struct Serve: AsyncParsableCommand {
         configuration.sessionLimit = sessionLimit
         configuration.grace = grace
         configuration.pingInterval = heartbeat
+        configuration.upstream = upstream
+        configuration.moveDestination = moveDestination
+        configuration.dicomPort = dicomPort
+        configuration.title = aeTitle
+        configuration.peers = peers
         if let tokenFile {
             guard let text = try? String(contentsOfFile: tokenFile, encoding: .utf8) else { throw Failure("file", "the token file \(tokenFile) cannot be read") }
             configuration.token = text.trimmingCharacters(in: .whitespacesAndNewlines)

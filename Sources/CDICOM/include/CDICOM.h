@@ -103,6 +103,53 @@ const char *cdicom_dcmtk_version(void);
 const char *cdicom_openjpeg_version(void);
 const char *cdicom_charls_version(void);
 
+// MARK: Network (PS3.7, PS3.8)
+
+typedef struct {
+    const char *host;
+    uint16_t port;
+    const char *title;       // AE title of the peer
+    const char *own_title;
+    int timeout;             // seconds
+} cdicom_peer;
+
+/// Called on the provider's threads.
+typedef struct {
+    void *_Nullable context;
+    /// A received object lies at `path`; returns the status of C-STORE. The file is deleted afterwards.
+    uint16_t (*_Nonnull stored)(void *_Nullable context, const char *path);
+    /// Answers an identifier (DICOM JSON) with identifiers of lines "ggggeeee=value", separated by form feeds; null if it cannot. Allocated with malloc.
+    char *_Nullable (*_Nonnull find)(void *_Nullable context, const char *identifier);
+    /// Paths of the files that an identifier names, one a line; null if it cannot. Allocated with malloc.
+    char *_Nullable (*_Nonnull locate)(void *_Nullable context, const char *identifier);
+} cdicom_provider_callbacks;
+
+typedef struct {
+    const char *title;
+    bool checks_title;       // refuse callers that ask for another title
+    uint16_t port;
+    int timeout;
+    uint32_t associations;   // at a time
+    const char *spool;       // folder for objects on their way
+    const char *const _Nonnull *_Nullable peers;   // "TITLE host port"; when there are any, others are refused
+    size_t peer_count;
+    cdicom_provider_callbacks callbacks;
+} cdicom_provider_settings;
+
+typedef struct cdicom_provider cdicom_provider;
+/// C-ECHO, C-STORE, C-FIND and C-MOVE for all storage classes.
+cdicom_provider *_Nullable cdicom_provider_start(const cdicom_provider_settings *settings, cdicom_error *error);
+void cdicom_provider_stop(cdicom_provider *provider);
+
+bool cdicom_echo(const cdicom_peer *peer, cdicom_error *error);
+/// `keys`: lines "ggggeeee=value" with Query/Retrieve Level. One JSON array; release with `cdicom_free`.
+char *_Nullable cdicom_network_find(const cdicom_peer *peer, const char *keys, cdicom_error *error);
+bool cdicom_network_move(const cdicom_peer *peer, const char *destination, const char *keys, uint32_t *completed, uint32_t *failed, cdicom_error *error);
+/// Objects are written to `folder`, named by the library. `classes`: SOP classes to be offered; none stands for the usual ones.
+bool cdicom_network_get(const cdicom_peer *peer, const char *keys, const char *const _Nonnull *_Nullable classes, size_t class_count, const char *folder,
+                        uint32_t *completed, uint32_t *failed, cdicom_error *error);
+bool cdicom_network_store(const cdicom_peer *peer, const char *const _Nonnull *_Nonnull paths, size_t count, uint32_t *stored, cdicom_error *error);
+
 #pragma clang assume_nonnull end
 
 #ifdef __cplusplus

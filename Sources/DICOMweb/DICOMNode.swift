@@ -1,0 +1,146 @@
+public import Archive
+public import DICOM
+import Foundation
+
+/// The archive on the DICOM network: answers C-ECHO, C-STORE, C-FIND and C-MOVE.
+public final class DICOMNode: Sendable {
+    private let provider: NetworkProvider
+
+    public init(_ archive: Archive, _ settings: NetworkProvider.Settings) throws(DICOMError) {
+        provider = try NetworkProvider(settings, NetworkProvider.Answers(
+            stored: { path in
+                switch Self.wait({ await archive.file(at: path) }).outcome {
+                case .stored, .duplicate: 0x0000
+                case .refused("conflicting-content", _): 0x0111
+                case .refused("storage", _): 0xA700
+                case .refused: 0xC000
+                }
+            },
+            find: { identifier in Self.wait { try? await Self.find(identifier, in: archive) } },
+            locate: { identifier in Self.wait { try? await Self.found(identifier, in: archive, isMove: true).found.map(\.file) } }))
+    }
+
+    public func stop() { provider.stop() }
+
+    /// The network library's threads may block.
+    private static func wait<Result: Sendable>(_ work: @escaping @Sendable () async -> Result) -> Result {
+        let done = DispatchSemaphore(value: 0)
+        let holder = Holder<Result>()
+        Task { holder.value = await work(); done.signal() }
+        done.wait()
+        return holder.value!
+    }
+    private final class Holder<Value>: @unchecked Sendable { var value: Value? }
+
+    private static func found(_ identifier: String, in archive: Archive, isMove: Bool) async throws -> (found: [Found], keys: Attributes, level: SearchLevel) {
+        guard let object = try JSONSerialization.jsonObject(with: Data(identifier.utf8)) as? [String: Any] else { throw WebError(400, "identifier", "the identifier cannot be read") }
+        let keys = Attributes(jsonObject: object)
+        func text(_ tag: Tag) -> String? {
+            switch keys[tag]?.value {
+            case .texts(let v): v.joined(separator: "\\")
+            case .names(let v): v.first
+            case .numbers(let v): v.first.map { Int(exactly: $0).map(String.init) ?? "\($0)" }
+            default: nil
+            }
+        }
+        var level: SearchLevel
+        switch text(Tag(0x0008, 0x0052)) {
+        case "STUDY", "PATIENT": level = .study
+        case "SERIES": level = .series
+        case "IMAGE": level = .instance
+        default: throw WebError(400, "level", "the Query/Retrieve Level is missing")
+        }
+        let asked = level
+        if isMove { level = .instance }
+        var search = Search(level)
+        var names = 0
+        for key in keys.list where key.tag != Tag(0x0008, 0x0052) && key.tag != .specificCharacterSet {
+            guard let value = text(key.tag), !value.isEmpty, value != "*", Search.isIndexed(key.tag) else { continue }
+            search.conditions.append((key.tag, try SearchQuery.match(value, key.tag, "key")))
+            names += 1
+        }
+        // A move of nothing in particular would be a move of everything.
+        guard !isMove || names > 0 else { throw WebError(400, "identifier", "a move names what to send") }
+        return (try await archive.search(search).found, keys, asked)
+    }
+
+    private static func find(_ identifier: String, in archive: Archive) async throws -> [[Tag: String]] {
+        let (found, keys, level) = try await found(identifier, in: archive, isMove: false)
+        let wanted = keys.list.map(\.tag)
+        return found.map { item in
+            let answer = DICOMwebService.answer(item, level, base: "", isScoped: (false, false), all: false, extra: wanted.map { [$0] })
+            var out: [Tag: String] = [Tag(0x0008, 0x0052): level == .study ? "STUDY" : level == .series ? "SERIES" : "IMAGE"]
+            for tag in wanted where tag != Tag(0x0008, 0x0052) && tag != .specificCharacterSet {
+                switch answer[tag]?.value {
+                case .texts(let v), .names(let v): out[tag] = v.joined(separator: "\\")
+                case .numbers(let v): out[tag] = v.map { Int(exactly: $0).map(String.init) ?? "\($0)" }.joined(separator: "\\")
+                default: out[tag] = ""
+                }
+            }
+            return out
+        }
+    }
+}
+
+/// An archive behind this one on the DICOM network: C-FIND, and C-GET or, where the peer cannot, C-MOVE to ourselves.
+public struct NetworkUpstream: Upstream {
+    let peer: NetworkPeer
+    /// AE title under which the peer knows us as a destination; nil uses C-GET.
+    let destination: String?
+
+    public init(_ peer: NetworkPeer, destination: String?) { self.peer = peer; self.destination = destination }
+
+    public func results(of search: Search, _ query: [(name: String, value: String)]) async throws -> [UInt8] {
+        var keys: [Tag: String] = [Tag(0x0008, 0x0052): search.level == .study ? "STUDY" : search.level == .series ? "SERIES" : "IMAGE"]
+        var wanted: [Tag] = [.studyInstanceUID]
+        switch search.level {
+        case .study: wanted += [.studyDate, .studyTime, .accessionNumber, .modalitiesInStudy, .referringPhysicianName, .studyDescription, .patientName, .patientID, .patientBirthDate, .patientSex, .studyID, Tag(0x0020, 0x1206), Tag(0x0020, 0x1208)]
+        case .series: wanted += [.seriesInstanceUID, .modality, .seriesDescription, .seriesNumber, .bodyPartExamined, Tag(0x0020, 0x1209)]
+        case .instance: wanted += [.seriesInstanceUID, .sopClassUID, .sopInstanceUID, .instanceNumber, .rows, .columns]
+        }
+        for tag in wanted { keys[tag] = "" }
+        for (name, value) in query where name.first?.isLowercase != true {
+            if let path = SearchQuery.path(name), path.count == 1 { keys[path[0]] = value.replacingOccurrences(of: ",", with: "\\") }
+        }
+        if let uid = search.study { keys[.studyInstanceUID] = uid }
+        if let uid = search.series { keys[.seriesInstanceUID] = uid }
+        // Levels below the study need their unique keys (PS3.4 C.4.1): a peer would refuse.
+        if search.level != .study, keys[.studyInstanceUID]?.isEmpty != false { return [] }
+        if search.level == .instance, keys[.seriesInstanceUID]?.isEmpty != false { return [] }
+        let peer = self.peer, question = keys
+        return Array(try await Self.onThread { () throws(DICOMError) in try peer.find(question) }.utf8)
+    }
+
+    public func study(ofSeries uid: String) async throws -> String? {
+        let peer = self.peer
+        // Relational queries are optional; many archives answer them.
+        let text = try await Self.onThread { () throws(DICOMError) in try peer.find([Tag(0x0008, 0x0052): "SERIES", .seriesInstanceUID: uid, .studyInstanceUID: ""]) }
+        let list = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [[String: Any]] ?? []
+        guard let first = list.first, case .texts(let v)? = Attributes(jsonObject: first)[.studyInstanceUID]?.value else { return nil }
+        return v.first
+    }
+
+    public func fetch(study: String, series: String?, instance: String?, into archive: Archive) async throws {
+        var keys: [Tag: String] = [Tag(0x0008, 0x0052): instance != nil ? "IMAGE" : series != nil ? "SERIES" : "STUDY", .studyInstanceUID: study]
+        if let series { keys[.seriesInstanceUID] = series }
+        if let instance { keys[.sopInstanceUID] = instance }
+        let peer = self.peer, question = keys
+        if let destination {
+            // The objects come to our own provider, which files them.
+            _ = try await Self.onThread { () throws(DICOMError) in try peer.move(question, to: destination) }
+            return
+        }
+        let folder = try archive.makeIncomingFolder()
+        defer { archive.removeIncomingFolder(folder) }
+        _ = try await Self.onThread { () throws(DICOMError) in try peer.get(question, into: folder) }
+        for name in try FileManager.default.contentsOfDirectory(atPath: folder).sorted() { _ = await archive.file(at: folder + "/" + name) }
+    }
+
+    private static func onThread<Result: Sendable>(_ work: @escaping @Sendable () throws(DICOMError) -> Result) async throws -> Result {
+        try await withCheckedThrowingContinuation { continuation in
+            let thread = Thread { continuation.resume(with: Swift.Result { () throws -> Result in try work() }) }
+            thread.stackSize = 8 << 20
+            thread.start()
+        }
+    }
+}

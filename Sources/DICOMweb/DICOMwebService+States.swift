@@ -1,0 +1,212 @@
+import Archive
+import DICOM
+import Foundation
+import Geometry
+import Imaging
+import Rendering
+
+extension DICOMwebService {
+    static let softcopyStates: Set<String> = [PresentationState.grayscaleSoftcopy]
+
+    /// `POST /states?kind=presentation|softcopy|capture|keyobject&label=…`: saves a view, given as `{"scene": …, "size": [width, height]}`
+    /// in the words of the stream protocol, as a DICOM object of the study. Of our own; answers like a store request.
+    func saveState(_ request: WebRequest) async throws -> WebResponse {
+        struct Body: Decodable { var scene: Scene; var size: PixelSize }
+        guard let form = try request.accepted().lazy.compactMap({ Self.metadataForm($0) }).first else { throw WebError.notAcceptable }
+        var kind = PresentationState.Kind.presentation, label = "Saved view"
+        for (name, value) in request.query {
+            if name == "kind" {
+                guard let known = PresentationState.Kind(rawValue: value) else { throw WebError.invalid(name, "one of \(PresentationState.Kind.allCases.map(\.rawValue).joined(separator: ", ")) is expected") }
+                kind = known
+            }
+            if name == "label" {
+                guard !value.isEmpty, value.utf8.count <= 64, !value.contains("\\"), value.unicodeScalars.allSatisfy({ $0.value >= 0x20 }) else { throw WebError.invalid(name, "1 to 64 bytes of text are expected") }
+                label = value
+            }
+        }
+        var bytes: [UInt8] = []
+        while let piece = try await request.body() {
+            bytes += piece
+            guard bytes.count <= 1 << 20 else { throw WebError(413, "too-large", "the scene is longer than a mebibyte") }
+        }
+        let body: Body
+        do { body = try JSONDecoder().decode(Body.self, from: Data(bytes)) } catch { throw WebError(400, "invalid-scene", "an object with scene and size is expected, as in the stream protocol") }
+        guard max(body.size.width, body.size.height) <= options.largestSide else { throw WebError(400, "invalid-scene", "at most \(options.largestSide) pixels a side are rendered") }
+        let view = StoredView(scene: body.scene, size: body.size)
+        let references = [view.scene.volume] + view.scene.layers.map(\.volume)
+        var volumes: [Volume] = [], sources: [PresentationState.Sources] = []
+        for reference in references {
+            let volume = try await archive.completeVolume(reference.id)
+            let classes = Dictionary(try await archive.search(Search(.instance, series: reference.series)).found.map { ($0.instance!.uid, $0.instance!.sopClass) }, uniquingKeysWith: { a, _ in a })
+            let slices = try await archive.sources(of: reference.series).first { $0.volume == reference.id }?.slices ?? []
+            guard !slices.isEmpty else { throw WebError(422, "no-state", "the volume has no DICOM images that a state could refer to") }
+            volumes.append(volume)
+            sources.append(slices.map { (classes[$0.sopInstance] ?? "", $0.sopInstance, $0.frame) })
+        }
+        guard let file = try await archive.search(Search(.series, series: view.scene.volume.series)).found.first?.file else { throw WebError.notFound("the series") }
+        // Drawn once, whatever is saved: a scene that cannot be drawn is refused.
+        let segmentations = try await self.segmentations(view.scene)
+        let raster = try await renderer.render(RenderRequest(scene: view.scene, size: view.size, volume: volumes[0], layerVolumes: Array(volumes.dropFirst()), segmentations: segmentations)).raster
+        let given = (volumes, sources, kind, label)
+        let object = try await archive.perform { () -> Result<[UInt8], any Error> in
+            Result {
+                let (volumes, sources, kind, label) = given
+                let source = try DataSet(path: file)
+                let writer = switch kind {
+                case .presentation: try PresentationState.volumetric(view, volumes: volumes, sources: sources, header: source, label: label)
+                case .softcopy: try PresentationState.softcopy(view, volume: volumes[0], sources: sources[0], header: source, label: label)
+                case .capture: try PresentationState.capture(raster, header: source, label: label)
+                case .keyobject: PresentationState.keyObject({ if case .slice(let slice) = view.scene.view, sources[0].indices.contains(slice.index) { [sources[0][slice.index]] } else { sources[0] } }(), series: view.scene.volume.series, header: source, label: label)
+                }
+                return try writer.encoded()
+            }
+        }.get()
+        let incoming = try archive.receive()
+        try incoming.write(object)
+        return await answer(try await archive.file([incoming]), form, request, nil)
+    }
+
+    private func segmentations(_ scene: Scene) async throws -> [Segmentation] {
+        var list: [Segmentation] = []
+        for layer in scene.segments { list.append(try await archive.segmentation(series: layer.series)) }
+        return list
+    }
+
+    /// A volumetric presentation state as target (8.3.5.3): its own view, or another one with everything else kept.
+    func renderState(_ request: WebRequest, _ found: Found, _ query: VolumeQuery, _ shared: PictureQuery, _ accepted: [MediaType]) async throws -> WebResponse {
+        if let name = query.forbiddenWithState { throw WebError.invalid(name, "a presentation state as target does not allow it (Table 8.3.5-3)") }
+        if shared.viewport?.hasRegion == true { throw WebError.invalid("viewport", "with a presentation state only vw,vh are allowed") }
+        let (type, isMultipart, _) = try PictureType.choose(accepted, animated: false)
+        let path = found.file
+        let parsed = try await archive.perform { Result { () throws(DICOMError) in
+            let data = try DataSet(path: path)
+            return (PresentationState.ownView(data), PresentationState.inputs(data))
+        } }.get()
+        var view: StoredView
+        var volumes: [Volume] = []
+        if let own = parsed.0 {
+            view = own
+            for reference in [own.scene.volume] + own.scene.layers.map(\.volume) { volumes.append(try await referenced { try await self.archive.completeVolume(reference.id) }) }
+        } else {
+            guard !parsed.1.isEmpty else { throw WebError(400, "bad-state", "the presentation state refers to no images") }
+            for input in parsed.1 { volumes.append(try await volume(of: input)) }
+            let inputs = volumes
+            view = try await archive.perform { Result { () throws(WebError) -> StoredView in
+                guard let data = try? DataSet(path: path) else { throw WebError(500, "storage", "a stored file cannot be read") }
+                return try PresentationState.view(data, volumes: inputs)
+            } }.get()
+        }
+        if query.overridesView { view.scene.view = try Self.turned(view, query, volumes[0].geometry) }
+        if let viewport = shared.viewport { view = Self.fitted(view, viewport) }
+        if !shared.annotation.isEmpty { view.scene.annotation = try await annotation(shared, view.scene.volume.series) }
+        let bytes = try await picture(view.scene, view.size, shared, type, volume: volumes[0], layers: Array(volumes.dropFirst()), segmentations: try await segmentations(view.scene))
+        return still(bytes, type, isMultipart, source: address(request, found), headers: shared.warnings.map { (name: "warning", value: "299 \(options.agent): \($0)") })
+    }
+
+    /// What a state refers to and is not here is 404.
+    private func referenced(_ work: () async throws -> Volume) async throws -> Volume {
+        do { return try await work() } catch ArchiveError.unknownSeries, ArchiveError.unknownVolume { throw WebError.notFound("an image series to which the presentation state refers") }
+    }
+
+    /// The volume whose slices an input lists.
+    private func volume(of input: [PresentationState.Reference]) async throws -> Volume {
+        guard let first = input.first, let found = try await archive.search(Search(.instance, instance: first.instance)).found.first, let series = found.series?.uid else { throw WebError.notFound("an image to which the presentation state refers") }
+        let wanted = Set(input.map(\.instance))
+        let match = try await archive.sources(of: series).first { source in
+            source.slices.count > 1 && source.slices.allSatisfy { slice in
+                wanted.contains(slice.sopInstance) && (input.first { $0.instance == slice.sopInstance }.map { $0.frames.isEmpty || $0.frames.contains(slice.frame + 1) } ?? false)
+            }
+        }
+        guard let match else { throw WebError(400, "bad-state", "the images of an input of the presentation state do not form a volume") }
+        return try await archive.completeVolume(match.volume)
+    }
+
+    private static func turned(_ view: StoredView, _ query: VolumeQuery, _ geometry: VolumeGeometry) throws(WebError) -> View {
+        let eye = try Viewpoint(query, geometry), axes = eye.frame
+        switch view.scene.view {
+        case .plane(let plane): return .plane(Plane(center: eye.lookAt, right: axes.right, down: -axes.up, spacing: plane.spacing, size: view.size))
+        case .camera(var camera):
+            camera.position = eye.position; camera.target = eye.lookAt; camera.up = eye.up
+            return .camera(camera)
+        case .curve, .slice: throw .invalid("orientation", "the saved view has no orientation of its own")
+        }
+    }
+
+    private static func fitted(_ view: StoredView, _ viewport: PictureQuery.Viewport) -> StoredView {
+        var view = view
+        let size = viewport.fit(Double(view.size.width), Double(view.size.height)).size
+        let factor = Double(view.size.width) / Double(size.width)
+        switch view.scene.view {
+        case .plane(var plane):
+            plane.origin = plane.origin + (plane.right + plane.down) * (plane.spacing * (factor - 1) / 2)
+            plane.spacing *= factor
+            view.scene.view = .plane(plane)
+        case .slice(var slice):
+            if let zoom = slice.zoom { slice.zoom = zoom / factor == 1 ? 1 + 1e-12 : zoom / factor }
+            view.scene.view = .slice(slice)
+        case .curve(var curve): curve.spacing *= factor; view.scene.view = .curve(curve)
+        case .camera: break
+        }
+        view.size = size
+        return view
+    }
+
+    /// A grayscale softcopy presentation state as target of /rendered (8.3.5.1.6): the images it refers to, as it shows them.
+    func renderSoftcopyState(_ request: WebRequest, _ found: Found, _ target: Target, _ shared: PictureQuery, _ type: PictureType, isMultipart: Bool) async throws -> WebResponse {
+        if shared.window != nil { throw WebError.invalid("window", "a presentation state brings its own") }
+        if shared.viewport?.hasRegion == true { throw WebError.invalid("viewport", "with a presentation state only vw,vh are allowed") }
+        if target.frames != nil { throw WebError(400, "bad-frames", "a presentation state has no frames") }
+        let path = found.file
+        struct Softcopy: Sendable { var own: StoredView?; var images: [PresentationState.Reference]; var window: Window?; var isInverse: Bool; var rotation: Int; var isFlipped: Bool; var area: [[Int]] }
+        let state = try await archive.perform { Result { () throws(DICOMError) -> Softcopy in
+            let data = try DataSet(path: path)
+            let images = data.items(.referencedSeriesSequence).flatMap { $0.items(.referencedImageSequence) }.map { PresentationState.Reference(instance: $0.string(.referencedSOPInstanceUID) ?? "", frames: $0.ints(.referencedFrameNumber)) }
+            let voi = data.items(.softcopyVOILUTSequence).first
+            var window: Window?
+            if let c = voi?.double(.windowCenter), let w = voi?.double(.windowWidth) {
+                let f: Window.Function = voi?.string(.voiLUTFunction) == "SIGMOID" ? .sigmoid : voi?.string(.voiLUTFunction) == "LINEAR_EXACT" ? .linearExact : .linear
+                window = Window(center: c, width: f == .linear ? max(1, w) : max(w, 1e-9), function: f)
+            }
+            let area = data.items(Tag(0x0070, 0x005A)).first
+            return Softcopy(own: PresentationState.ownView(data), images: images, window: window, isInverse: data.string(.presentationLUTShape) == "INVERSE",
+                            rotation: (data.int(Tag(0x0070, 0x0042)) ?? 0) / 90, isFlipped: data.string(Tag(0x0070, 0x0041)) == "Y", area: [area?.ints(Tag(0x0070, 0x0052)) ?? [], area?.ints(Tag(0x0070, 0x0053)) ?? []])
+        } }.get()
+        if var own = state.own {
+            let volume = try await referenced { try await self.archive.completeVolume(own.scene.volume.id) }
+            if let viewport = shared.viewport { own = Self.fitted(own, viewport) }
+            return still(try await picture(own.scene, own.size, shared, type, volume: volume), type, isMultipart, source: address(request, found), headers: [])
+        }
+        var pictures: [(source: String, bytes: [UInt8])] = []
+        for image in state.images {
+            guard let item = try await archive.search(Search(.instance, instance: image.instance)).found.first else { throw WebError.notFound("an image to which the presentation state refers") }
+            for frame in image.frames.isEmpty ? Array(1...max(1, item.instance!.frames)) : image.frames {
+                guard (1...max(1, item.instance!.frames)).contains(frame) else { throw WebError(400, "bad-state", "the presentation state names a frame that there is not") }
+                let volume = try await Archive.picture(inFileAt: item.file, frame: frame - 1, on: archive), g = volume.geometry
+                var look = Presentation()
+                // Without a VOI the identity, never the image's own (C.11.8).
+                let r = volume.range ?? 0...1
+                look.window = state.window ?? Window(center: (r.lowerBound + r.upperBound + 1) / 2, width: max(1, r.upperBound - r.lowerBound + 1))
+                look.invert = state.isInverse != volume.description.isInverted
+                var area = (x: 0.0, y: 0.0, width: Double(g.columns), height: Double(g.rows))
+                if state.area.allSatisfy({ $0.count == 2 }) {
+                    let a = state.area[0], b = state.area[1]
+                    area = (Double(min(a[0], b[0]) - 1), Double(min(a[1], b[1]) - 1), Double(abs(b[0] - a[0]) + 1), Double(abs(b[1] - a[1]) + 1))
+                }
+                guard area.width <= 1e5, area.height <= 1e5 else { throw WebError(400, "bad-state", "the displayed area is too large") }
+                let turned = state.rotation % 2 != 0, aspect = g.spacing.y / g.spacing.x
+                let shown = turned ? (area.height * aspect, area.width) : (area.width, area.height * aspect)
+                let fit = (shared.viewport ?? PictureQuery.Viewport(width: max(1, min(options.largestSide, Int(shown.0.rounded()))), height: max(1, min(options.largestSide, Int(shown.1.rounded()))))).fit(shown.0, shown.1)
+                let slice = Slice(index: 0, zoom: fit.scale == 1 ? (aspect == 1 && area.x == 0 && area.y == 0 && !turned ? 1 : 1 + 1e-12) : fit.scale,
+                                  center: [area.x + area.width / 2 - 0.5, area.y + area.height / 2 - 0.5], rotation: state.rotation, isFlipped: state.isFlipped)
+                let scene = Scene(volume: VolumeReference(series: volume.id.series), view: .slice(slice), presentation: look)
+                pictures.append((address(request, item), try await picture(scene, fit.size, shared, type, volume: volume, isKept: false)))
+            }
+        }
+        guard let first = pictures.first else { throw WebError(400, "bad-state", "the presentation state refers to no images") }
+        if pictures.count == 1 { return still(first.bytes, type, isMultipart, source: first.source, headers: []) }
+        guard isMultipart else { throw WebError(406, "several-pictures", "the state shows \(pictures.count) pictures; accept multipart/related") }
+        return multipart(type.rawValue, boundary: "tomos-picture", pictures.map { p in
+            Part(headers: [("Content-Type", type.rawValue), ("Content-Location", p.source)], length: p.bytes.count) { try await $0(p.bytes) }
+        })
+    }
+}

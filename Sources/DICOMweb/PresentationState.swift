@@ -1,0 +1,418 @@
+import Archive
+import DICOM
+import Foundation
+import Geometry
+import Imaging
+import Rendering
+
+/// A scene at a size, as a presentation state stores it.
+struct StoredView {
+    var scene: Scene
+    var size: PixelSize
+}
+
+/// Presentation states (PS3.3 A.33, A.80): volumetric ones and softcopy ones, read into scenes and written from them.
+///
+/// What the standard's attributes cannot say exactly (transfer functions beyond a table, spline curves) lies in a private
+/// element beside them; Tomos reads that, others read the standard's.
+enum PresentationState {
+    static let grayscaleMPR = "1.2.840.10008.5.1.4.1.1.11.6", compositingMPR = "1.2.840.10008.5.1.4.1.1.11.7"
+    static let volumeRendering = "1.2.840.10008.5.1.4.1.1.11.9", segmentedVolumeRendering = "1.2.840.10008.5.1.4.1.1.11.10", multipleVolumeRendering = "1.2.840.10008.5.1.4.1.1.11.11"
+    static let grayscaleSoftcopy = "1.2.840.10008.5.1.4.1.1.11.1"
+    static let keyObject = "1.2.840.10008.5.1.4.1.1.88.59"
+
+    private static let creator = Tag(0x0071, 0x0010), sceneTag = Tag(0x0071, 0x1001), sizeTag = Tag(0x0071, 0x1002)
+    private static let creatorName = "TOMOS SCENE 1"
+
+    // MARK: Reading
+
+    /// Images an input refers to: SOP Instance UID and frames (from 1; empty is all).
+    struct Reference: Hashable { var instance: String; var frames: [Int] }
+
+    /// The scene that Tomos itself wrote.
+    static func ownView(_ data: DataSet) -> StoredView? {
+        guard data.string(creator) == creatorName, let bytes = data.bytes(sceneTag), let sizes = data.uint16s(sizeTag), sizes.count == 2, sizes.allSatisfy({ $0 > 0 }) else { return nil }
+        let text = bytes.reversed().drop { $0 == 0x20 || $0 == 0 }.reversed()
+        guard let scene = try? JSONDecoder().decode(Scene.self, from: Data(text)) else { return nil }
+        return StoredView(scene: scene, size: PixelSize(Int(sizes[0]), Int(sizes[1])))
+    }
+
+    /// Images of each input, in the order of Volumetric Presentation State Input Sequence (0070,1201).
+    static func inputs(_ data: DataSet) -> [[Reference]] {
+        var sets: [String: [Reference]] = [:]
+        for item in data.items(Tag(0x0070, 0x120A)) {
+            let images = item.items(.referencedImageSequence) + item.items(.referencedSeriesSequence).flatMap { $0.items(.referencedImageSequence) + $0.items(.referencedInstanceSequence) }
+            sets[item.string(Tag(0x0070, 0x1209)) ?? ""] = images.map { Reference(instance: $0.string(.referencedSOPInstanceUID) ?? "", frames: $0.ints(.referencedFrameNumber)) }
+        }
+        return data.items(Tag(0x0070, 0x1201)).map { sets[$0.string(Tag(0x0070, 0x1209)) ?? ""] ?? [] }
+    }
+
+    /// From the standard's attributes. `volumes`: one for each input.
+    static func view(_ data: DataSet, volumes: [Volume]) throws(WebError) -> StoredView {
+        func unsupported(_ what: String) -> WebError { WebError(501, "unsupported-state", "\(what) of this presentation state is not supported") }
+        func broken(_ what: String) -> WebError { WebError(400, "bad-state", "\(what) of the presentation state is missing or wrong") }
+        guard let main = volumes.first else { throw broken("Volumetric Presentation State Input Sequence (0070,1201)") }
+        func triple(_ tag: Tag, _ name: String) throws(WebError) -> SIMD3<Double> {
+            let v = data.doubles(tag)
+            guard v.count == 3, v.allSatisfy(\.isFinite) else { throw broken("\(name) \(tag)") }
+            return SIMD3(v[0], v[1], v[2])
+        }
+        let reference = VolumeReference(series: main.id.series, index: main.id.index, time: main.id.time)
+        var look = Presentation()
+        let inputs = data.items(Tag(0x0070, 0x1201))
+        func window(_ item: DataSet, of volume: Volume) -> Window {
+            let softcopy = item.items(.softcopyVOILUTSequence).first ?? item
+            if let c = softcopy.double(.windowCenter), let w = softcopy.double(.windowWidth), w > 0 {
+                let function: Window.Function = softcopy.string(.voiLUTFunction) == "SIGMOID" ? .sigmoid : softcopy.string(.voiLUTFunction) == "LINEAR_EXACT" ? .linearExact : .linear
+                return Window(center: c, width: function == .linear ? max(1, w) : w, function: function)
+            }
+            // No VOI in the state is the identity, never the image's: the whole range.
+            let r = volume.range ?? 0...1
+            return Window(center: (r.lowerBound + r.upperBound + 1) / 2, width: max(1, r.upperBound - r.lowerBound + 1))
+        }
+        let crop = try self.crop(data, inputs.first, volume: main)
+        let method = data.string(Tag(0x0070, 0x120D)) ?? ""
+        let sopClass = data.string(.sopClassUID) ?? ""
+        if sopClass == grayscaleMPR || sopClass == compositingMPR {
+            guard data.string(Tag(0x0070, 0x1501)) ?? "PLANAR" == "PLANAR" else { throw unsupported("the geometry") }
+            let corner = Point<Patient>(try triple(Tag(0x0070, 0x1505), "MPR Top Left Hand Corner"))
+            guard let right = Vector<Patient>(try triple(Tag(0x0070, 0x1507), "MPR View Width Direction")).normalized, let down = Vector<Patient>(try triple(Tag(0x0070, 0x1511), "MPR View Height Direction")).normalized,
+                  abs(right.dot(down)) < 1e-3, let width = data.double(Tag(0x0070, 0x1508)), let height = data.double(Tag(0x0070, 0x1512)), width > 0, height > 0, width <= 1e5, height <= 1e5 else { throw broken("the MPR view") }
+            if data.string(Tag(0x0070, 0x1502)) == "SLAB" { look.slab = max(0, data.double(Tag(0x0070, 0x1503)) ?? 0) }
+            look.fold = method == "MAXIMUM_IP" ? .maximum : method == "MINIMUM_IP" ? .minimum : .mean
+            if let item = inputs.first { look.window = window(item, of: main) }
+            look.invert = data.string(.presentationLUTShape) == "INVERSE"
+            let longest = 512.0, spacing = max(width, height) / longest
+            let size = PixelSize(max(1, Int((width / spacing).rounded())), max(1, Int((height / spacing).rounded())))
+            let plane = Plane(origin: corner + (right + down) * (spacing / 2), right: right, down: down, spacing: spacing)
+            var layers: [Layer] = []
+            if sopClass == compositingMPR {
+                for (i, volume) in volumes.enumerated().dropFirst() where i < inputs.count {
+                    layers.append(Layer(volume: VolumeReference(series: volume.id.series, index: volume.id.index, time: volume.id.time), window: window(inputs[i], of: volume), palette: "hot-iron", opacity: 0.5))
+                }
+            }
+            return StoredView(scene: Scene(volume: reference, view: .plane(plane), presentation: look, layers: layers), size: size)
+        }
+        let position = Point<Patient>(try triple(Tag(0x0070, 0x1603), "Viewpoint Position")), target = Point<Patient>(try triple(Tag(0x0070, 0x1604), "Viewpoint LookAt Point"))
+        let up = Vector<Patient>(try triple(Tag(0x0070, 0x1605), "Viewpoint Up Direction"))
+        let field = data.doubles(Tag(0x0070, 0x1606))
+        guard field.count == 6, field[0] < field[1], field[2] > field[3], field[4] < field[5], field.allSatisfy(\.isFinite), position != target, up.normalized != nil else { throw broken("Render Field of View (0070,1606)") }
+        let isPerspective = data.string(Tag(0x0070, 0x1602)) == "PERSPECTIVE"
+        // X and Y are measured at the far plane; ours at the target.
+        let scale = isPerspective ? position.distance(to: target) / field[5] : 1
+        let width = (field[1] - field[0]) * scale, height = (field[2] - field[3]) * scale
+        let sight = (target - position).normalized!, side = sight.cross(up).normalized ?? sight.anyPerpendicular, upwards = side.cross(sight)
+        let shift = isPerspective ? Vector<Patient>.zero : side * ((field[0] + field[1]) / 2) + upwards * ((field[2] + field[3]) / 2)
+        switch method {
+        case "MAXIMUM_IP": look.fold = .maximum
+        case "MINIMUM_IP": look.fold = .minimum
+        default: look.fold = .composite
+        }
+        let voi = inputs.first.map { window($0, of: main) } ?? main.defaultWindow
+        if look.fold == .composite {
+            look.transferFunction = transferFunction(data, voi, step: data.double(Tag(0x0070, 0x1607)) ?? 1)
+            if look.transferFunction == nil { look.transferFunction = .ramp(voi) }
+            if let style = data.string(Tag(0x0070, 0x1701)), !style.isEmpty {
+                let light = data.doubles(Tag(0x0070, 0x1703))
+                look.shading = Shading(ambient: data.double(Tag(0x0070, 0x1702)) ?? 0.25, diffuse: data.double(Tag(0x0070, 0x1704)) ?? 0, specular: data.double(Tag(0x0070, 0x1705)) ?? 0,
+                                       shininess: (data.double(Tag(0x0070, 0x1706)) ?? 0) * 128, light: light.count == 3 ? Vector(light[0], light[1], light[2]) : nil)
+            }
+        } else { look.window = voi }
+        let size = width >= height ? PixelSize(512, max(1, Int((512 * height / width).rounded()))) : PixelSize(max(1, Int((512 * width / height).rounded())), 512)
+        let camera = Camera(position: position + shift, target: target + shift, up: up, height: height, projection: isPerspective ? .perspective : .orthographic)
+        return StoredView(scene: Scene(volume: reference, view: .camera(camera), presentation: look, crop: crop), size: size)
+    }
+
+    /// Volume Cropping Sequence (0070,1301): boxes and planes.
+    private static func crop(_ data: DataSet, _ input: DataSet?, volume: Volume) throws(WebError) -> Crop? {
+        let items = data.items(Tag(0x0070, 0x1301))
+        guard !items.isEmpty else { return nil }
+        let used = Set((data.string(Tag(0x0070, 0x120B)) == "YES" ? data.ints(Tag(0x0070, 0x120C)) : []) + (input?.string(Tag(0x0070, 0x1204)) == "YES" ? input?.ints(Tag(0x0070, 0x1205)) ?? [] : []))
+        var crop = Crop(planes: [])
+        for item in items where used.isEmpty || used.contains(item.int(Tag(0x0070, 0x1309)) ?? -1) {
+            switch item.string(Tag(0x0070, 0x1302)) {
+            case "BOUNDING_BOX":
+                let v = item.doubles(Tag(0x0070, 0x1303))
+                guard v.count == 6 else { throw WebError(400, "bad-state", "Bounding Box Crop (0070,1303) needs two corners") }
+                let a = Point<Patient>(v[0], v[1], v[2]), d = Vector<Patient>(v[3] - v[0], v[4] - v[1], v[5] - v[2]), axes = volume.geometry.axes
+                crop.box = Crop.OrientedBox(center: a + d / 2, axes: axes, halfSize: axes.map { abs($0.dot(d)) / 2 })
+            case "OBLIQUE_PLANES":
+                for plane in item.items(Tag(0x0070, 0x1304)) {
+                    let v = plane.doubles(Tag(0x0070, 0x1305))
+                    guard v.count == 4, let n = Vector<Patient>(v[0], v[1], v[2]).normalized else { continue }
+                    let stated = plane.doubles(Tag(0x0070, 0x1306))
+                    let normal = stated.count == 3 ? Vector<Patient>(stated[0], stated[1], stated[2]) : n
+                    let foot = n * (-v[3] / Vector<Patient>(v[0], v[1], v[2]).length)
+                    crop.planes?.append(Crop.ClipPlane(point: Point(foot.simd), normal: normal.normalized ?? n))
+                }
+            default: throw WebError(501, "unsupported-state", "cropping by segmentations in presentation states is not supported")
+            }
+        }
+        return crop.box == nil && crop.planes?.isEmpty != false ? nil : crop
+    }
+
+    /// The first component's tables as points; opacity per sample becomes opacity per millimetre.
+    private static func transferFunction(_ data: DataSet, _ window: Window, step: Double) -> TransferFunction? {
+        let components = data.items(Tag(0x0070, 0x1A08)).flatMap { $0.items(Tag(0x0070, 0x1A09)).flatMap { $0.items(Tag(0x0070, 0x1801)) } } + data.items(Tag(0x0070, 0x1801))
+        guard let component = components.first, let descriptor = component.uint16s(.redPaletteColorLookupTableDescriptor), descriptor.count == 3 else { return nil }
+        let count = descriptor[0] == 0 ? 65_536 : Int(descriptor[0]), scale = descriptor[2] == 8 ? 255.0 : 65_535.0
+        func table(_ tag: Tag) -> [Double]? {
+            if descriptor[2] == 8 { return component.bytes(tag).map { $0.prefix(count).map { Double($0) / scale } } }
+            return component.uint16s(tag).map { $0.prefix(count).map { Double($0) / scale } }
+        }
+        guard let r = table(.redPaletteColorLookupTableData), let g = table(.greenPaletteColorLookupTableData), let b = table(.bluePaletteColorLookupTableData), min(r.count, g.count, b.count) == count, count > 1 else { return nil }
+        let a = table(Tag(0x0028, 0x1204)) ?? (0..<count).map { Double($0) / Double(count - 1) }
+        guard a.count == count else { return nil }
+        let stride = max(1, count / 1024)
+        return TransferFunction(Swift.stride(from: 0, to: count, by: stride).map { i in
+            let value = window.center - window.width / 2 + window.width * Double(i) / Double(count - 1)
+            return TransferFunction.Point(value, 1 - pow(1 - min(a[i], 0.9999), 1 / max(step, 1e-3)), r[i], g[i], b[i])
+        })
+    }
+
+    // MARK: Writing
+
+    enum Kind: String, CaseIterable { case presentation, softcopy, capture, keyobject }
+
+    /// Source images of a volume: SOP class and instance, frame from 0.
+    typealias Sources = [(sopClass: String, instance: String, frame: Int)]
+
+    /// What every object of a study shares, from one of its images.
+    static func header(_ source: DataSet, sopClass: String, modality: String, label: String) -> DataSetWriter {
+        let w = DataSetWriter()
+        for tag in [Tag.patientName, .patientID, .patientBirthDate, .patientSex, .studyInstanceUID, .studyDate, .studyTime, .studyID, .accessionNumber, .referringPhysicianName] {
+            if let text = source.string(tag) { w.set(tag, text) } else { w.setEmpty(tag) }
+        }
+        if let text = source.string(.studyDescription) { w.set(.studyDescription, text) }
+        w.set(.sopClassUID, sopClass); w.set(.sopInstanceUID, DICOMUID.random()); w.set(.seriesInstanceUID, DICOMUID.random())
+        w.set(.modality, modality); w.set(.seriesNumber, 9000); w.set(.instanceNumber, 1)
+        w.set(.manufacturer, "Tomos"); w.set(.seriesDescription, label)
+        let now = DateFormatter()
+        now.locale = Locale(identifier: "en_US_POSIX"); now.timeZone = TimeZone(identifier: "UTC")
+        now.dateFormat = "yyyyMMdd"; let date = now.string(from: Date())
+        now.dateFormat = "HHmmss"; let time = now.string(from: Date())
+        w.set(.contentDate, date); w.set(.contentTime, time); w.set(.instanceCreationDate, date); w.set(.instanceCreationTime, time)
+        w.set(.timezoneOffsetFromUTC, "+0000")
+        return w
+    }
+
+    private static func remember(_ view: StoredView, in w: DataSetWriter) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        w.set(creator, creatorName, representation: "LO")
+        w.set(sceneTag, bytes: [UInt8](try encoder.encode(view.scene)), representation: "UT")
+        w.set(sizeTag, [view.size.width, view.size.height], representation: "US")
+    }
+
+    private static func identify(_ w: DataSetWriter, _ label: String) {
+        w.set(.contentLabel, String(label.uppercased().filter { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }.prefix(16)).isEmpty ? "VIEW" : String(label.uppercased().filter { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }.prefix(16)))
+        w.set(.contentDescription, label); w.setEmpty(.contentCreatorName)
+        let now = DateFormatter()
+        now.locale = Locale(identifier: "en_US_POSIX"); now.timeZone = TimeZone(identifier: "UTC"); now.dateFormat = "yyyyMMdd"
+        w.set(Tag(0x0070, 0x0082), now.string(from: Date()))
+        now.dateFormat = "HHmmss"
+        w.set(Tag(0x0070, 0x0083), now.string(from: Date()))
+    }
+
+    private static func references(_ sources: Sources) -> [DataSetWriter] {
+        var frames: [String: (sopClass: String, frames: [Int])] = [:], order: [String] = []
+        for s in sources {
+            if frames[s.instance] == nil { order.append(s.instance); frames[s.instance] = (s.sopClass, []) }
+            frames[s.instance]!.frames.append(s.frame + 1)
+        }
+        return order.map { uid in
+            let item = DataSetWriter(), entry = frames[uid]!
+            item.set(.referencedSOPClassUID, entry.sopClass); item.set(.referencedSOPInstanceUID, uid)
+            if entry.frames.count > 1 || entry.frames[0] > 1 { item.set(.referencedFrameNumber, Array(Set(entry.frames)).sorted()) }
+            return item
+        }
+    }
+
+    private static func set(_ window: Window, in w: DataSetWriter) {
+        w.set(.windowCenter, window.center); w.set(.windowWidth, window.width)
+        w.set(.voiLUTFunction, window.function == .linear ? "LINEAR" : window.function == .linearExact ? "LINEAR_EXACT" : "SIGMOID")
+    }
+
+    /// A volumetric presentation state of a plane or a camera.
+    static func volumetric(_ view: StoredView, volumes: [Volume], sources: [Sources], header source: DataSet, label: String) throws -> DataSetWriter {
+        let scene = view.scene, look = scene.presentation, main = volumes[0]
+        let sopClass: String
+        switch scene.view {
+        case .plane: sopClass = scene.layers.isEmpty && look.palette == nil ? grayscaleMPR : compositingMPR
+        case .camera: sopClass = scene.layers.isEmpty ? scene.segments.isEmpty ? volumeRendering : segmentedVolumeRendering : multipleVolumeRendering
+        case .curve, .slice: throw WebError(422, "no-state", "curved reformations and stored slices have no volumetric presentation state; save a softcopy state or a capture")
+        }
+        let w = header(source, sopClass: sopClass, modality: "PR", label: label)
+        identify(w, label)
+        w.set(.frameOfReferenceUID, main.description.frameOfReference); w.setEmpty(.positionReferenceIndicator)
+        var sets: [DataSetWriter] = [], inputs: [DataSetWriter] = []
+        for (i, volume) in volumes.enumerated() {
+            let set = DataSetWriter(), input = DataSetWriter(), uid = DICOMUID.random()
+            set.set(Tag(0x0070, 0x1209), uid, representation: "UI"); set.set(Tag(0x0070, 0x1202), "VOLUME", representation: "CS")
+            set.set(.referencedImageSequence, items: references(sources[i]))
+            input.set(Tag(0x0070, 0x1207), i + 1, representation: "US"); input.set(Tag(0x0070, 0x1209), uid, representation: "UI")
+            input.set(Tag(0x0070, 0x1203), 1, representation: "US"); input.set(Tag(0x0070, 0x1204), "NO", representation: "CS")
+            let window = i == 0 ? look.window ?? volume.defaultWindow : scene.layers[i - 1].window ?? volume.defaultWindow
+            self.set(i == 0 && look.fold == .composite ? tableWindow(look) ?? window : window, in: input)
+            sets.append(set); inputs.append(input)
+        }
+        w.set(Tag(0x0070, 0x120A), items: sets); w.set(Tag(0x0070, 0x1201), items: inputs)
+        w.set(Tag(0x0070, 0x120B), scene.crop == nil ? "NO" : "YES", representation: "CS")
+        w.set(.presentationLUTShape, look.invert ? "INVERSE" : "IDENTITY")
+        w.set(.pixelPresentation, sopClass == grayscaleMPR ? "MONOCHROME" : "TRUE_COLOR")
+        let method = look.fold == .maximum ? "MAXIMUM_IP" : look.fold == .minimum ? "MINIMUM_IP" : look.fold == .mean ? "AVERAGE_IP" : "VOLUME_RENDERED"
+        w.set(Tag(0x0070, 0x120D), method, representation: "CS")
+        switch scene.view {
+        case .plane(let plane):
+            w.set(Tag(0x0070, 0x1501), "PLANAR", representation: "CS")
+            w.set(Tag(0x0070, 0x1502), look.slab > 0 ? "SLAB" : "THIN", representation: "CS")
+            if look.slab > 0 { w.set(Tag(0x0070, 0x1503), look.slab, representation: "FD") }
+            let corner = plane.origin - (plane.right + plane.down) * (plane.spacing / 2)
+            func triple(_ tag: Tag, _ v: SIMD3<Double>) { w.set(tag, [v.x, v.y, v.z], representation: "FD") }
+            triple(Tag(0x0070, 0x1505), corner.simd); triple(Tag(0x0070, 0x1507), plane.right.simd); triple(Tag(0x0070, 0x1511), plane.down.simd)
+            w.set(Tag(0x0070, 0x1508), plane.spacing * Double(view.size.width), representation: "FD"); w.set(Tag(0x0070, 0x1512), plane.spacing * Double(view.size.height), representation: "FD")
+        case .camera(let camera):
+            func triple(_ tag: Tag, _ v: SIMD3<Double>) { w.set(tag, [v.x, v.y, v.z], representation: "FD") }
+            let distance = camera.position.distance(to: camera.target), far = distance + 2000
+            let scale = camera.projection == .perspective ? far / distance : 1
+            let height = camera.height * scale / 2, width = height * Double(view.size.width) / Double(view.size.height)
+            w.set(Tag(0x0070, 0x1602), camera.projection == .perspective ? "PERSPECTIVE" : "ORTHOGRAPHIC", representation: "CS")
+            triple(Tag(0x0070, 0x1603), camera.position.simd); triple(Tag(0x0070, 0x1604), camera.target.simd); triple(Tag(0x0070, 0x1605), camera.up.simd)
+            w.set(Tag(0x0070, 0x1606), [-width, width, height, -height, 1, far], representation: "FD")
+            w.set(Tag(0x0070, 0x1607), 1.0, representation: "FD")
+            if let shading = look.shading {
+                w.set(Tag(0x0070, 0x1701), "DOUBLESIDED", representation: "CS"); w.set(Tag(0x0070, 0x1702), shading.ambient, representation: "FD")
+                if let light = shading.light { triple(Tag(0x0070, 0x1703), light.simd) }
+                w.set(Tag(0x0070, 0x1704), shading.diffuse, representation: "FD"); w.set(Tag(0x0070, 0x1705), shading.specular, representation: "FD")
+                w.set(Tag(0x0070, 0x1706), min(1, shading.shininess / 128), representation: "FD")
+            }
+            if look.fold == .composite, let window = tableWindow(look), let f = look.transferFunction ?? look.preset.flatMap({ TransferFunction.presets[$0] }) {
+                w.set(Tag(0x0070, 0x1801), items: [tables(f, window)])
+            }
+            if let crop = scene.crop { w.set(Tag(0x0070, 0x1301), items: cropping(crop)); w.set(Tag(0x0070, 0x120C), Array(1...cropping(crop).count), representation: "US") }
+        default: break
+        }
+        try remember(view, in: w)
+        return w
+    }
+
+    private static func tableWindow(_ look: Presentation) -> Window? {
+        guard let f = look.transferFunction ?? look.preset.flatMap({ TransferFunction.presets[$0] }), let a = f.points.first?.value, let b = f.points.last?.value, b > a else { return nil }
+        return Window(center: (a + b) / 2, width: b - a, function: .linearExact)
+    }
+
+    private static func tables(_ f: TransferFunction, _ window: Window) -> DataSetWriter {
+        let w = DataSetWriter(), count = 4096
+        var channels = [[UInt16]](repeating: [], count: 4)
+        for i in 0..<count {
+            let x = window.center - window.width / 2 + window.width * Double(i) / Double(count - 1)
+            let next = f.points.firstIndex { $0.value >= x } ?? f.points.count - 1
+            let b = f.points[next], a = f.points[max(0, next - 1)]
+            let t = b.value > a.value ? min(1, max(0, (x - a.value) / (b.value - a.value))) : 1
+            for c in 0..<3 { channels[c].append(UInt16(((a.color[c] * (1 - t) + b.color[c] * t) * 65_535).rounded())) }
+            channels[3].append(UInt16(((a.opacity * (1 - t) + b.opacity * t) * 65_535).rounded()))
+        }
+        w.set(Tag(0x0070, 0x1802), "ONE_TO_RGBA", representation: "CS"); w.set(Tag(0x0028, 0x140F), "TABLE", representation: "CS"); w.set(Tag(0x0028, 0x1410), "TABLE", representation: "CS")
+        let input = DataSetWriter()
+        input.set(Tag(0x0070, 0x1804), 1, representation: "US"); input.set(Tag(0x0028, 0x1403), 12, representation: "US")
+        w.set(Tag(0x0070, 0x1803), items: [input])
+        for (descriptor, data, channel) in [(Tag.redPaletteColorLookupTableDescriptor, Tag.redPaletteColorLookupTableData, 0), (.greenPaletteColorLookupTableDescriptor, .greenPaletteColorLookupTableData, 1),
+                                            (.bluePaletteColorLookupTableDescriptor, .bluePaletteColorLookupTableData, 2)] {
+            w.set(descriptor, [count, 0, 16], representation: "US"); w.set(data, words: channels[channel])
+        }
+        w.set(Tag(0x0028, 0x1204), words: channels[3])
+        return w
+    }
+
+    private static func cropping(_ crop: Crop) -> [DataSetWriter] {
+        var items: [DataSetWriter] = []
+        var planes = crop.planes ?? []
+        if let box = crop.box {
+            // As planes: the box need not lie along the volume's axes.
+            for (axis, half) in zip(box.axes, box.halfSize) {
+                planes.append(.init(point: box.center + axis * half, normal: axis)); planes.append(.init(point: box.center - axis * half, normal: -axis))
+            }
+        }
+        for plane in planes {
+            let item = DataSetWriter(), entry = DataSetWriter(), n = plane.normal.normalized ?? plane.normal
+            entry.set(Tag(0x0070, 0x1305), [n.x, n.y, n.z, -n.dot(Vector(plane.point.simd))], representation: "FD"); entry.set(Tag(0x0070, 0x1306), [n.x, n.y, n.z], representation: "FD")
+            item.set(Tag(0x0070, 0x1309), items.count + 1, representation: "US"); item.set(Tag(0x0070, 0x1302), "OBLIQUE_PLANES", representation: "CS")
+            item.set(Tag(0x0070, 0x1304), items: [entry])
+            items.append(item)
+        }
+        return items
+    }
+
+    /// A grayscale softcopy presentation state of a stored slice.
+    static func softcopy(_ view: StoredView, volume: Volume, sources: Sources, header source: DataSet, label: String) throws -> DataSetWriter {
+        guard case .slice(let slice) = view.scene.view, sources.indices.contains(slice.index) else { throw WebError(422, "no-state", "a softcopy presentation state needs a stored slice") }
+        let w = header(source, sopClass: grayscaleSoftcopy, modality: "PR", label: label)
+        identify(w, label)
+        let series = DataSetWriter()
+        series.set(.seriesInstanceUID, volume.id.series)
+        series.set(.referencedImageSequence, items: references([sources[slice.index]]))
+        w.set(.referencedSeriesSequence, items: [series])
+        let voi = DataSetWriter()
+        set(view.scene.presentation.window ?? volume.defaultWindow, in: voi)
+        w.set(.softcopyVOILUTSequence, items: [voi])
+        w.set(.presentationLUTShape, view.scene.presentation.invert != volume.description.isInverted ? "INVERSE" : "IDENTITY")
+        w.set(.rescaleSlope, volume.description.slope); w.set(.rescaleIntercept, volume.description.intercept); w.set(.rescaleType, volume.description.unit.isEmpty ? "US" : volume.description.unit)
+        w.set(Tag(0x0070, 0x0042), ((slice.rotation % 4) + 4) % 4 * 90, representation: "US"); w.set(Tag(0x0070, 0x0041), slice.isFlipped ? "Y" : "N", representation: "CS")
+        let g = volume.geometry, area = DataSetWriter()
+        let fit = min(Double(view.size.width) / Double(g.columns), Double(view.size.height) / Double(g.rows)), zoom = slice.zoom ?? fit
+        let middle = slice.center ?? [Double(g.columns - 1) / 2, Double(g.rows - 1) / 2]
+        let half = (Double(view.size.width) / zoom / 2, Double(view.size.height) / zoom / 2)
+        area.set(Tag(0x0070, 0x0052), [Int((middle[0] - half.0).rounded()) + 1, Int((middle[1] - half.1).rounded()) + 1], representation: "SL")
+        area.set(Tag(0x0070, 0x0053), [Int((middle[0] + half.0).rounded()), Int((middle[1] + half.1).rounded())], representation: "SL")
+        area.set(Tag(0x0070, 0x0100), "SCALE TO FIT", representation: "CS")
+        area.set(Tag(0x0070, 0x0101), [g.spacing.y, g.spacing.x], representation: "DS")
+        w.set(Tag(0x0070, 0x005A), items: [area])
+        try remember(view, in: w)
+        return w
+    }
+
+    /// A picture as secondary capture: its own pixels, shown as they are.
+    static func capture(_ raster: Raster, header source: DataSet, label: String) throws -> DataSetWriter {
+        let w = header(source, sopClass: SOPClass.secondaryCapture, modality: source.string(.modality) ?? "OT", label: label)
+        w.set(.conversionType, "WSD"); w.set(.burnedInAnnotation, "NO"); w.setEmpty(.patientOrientation)
+        w.set(.imageType, ["DERIVED", "SECONDARY"])
+        switch raster.pixels {
+        case .grey(let v):
+            w.setPixels(v, rows: raster.size.height, columns: raster.size.width)
+            w.set(.windowCenter, 128.0); w.set(.windowWidth, 256.0)
+        case .rgb(let v): w.setPixels(v, rows: raster.size.height, columns: raster.size.width, photometricInterpretation: .rgb)
+        case .values: throw WebError(422, "no-picture", "modality values are no picture")
+        }
+        return w
+    }
+
+    /// A key object selection (PS3.3 A.35.4, TID 2010) of instances.
+    static func keyObject(_ sources: Sources, series: String, header source: DataSet, label: String) -> DataSetWriter {
+        let w = header(source, sopClass: keyObject, modality: "KO", label: label)
+        func code(_ value: String, _ meaning: String) -> DataSetWriter {
+            let c = DataSetWriter()
+            c.set(.codeValue, value); c.set(.codingSchemeDesignator, "DCM"); c.set(.codeMeaning, meaning)
+            return c
+        }
+        w.set(Tag(0x0040, 0xA040), "CONTAINER", representation: "CS"); w.set(.conceptNameCodeSequence, items: [code("113000", "Of Interest")])
+        w.set(Tag(0x0040, 0xA050), "SEPARATE", representation: "CS")
+        let template = DataSetWriter()
+        template.set(Tag(0x0008, 0x0105), "DCMR", representation: "CS"); template.set(Tag(0x0040, 0xDB00), "2010", representation: "CS")
+        w.set(Tag(0x0040, 0xA504), items: [template])
+        let text = DataSetWriter()
+        text.set(Tag(0x0040, 0xA010), "CONTAINS", representation: "CS"); text.set(Tag(0x0040, 0xA040), "TEXT", representation: "CS")
+        text.set(.conceptNameCodeSequence, items: [code("113012", "Key Object Description")]); text.set(Tag(0x0040, 0xA160), label, representation: "UT")
+        w.set(.contentSequence, items: [text] + references(sources).map { reference in
+            let item = DataSetWriter()
+            item.set(Tag(0x0040, 0xA010), "CONTAINS", representation: "CS"); item.set(Tag(0x0040, 0xA040), "IMAGE", representation: "CS")
+            item.set(Tag(0x0008, 0x1199), items: [reference])
+            return item
+        })
+        let entry = DataSetWriter(), inner = DataSetWriter()
+        inner.set(.seriesInstanceUID, series); inner.set(Tag(0x0008, 0x1199), items: references(sources))
+        entry.set(.studyInstanceUID, source.string(.studyInstanceUID) ?? ""); entry.set(.referencedSeriesSequence, items: [inner])
+        w.set(Tag(0x0040, 0xA375), items: [entry])
+        w.setEmpty(Tag(0x0008, 0x1111), representation: "SQ")
+        return w
+    }
+}

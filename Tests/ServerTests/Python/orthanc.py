@@ -1,0 +1,165 @@
+"""Orthanc and DCMTK's tools as partners: Tomos before an archive, and behind one, by DICOMweb and on the DICOM network."""
+import dicomweb as web
+from dicomweb import *
+import socket
+
+
+def port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Orthanc:
+    def __init__(self, modalities=None, servers=None):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="orthanc-"))
+        self.port, self.dicom = port(), port()
+        settings = {"Name": "ORTHANC", "DicomAet": "ORTHANC", "StorageDirectory": str(self.folder), "IndexDirectory": str(self.folder), "HttpPort": self.port, "DicomPort": self.dicom,
+                    "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomAlwaysAllowGet": True, "DicomAlwaysAllowMove": True, "DicomAlwaysAllowFind": True,
+                    "DicomCheckCalledAet": False, "DicomModalities": modalities or {}, "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
+                    "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "Servers": servers or {}}}
+        (self.folder / "orthanc.json").write_text(json.dumps(settings))
+        self.log = open(self.folder / "log", "w")
+        self.process = subprocess.Popen(["/usr/sbin/Orthanc", str(self.folder / "orthanc.json")], stdout=self.log, stderr=self.log)
+        self.url = f"http://127.0.0.1:{self.port}"
+        for _ in range(600):
+            try:
+                requests.get(self.url + "/system", timeout=1)
+                break
+            except requests.ConnectionError:
+                assert self.process.poll() is None, (self.folder / "log").read_text()
+                time.sleep(0.05)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(30)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def load(orthanc, paths):
+    for p in paths:
+        assert requests.post(orthanc.url + "/instances", data=open(p, "rb").read()).status_code == 200
+
+
+def before_web():
+    """Tomos before Orthanc by DICOMweb: search falls through, opening a series fetches it."""
+    paths = files("ct_chest_contrast", 20)
+    d = pydicom.dcmread(paths[0])
+    with Orthanc() as o:
+        load(o, paths)
+        with Server("--upstream", o.url + "/dicom-web") as s:
+            found = s.client.search_for_studies()
+            assert [f["0020000D"]["Value"][0] for f in found] == [d.StudyInstanceUID]
+            found = s.client.search_for_series(d.StudyInstanceUID)
+            assert [f["0020000E"]["Value"][0] for f in found] == [d.SeriesInstanceUID]
+            assert requests.get(s.root + "/api/series").json()["series"] == []   # nothing copied yet
+            # The stream's own door: a series that is opened comes.
+            one = requests.get(f"{s.url}/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}/renderedmpr?viewport=64,64", headers={"Accept": "image/png"})
+            assert one.status_code == 200, one.text
+            assert len(requests.get(s.root + "/api/series").json()["series"]) == 1
+            back = s.client.retrieve_instance(d.StudyInstanceUID, d.SeriesInstanceUID, d.SOPInstanceUID)
+            assert back.PixelData == d.PixelData
+            # Not listed twice now that both have it.
+            assert len(s.client.search_for_instances(d.StudyInstanceUID, d.SeriesInstanceUID)) == 20
+            assert s.get("/studies/1.2.3.4", 404).json()["code"] == "not-found"
+    with Orthanc() as o:
+        with Server("--upstream", o.url + "/dicom-web") as s:
+            o.process.terminate(), o.process.wait(30)
+            a = s.get("/studies", 204)
+            assert "upstream" in a.headers["Warning"]
+            s.get("/studies/1.2.3/metadata", 502)
+            o.process = subprocess.Popen(["sleep", "0"])
+
+
+def before_dicom():
+    """The same on the DICOM network: C-FIND with C-GET, and with C-MOVE to ourselves."""
+    paths = files("ct_chest_contrast", 8)
+    d = pydicom.dcmread(paths[0])
+    own = port()
+    with Orthanc(modalities={"tomos": ["TOMOS", "127.0.0.1", own]}) as o:
+        load(o, paths)
+        for more in ([], ["--move-destination", "TOMOS", "--dicom-port", str(own), "--peer", f"ORTHANC@127.0.0.1:{o.dicom}"]):
+            with Server("--upstream", f"ORTHANC@127.0.0.1:{o.dicom}", *more) as s:
+                found = s.client.search_for_studies(search_filters={"PatientID": d.PatientID})
+                assert [f["0020000D"]["Value"][0] for f in found] == [d.StudyInstanceUID], found
+                metadata = s.client.retrieve_series_metadata(d.StudyInstanceUID, d.SeriesInstanceUID)
+                assert len(metadata) == 8, len(metadata)
+                back = s.client.retrieve_instance(d.StudyInstanceUID, d.SeriesInstanceUID, d.SOPInstanceUID)
+                assert back.PixelData == d.PixelData
+
+
+def behind():
+    """Orthanc's DICOMweb client and its C-STORE, C-FIND and C-MOVE against Tomos."""
+    paths = files("ct_chest_contrast", 6)
+    d = pydicom.dcmread(paths[0])
+    own = port()
+    with Orthanc() as helper:
+        orthanc_dicom = helper.dicom
+    with Server("--dicom-port", str(own), "--peer", f"ORTHANC@127.0.0.1:{orthanc_dicom}") as s:
+        with Orthanc(modalities={"tomos": ["TOMOS", "127.0.0.1", own]}, servers={"tomos": [s.url + "/"]}) as o:
+            load(o, paths[:3])
+            study = requests.get(o.url + "/studies").json()[0]
+            a = requests.post(o.url + "/dicom-web/servers/tomos/stow", json={"Resources": [study], "Synchronous": True})
+            assert a.status_code == 200, a.text
+            assert len(s.client.search_for_instances(d.StudyInstanceUID)) == 3
+            a = requests.post(o.url + "/dicom-web/servers/tomos/qido", json={"Uri": "/studies", "Arguments": {"PatientID": d.PatientID}})
+            assert a.status_code == 200 and len(a.json()) == 1, a.text
+            assert requests.post(o.url + "/modalities/tomos/echo", json={}).status_code == 200
+            load(o, paths[3:])
+            a = requests.post(o.url + "/modalities/tomos/store", json={"Resources": [study], "Synchronous": True})
+            assert a.status_code == 200, a.text
+            assert len(s.client.search_for_instances(d.StudyInstanceUID)) == 6
+            a = requests.post(o.url + "/modalities/tomos/query", json={"Level": "Study", "Query": {"PatientID": d.PatientID, "StudyDate": ""}}).json()
+            answers = requests.get(o.url + a["Path"] + "/answers?expand").json()
+            assert len(answers) == 1 and answers[0]["0020,000d"]["Value"] == d.StudyInstanceUID, answers
+        with Orthanc(servers={"tomos": [s.url + "/"]}) as o:
+            a = requests.post(o.url + "/dicom-web/servers/tomos/retrieve", json={"Resources": [{"Study": d.StudyInstanceUID}], "Synchronous": True})
+            assert a.status_code == 200, a.text
+            assert requests.get(o.url + "/statistics").json()["CountInstances"] == 6
+
+
+def tools():
+    """DCMTK's echoscu, storescu, findscu and movescu; peers and titles that are not known are refused."""
+    paths = files("ct_chest_lowdose", 5) + files("ct_chest_contrast", 3)
+    d = pydicom.dcmread(paths[-1], stop_before_pixels=True)
+    own, other = port(), port()
+    common = ["-aec", "TOMOS"]
+
+    def run(*command, good=True):
+        r = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert (r.returncode == 0) == good, (command, r.returncode, r.stdout, r.stderr)
+        return r.stdout + r.stderr
+
+    with Server("--dicom-port", str(own), "--peer", f"TESTER@127.0.0.1:{other}") as s:
+        address = ["127.0.0.1", str(own)]
+        run("echoscu", "-aet", "TESTER", *common, *address)
+        run("echoscu", "-aet", "STRANGER", *common, *address, good=False)
+        run("echoscu", "-aet", "TESTER", "-aec", "NOBODY", *address, good=False)
+        run("storescu", "-aet", "TESTER", *common, "-xs" if False else "-R", *address, *paths[-3:])
+        run("storescu", "-aet", "TESTER", *common, "-xt", "-R", *address, *paths[:5])     # JPEG-LS as it is
+        assert len(s.get("/instances").json()) == 8
+        for p in paths:
+            o = pydicom.dcmread(p)
+            back = parts(s.get(f"/studies/{o.StudyInstanceUID}/series/{o.SeriesInstanceUID}/instances/{o.SOPInstanceUID}", accept='multipart/related; type="application/dicom"; transfer-syntax=*'))[0][1]
+            assert pydicom.dcmread(io.BytesIO(back)).PixelData == o.PixelData
+        out = run("findscu", "-S", "-aet", "TESTER", *common, "-k", "QueryRetrieveLevel=STUDY", "-k", f"PatientID={d.PatientID}", "-k", "StudyInstanceUID", "-k", "PatientName", *address)
+        assert d.StudyInstanceUID in out, out
+        out = run("findscu", "-S", "-aet", "TESTER", *common, "-k", "QueryRetrieveLevel=IMAGE", "-k", f"StudyInstanceUID={d.StudyInstanceUID}", "-k", f"SeriesInstanceUID={d.SeriesInstanceUID}", "-k", "SOPInstanceUID", *address)
+        assert out.count("SOPInstanceUID") >= 3, out
+        folder = tempfile.mkdtemp()
+        receiver = subprocess.Popen(["storescp", "-aet", "TESTER", "+xa", "-od", folder, str(other)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(1)
+        try:
+            run("movescu", "-S", "-aet", "TESTER", *common, "-aem", "TESTER", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={d.StudyInstanceUID}", *address)
+            assert len(os.listdir(folder)) == 3, os.listdir(folder)
+            run("movescu", "-S", "-aet", "TESTER", *common, "-aem", "ELSEWHERE", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={d.StudyInstanceUID}", *address, good=False)
+        finally:
+            receiver.terminate()
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    {f.__name__: f for f in (before_web, before_dicom, behind, tools)}[options.scenario]()
