@@ -19,4 +19,22 @@ struct DICOMwebClientTests {
     @Test func storedInstancesSucceedAndFailOneByOne() async throws { try await holds("failures") }
     @Test func objectsOfHighdicomAreStoredAndGivenBack() async throws { try await holds("kinds") }
     @Test func theRequestsOfOHIFAreAnswered() async throws { try await holds("ohif") }
+    @Test func theOpenAPIDocumentIsTrue() async throws { try await holds("openapi") }
+}
+
+/// A real Orthanc and DCMTK's tools, both ways.
+@Suite(.serialized, .enabled(if: TestData.has(RunningServer.dataSet), "needs the shared test data"),
+       .enabled(if: RunningServer.hasWebPython, "needs the Python packages of Tests/requirements.txt"),
+       .enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/sbin/Orthanc"), "needs Debian's orthanc and orthanc-dicomweb"))
+struct OrthancTests {
+    private func holds(_ scenario: String) async throws {
+        let arguments = [TestData.packageRoot.appending(path: "Tests/ServerTests/Python/orthanc.py").path, scenario, "--tomos", RunningServer.executable, "--test-data", TestData.folder.path]
+        let (status, output) = try await RunningServer.python(arguments)
+        #expect(status == 0, "\(output)")
+    }
+
+    @Test func tomosStandsBeforeOrthancByDICOMweb() async throws { try await holds("before_web") }
+    @Test func tomosStandsBeforeOrthancOnTheDICOMNetwork() async throws { try await holds("before_dicom") }
+    @Test func orthancStoresSearchesAndRetrievesFromTomos() async throws { try await holds("behind") }
+    @Test func theToolsOfDCMTKTalkToTomos() async throws { try await holds("tools") }
 }
