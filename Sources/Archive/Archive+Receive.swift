@@ -77,6 +77,13 @@ extension Archive {
         } catch { throw Self.wrap(error) }
     }
 
+    /// Whether two files hold the same object in different encodings: an association rewrites meta information, lengths and transfer
+    /// syntaxes, so that what came by STOW-RS and comes again by C-STORE differs in its bytes.
+    static func isSameObject(_ a: String, _ b: String) -> Bool {
+        guard let first = try? DataSet(path: a), let second = try? DataSet(path: b) else { return false }
+        return (try? first.isSameObject(as: second)) ?? false
+    }
+
     private func accept(_ item: IncomingInstance, study: String?) -> (receipt: Receipt, instance: Index.Instance?) {
         defer { item.discard() }
         guard let print = item.finish() else { return (Receipt(outcome: .refused(code: "storage", message: "The object cannot be written.")), nil) }
@@ -99,7 +106,7 @@ extension Archive {
         let conflict = "An instance with the same SOP Instance UID (0008,0018) but other content is already stored. Changed objects need a new UID."
         do {
             if let known = try index.fingerprint(of: header.sopInstance) {
-                if known == (bytes: print.bytes, hash: print.hash) { receipt.outcome = .duplicate; return (receipt, nil) }
+                if known == (bytes: print.bytes, hash: print.hash) || Self.isSameObject(item.path, store.folder + "/" + path) { receipt.outcome = .duplicate; return (receipt, nil) }
                 return refused("conflicting-content", conflict)
             }
             if case .exists = try store.adopt(item.path, as: path, bytes: print.bytes, hash: print.hash) {
@@ -119,17 +126,12 @@ extension Archive {
         do {
             let incoming = try receive()
             let isComplete = await pool.run { () -> Bool in
-                let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-                guard descriptor >= 0 else { return false }
-                defer { close(descriptor) }
-                var buffer = [UInt8](repeating: 0, count: 1 << 20)
-                while true {
-                    let n = read(descriptor, &buffer, buffer.count)
-                    if n < 0 && errno == EINTR { continue }
-                    guard n >= 0 else { return false }
-                    if n == 0 { return true }
-                    do { try incoming.write(Array(buffer[..<n])) } catch { return false }
-                }
+                guard let file = FileHandle(forReadingAtPath: path) else { return false }
+                defer { try? file.close() }
+                do {
+                    while let piece = try file.read(upToCount: 1 << 20), !piece.isEmpty { try incoming.write(Array(piece)) }
+                    return true
+                } catch { return false }
             }
             guard isComplete else { return Receipt(outcome: .refused(code: "storage", message: "The object cannot be read.")) }
             return try await file([incoming]).first ?? Receipt(outcome: .refused(code: "storage", message: "The object cannot be filed."))
@@ -141,6 +143,21 @@ extension Archive {
         let path = store.temporaryPath()
         guard mkdir(path, 0o700) == 0 else { throw .storage("Cannot write in the data folder: \(InstanceStore.reason()).") }
         return path
+    }
+    /// A copy of a stored file in Explicit VR Little Endian among the objects on their way, for the caller to delete; nil if it cannot be decoded.
+    public func decodedCopy(of path: String) -> String? {
+        guard let form = try? DataSet(path: path).explicitLittleEndian() else { return nil }
+        let copy = store.temporaryPath()
+        guard FileManager.default.createFile(atPath: copy, contents: Data(form.head)), let file = FileHandle(forWritingAtPath: copy) else { return nil }
+        do {
+            try file.seekToEnd()
+            for i in 0..<form.pieces { try file.write(contentsOf: form.piece(i)) }
+            try file.close()
+            return copy
+        } catch {
+            unlink(copy)
+            return nil
+        }
     }
     public func removeIncomingFolder(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
     /// Where objects on their way lie.

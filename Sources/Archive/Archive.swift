@@ -190,17 +190,14 @@ public final class Archive: Sendable {
         } catch { throw Self.wrap(error) }
     }
 
-    /// Who is asked for a series that is not stored when somebody opens it: brings its instances into the archive.
+    /// Who is asked for a series when somebody opens it: brings those of its instances into the archive that are not there yet.
+    /// Called often; an answer from memory is expected for series that were looked at lately.
     public func setOrigin(_ fetch: @escaping @Sendable (_ series: String) async -> Void) { shared.withLock { $0.origin = fetch } }
 
     /// The volumes of a series, from headers in the index.
     func assembled(_ series: String) async throws -> AssembledSeries {
-        var state = try await index.state(of: series)
-        if state == nil, let origin = shared.withLock({ $0.origin }) {
-            await origin(series)
-            state = try await index.state(of: series)
-        }
-        guard let key = state else { throw ArchiveError.unknownSeries(series) }
+        if let origin = shared.withLock({ $0.origin }) { await origin(series) }
+        guard let key = try await index.state(of: series) else { throw ArchiveError.unknownSeries(series) }
         if let known = shared.withLock({ $0.assembled[series] }), known.key == key { return known }
         let stored = try await index.instances(of: series)
         var headers: [InstanceHeader] = []

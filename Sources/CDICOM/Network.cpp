@@ -1,4 +1,4 @@
-// DICOM network (PS3.7, PS3.8) through DCMTK: a provider that stores, answers searches and moves, and a user that echoes,
+// DICOM network (PS3.7, PS3.8) through DCMTK: a provider that stores, answers searches and sends, and a user that echoes,
 // searches, moves, gets and stores. Objects pass bit-preserving between line and disk.
 #include "Internal.hpp"
 #include "dcmtk/config/osconfig.h"
@@ -6,14 +6,20 @@
 #include "dcmtk/dcmdata/dcjson.h"
 #include "dcmtk/dcmdata/dcpath.h"
 #include "dcmtk/dcmnet/diutil.h"
+#include "dcmtk/dcmnet/dul.h"
 #include "dcmtk/dcmnet/scppool.h"
 #include "dcmtk/dcmnet/scpthrd.h"
 #include "dcmtk/dcmnet/scu.h"
+#include "dcmtk/oflog/oflog.h"
 #include <algorithm>
+#include <arpa/inet.h>
 #include <atomic>
 #include <cctype>
+#include <cerrno>
 #include <functional>
+#include <netinet/in.h>
 #include <sstream>
+#include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
 
@@ -27,6 +33,15 @@ const char *const storageSyntaxes[] = {
     UID_JPEGProcess14TransferSyntax, UID_JPEGProcess1TransferSyntax, UID_JPEGProcess2_4TransferSyntax,
     UID_JPEGLSLosslessTransferSyntax, UID_JPEGLSLossyTransferSyntax, UID_JPEG2000LosslessOnlyTransferSyntax,
     UID_JPEG2000TransferSyntax, UID_RLELosslessTransferSyntax, UID_DeflatedExplicitVRLittleEndianTransferSyntax};
+
+/// Storage classes that the library knows, and those that the standard has added since.
+bool isStorage(const char *uid) { return dcmIsaStorageSOPClassUID(uid) || strncmp(uid, "1.2.840.10008.5.1.4.1.1.", 24) == 0; }
+
+/// The library's log goes nowhere: it would hold names of patients.
+const bool isQuiet = [] {
+    OFLog::configure(OFLogger::OFF_LOG_LEVEL);
+    return true;
+}();
 
 OFList<OFString> plainSyntaxes() {
     OFList<OFString> list;
@@ -78,34 +93,80 @@ void connect(DcmSCU &scu) {
     check(scu.negotiateAssociation());
 }
 
-void storeFiles(const cdicom_peer &peer, const std::vector<std::string> &paths, const std::function<void(bool)> &each) {
-    // An association has 127 contexts; files come in runs of one class and syntax.
+/// Class, instance and transfer syntax of a file; false where it cannot be read.
+struct Label { OFString sopClass, sopInstance, syntax; };
+bool readLabel(const std::string &path, Label &label) {
+    DcmFileFormat file;
+    if (file.loadFileUntilTag(path.c_str(), EXS_Unknown, EGL_noChange, DCM_MaxReadLength, ERM_autoDetect, DCM_StudyDate).bad()) return false;
+    file.getDataset()->findAndGetOFString(DCM_SOPClassUID, label.sopClass);
+    file.getDataset()->findAndGetOFString(DCM_SOPInstanceUID, label.sopInstance);
+    file.getMetaInfo()->findAndGetOFString(DCM_TransferSyntaxUID, label.syntax);
+    return !label.sopClass.empty() && !label.sopInstance.empty() && !label.syntax.empty();
+}
+
+/// Whether objects in this syntax pass through a context of an uncompressed one without being decoded.
+bool isPlain(const OFString &syntax) {
+    return syntax == UID_LittleEndianExplicitTransferSyntax || syntax == UID_LittleEndianImplicitTransferSyntax ||
+           syntax == UID_BigEndianExplicitTransferSyntax || syntax == UID_DeflatedExplicitVRLittleEndianTransferSyntax;
+}
+
+/// A decoded copy of a file in Explicit VR Little Endian, as long as this lives.
+struct DecodedCopy {
+    std::string path;
+    DecodedCopy(const cdicom_provider_callbacks *callbacks, const std::string &original) {
+        if (!callbacks) return;
+        if (char *made = callbacks->decoded(callbacks->context, original.c_str())) { path = made; free(made); }
+    }
+    ~DecodedCopy() { if (!path.empty()) unlink(path.c_str()); }
+    DecodedCopy(const DecodedCopy &) = delete;
+    DecodedCopy &operator=(const DecodedCopy &) = delete;
+};
+
+/// C-STORE of files, each as it is stored or, where the peer does not take that and `callbacks` can, decoded. False from `each` ends it.
+void storeFiles(const cdicom_peer &peer, const std::vector<std::string> &paths, const cdicom_provider_callbacks *callbacks, const std::function<bool(bool)> &each) {
+    // An association has 127 contexts; files come in runs of few classes and syntaxes.
     for (size_t start = 0; start < paths.size();) {
         auto scu = user(peer);
-        std::vector<std::pair<std::string, std::string>> contexts;
+        std::vector<std::pair<OFString, OFString>> contexts;
+        std::vector<Label> labels;
         size_t end = start;
-        std::vector<bool> readable;
         for (; end < paths.size() && contexts.size() < 100; ++end) {
-            DcmFileFormat file;
-            OFString sopClass, syntax;
-            const bool good = file.loadFileUntilTag(paths[end].c_str(), EXS_Unknown, EGL_noChange, DCM_MaxReadLength, ERM_autoDetect, DCM_StudyDate).good();
-            readable.push_back(good);
-            if (!good) continue;
-            file.getDataset()->findAndGetOFString(DCM_SOPClassUID, sopClass);
-            file.getMetaInfo()->findAndGetOFString(DCM_TransferSyntaxUID, syntax);
-            const std::pair<std::string, std::string> context{sopClass.c_str(), syntax.c_str()};
-            if (std::find(contexts.begin(), contexts.end(), context) == contexts.end()) {
+            Label label;
+            labels.push_back(readLabel(paths[end], label) ? label : Label());
+            if (labels.back().syntax.empty()) continue;
+            for (const OFString &syntax : {label.syntax, OFString(UID_LittleEndianExplicitTransferSyntax)}) {
+                const std::pair<OFString, OFString> context{label.sopClass, syntax};
+                if (std::find(contexts.begin(), contexts.end(), context) != contexts.end()) continue;
                 contexts.push_back(context);
                 OFList<OFString> list;
                 list.push_back(syntax);
-                scu->addPresentationContext(sopClass, list);
+                if (isPlain(syntax) && syntax != UID_LittleEndianImplicitTransferSyntax) list.push_back(UID_LittleEndianImplicitTransferSyntax);
+                scu->addPresentationContext(label.sopClass, list);
             }
         }
-        if (contexts.empty()) { for (; start < end; ++start) each(false); continue; }
+        if (contexts.empty()) {
+            for (; start < end; ++start) if (!each(false)) return;
+            continue;
+        }
         connect(*scu);
         for (size_t i = start; i < end; ++i) {
-            Uint16 status = 0xFFFF;
-            each(readable[i - start] && scu->sendSTORERequest(0, paths[i].c_str(), nullptr, status).good() && (status == 0 || (status & 0xF000) == 0xB000));
+            const Label &label = labels[i - start];
+            bool good = false;
+            if (!label.syntax.empty()) {
+                auto context = [&](const char *syntax) { return scu->findPresentationContextID(label.sopClass, syntax); };
+                T_ASC_PresentationContextID id = context(label.syntax.c_str());
+                const bool asStored = id != 0;
+                for (const char *syntax : {UID_LittleEndianExplicitTransferSyntax, UID_LittleEndianImplicitTransferSyntax}) if (!id) id = context(syntax);
+                Uint16 status = 0xFFFF;
+                if (id && (asStored || isPlain(label.syntax))) {
+                    good = scu->sendSTORERequest(id, paths[i].c_str(), nullptr, status).good();
+                } else if (id) {
+                    const DecodedCopy copy(callbacks, paths[i]);
+                    good = !copy.path.empty() && scu->sendSTORERequest(id, copy.path.c_str(), nullptr, status).good();
+                }
+                good = good && (status == 0 || (status & 0xF000) == 0xB000);
+            }
+            if (!each(good)) { scu->releaseAssociation(); return; }
         }
         scu->releaseAssociation();
         start = end;
@@ -132,6 +193,7 @@ thread_local cdicom_provider *pending = nullptr;
 
 class Worker : public DcmThreadSCP {
     cdicom_provider *const owner = pending;
+    T_ASC_Association *association = nullptr;   // of the run; the base class keeps its own to itself
 
     bool knows(const OFString &title) const {
         if (owner->peers.empty()) return true;
@@ -140,6 +202,10 @@ class Worker : public DcmThreadSCP {
     }
 
 public:
+    OFCondition run(T_ASC_Association *incoming) override {
+        association = incoming;
+        return DcmThreadSCP::run(incoming);
+    }
     OFBool checkCalledAETitleAccepted(const OFString &title) override {
         if (owner->titles.empty()) return OFTrue;
         for (const auto &own : owner->titles) if (title == own.c_str()) return OFTrue;
@@ -147,7 +213,9 @@ public:
     }
     OFBool checkCallingAETitleAccepted(const OFString &title) override { return knows(title); }
     /// Peers given by number have to call from there; names are not looked up.
-    OFBool checkCallingHostAccepted(const OFString &caller) override {
+    OFBool checkCallingHostAccepted(const OFString &) override {
+        // The library passes an empty text in pools of threads.
+        const OFString caller = association->params->DULparams.callingPresentationAddress;
         bool isNumbered = !owner->peers.empty();
         for (const auto &peer : owner->peers) {
             const size_t start = peer.find(' ') + 1;
@@ -164,8 +232,39 @@ public:
         case DIMSE_C_STORE_RQ: return store(message->msg.CStoreRQ, context.presentationContextID);
         case DIMSE_C_FIND_RQ: return find(message->msg.CFindRQ, context.presentationContextID);
         case DIMSE_C_MOVE_RQ: return move(message->msg.CMoveRQ, context.presentationContextID);
+        case DIMSE_C_GET_RQ: return get(message->msg.CGetRQ, context.presentationContextID);
         default: return DcmThreadSCP::handleIncomingCommand(message, context);
         }
+    }
+
+protected:
+    /// Storage classes are more than the library's list of contexts may hold (127), so they are taken here: from those who send in the
+    /// first of our syntaxes that they offer; from those who want to receive (C-GET, the role of provider) in the first of theirs that we know.
+    OFCondition negotiateAssociation() override {
+        const OFCondition result = DcmThreadSCP::negotiateAssociation();
+        if (result.bad()) return result;
+        const int count = ASC_countPresentationContexts(association->params);
+        for (int i = 0; i < count; ++i) {
+            T_ASC_PresentationContext context;
+            if (ASC_getPresentationContext(association->params, i, &context).bad() || !isStorage(context.abstractSyntax)) continue;
+            std::vector<const char *> offered;
+            for (int k = 0; k < context.transferSyntaxCount; ++k) offered.push_back(context.proposedTransferSyntaxes[k]);
+            const auto *known = std::begin(storageSyntaxes), *knownEnd = std::end(storageSyntaxes);
+            const auto same = [](const char *a, const char *b) { return strcmp(a, b) == 0; };
+            const bool receives = context.proposedRole == ASC_SC_ROLE_SCP || context.proposedRole == ASC_SC_ROLE_SCUSCP;
+            const char *chosen = nullptr;
+            if (receives) {
+                const auto found = std::find_first_of(offered.begin(), offered.end(), known, knownEnd, same);
+                if (found != offered.end()) chosen = *found;
+            } else {
+                const auto found = std::find_first_of(known, knownEnd, offered.begin(), offered.end(), same);
+                if (found != knownEnd) chosen = *found;
+            }
+            if (!chosen) continue;
+            const OFCondition taken = ASC_acceptPresentationContext(association->params, context.presentationContextID, chosen, context.proposedRole);
+            if (taken.bad()) return taken;
+        }
+        return result;
     }
 
 private:
@@ -205,6 +304,91 @@ private:
         return sendFINDResponse(id, request.MessageID, request.AffectedSOPClassUID, nullptr, STATUS_FIND_Success_MatchingIsComplete, nullptr);
     }
 
+    bool locate(const std::string &query, std::vector<std::string> &paths) {
+        char *answer = owner->callbacks.locate(owner->callbacks.context, query.c_str());
+        if (!answer) return false;
+        std::istringstream lines(answer);
+        for (std::string line; std::getline(lines, line);) if (!line.empty()) paths.push_back(line);
+        free(answer);
+        return true;
+    }
+
+    /// C-GET (PS3.4 C.4.3): the objects come as C-STORE requests on the same association.
+    OFCondition get(T_DIMSE_C_GetRQ &request, T_ASC_PresentationContextID id) {
+        T_ASC_PresentationContextID at = id;
+        DcmDataset *identifier = nullptr;
+        const OFCondition received = receiveDIMSEDataset(&at, &identifier);
+        const std::unique_ptr<DcmDataset> holder(identifier);
+        if (received.bad()) return received;
+        size_t left = 0, done = 0, failed = 0;
+        auto respond = [&](Uint16 status) {
+            T_DIMSE_C_GetRSP response;
+            memset(&response, 0, sizeof response);
+            response.DimseStatus = status;
+            response.NumberOfRemainingSubOperations = Uint16(std::min<size_t>(left, 0xFFFF));
+            response.NumberOfCompletedSubOperations = Uint16(std::min<size_t>(done, 0xFFFF));
+            response.NumberOfFailedSubOperations = Uint16(std::min<size_t>(failed, 0xFFFF));
+            response.opts = O_GET_NUMBEROFREMAININGSUBOPERATIONS | O_GET_NUMBEROFCOMPLETEDSUBOPERATIONS | O_GET_NUMBEROFFAILEDSUBOPERATIONS | O_GET_NUMBEROFWARNINGSUBOPERATIONS;
+            // Only pending and cancelled ones say what remains.
+            if (status != STATUS_GET_Pending_SubOperationsAreContinuing && status != STATUS_GET_Cancel_SubOperationsTerminatedDueToCancelIndication)
+                response.opts &= ~unsigned(O_GET_NUMBEROFREMAININGSUBOPERATIONS);
+            return DIMSE_sendGetResponse(association, id, &request, &response, nullptr, nullptr);
+        };
+        std::vector<std::string> paths;
+        if (!locate(identifier ? jsonOf(*identifier) : "{}", paths)) return respond(STATUS_GET_Failed_UnableToProcess);
+        left = paths.size();
+        for (const std::string &path : paths) {
+            bool cancelled = false;
+            OFCondition line = EC_Normal;
+            ++(give(path, cancelled, line) ? done : failed);
+            --left;
+            if (line.bad()) return line;   // the association is gone
+            if (cancelled || (left && checkForCANCEL(id, request.MessageID).good())) return respond(STATUS_GET_Cancel_SubOperationsTerminatedDueToCancelIndication);
+            if (!left) break;
+            const OFCondition said = respond(STATUS_GET_Pending_SubOperationsAreContinuing);
+            if (said.bad()) return said;
+        }
+        return respond(failed ? STATUS_GET_Warning_SubOperationsCompleteOneOrMoreFailures : STATUS_GET_Success_SubOperationsCompleteNoFailures);
+    }
+
+    /// One object of a C-GET: as stored where that was negotiated, else decoded. `line` is bad when the association has failed.
+    bool give(const std::string &path, bool &cancelled, OFCondition &line) {
+        Label label;
+        if (!readLabel(path, label)) return false;
+        auto context = [&](const char *syntax) -> T_ASC_PresentationContextID {
+            // The library falls back on other syntaxes by itself.
+            const T_ASC_PresentationContextID found = ASC_findAcceptedPresentationContextID(association, label.sopClass.c_str(), syntax);
+            T_ASC_PresentationContext accepted;
+            const bool isExact = found && ASC_findAcceptedPresentationContext(association->params, found, &accepted).good() && strcmp(accepted.acceptedTransferSyntax, syntax) == 0;
+            return isExact ? found : T_ASC_PresentationContextID(0);
+        };
+        T_ASC_PresentationContextID id = context(label.syntax.c_str());
+        const bool asStored = id != 0;
+        for (const char *syntax : {UID_LittleEndianExplicitTransferSyntax, UID_LittleEndianImplicitTransferSyntax}) if (!id) id = context(syntax);
+        if (!id) return false;
+        std::unique_ptr<DecodedCopy> copy;
+        if (!asStored && !isPlain(label.syntax)) {
+            copy = std::make_unique<DecodedCopy>(&owner->callbacks, path);
+            if (copy->path.empty()) return false;
+        }
+        T_DIMSE_C_StoreRQ request;
+        T_DIMSE_C_StoreRSP response;
+        memset(&request, 0, sizeof request);
+        memset(&response, 0, sizeof response);
+        request.MessageID = association->nextMsgID++;
+        OFStandard::strlcpy(request.AffectedSOPClassUID, label.sopClass.c_str(), sizeof request.AffectedSOPClassUID);
+        OFStandard::strlcpy(request.AffectedSOPInstanceUID, label.sopInstance.c_str(), sizeof request.AffectedSOPInstanceUID);
+        request.DataSetType = DIMSE_DATASET_PRESENT;
+        request.Priority = DIMSE_PRIORITY_MEDIUM;
+        DcmDataset *detail = nullptr;
+        T_DIMSE_DetectedCancelParameters cancel;
+        memset(&cancel, 0, sizeof cancel);
+        line = DIMSE_storeUser(association, id, &request, copy ? copy->path.c_str() : path.c_str(), nullptr, nullptr, nullptr, DIMSE_NONBLOCKING, owner->timeout, &response, &detail, &cancel);
+        delete detail;
+        cancelled = cancel.cancelEncountered;
+        return line.good() && (response.DimseStatus == STATUS_Success || (response.DimseStatus & 0xF000) == 0xB000);
+    }
+
     OFCondition move(T_DIMSE_C_MoveRQ &request, T_ASC_PresentationContextID id) {
         DcmDataset *identifier = nullptr;
         OFString destination;
@@ -224,27 +408,43 @@ private:
             if (known) break;
         }
         if (!known) return respond(STATUS_MOVE_Failed_MoveDestinationUnknown, 0, 0, 0);
-        char *answer = owner->callbacks.locate(owner->callbacks.context, query.c_str());
-        if (!answer) return respond(STATUS_MOVE_Failed_UnableToProcess, 0, 0, 0);
         std::vector<std::string> paths;
-        std::istringstream lines(answer);
-        for (std::string line; std::getline(lines, line);) if (!line.empty()) paths.push_back(line);
-        free(answer);
+        if (!locate(query, paths)) return respond(STATUS_MOVE_Failed_UnableToProcess, 0, 0, 0);
         size_t done = 0, failed = 0;
+        bool cancelled = false;
         const cdicom_peer peer{host, uint16_t(port), destination.c_str(), owner->ownTitle.c_str(), owner->timeout};
         try {
-            storeFiles(peer, paths, [&](bool good) {
+            storeFiles(peer, paths, &owner->callbacks, [&](bool good) {
                 ++(good ? done : failed);
-                if (done + failed < paths.size()) respond(STATUS_MOVE_Pending_SubOperationsAreContinuing, paths.size() - done - failed, done, failed);
+                if (done + failed == paths.size()) return true;
+                cancelled = checkForCANCEL(id, request.MessageID).good();
+                return !cancelled && respond(STATUS_MOVE_Pending_SubOperationsAreContinuing, paths.size() - done - failed, done, failed).good();
             });
         } catch (const Failure &) {
             failed = paths.size() - done;
         }
+        if (cancelled) return respond(STATUS_MOVE_Cancel_SubOperationsTerminatedDueToCancelIndication, paths.size() - done - failed, done, failed);
         return respond(failed ? STATUS_MOVE_Warning_SubOperationsCompleteOneOrMoreFailures : STATUS_MOVE_Success_SubOperationsCompleteNoFailures, 0, done, failed);
     }
 };
 
 }  // namespace
+
+/// A port that is taken is told at once; the library would say so on the listening thread only.
+static void tellTakenPort(uint16_t port) {
+    const int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (probe < 0) throw Failure("network", "No socket can be opened: %.100s.", strerror(errno));
+    const int on = 1;
+    setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_ANY);
+    const bool isFree = bind(probe, reinterpret_cast<const sockaddr *>(&address), sizeof address) == 0 && listen(probe, 1) == 0;
+    const int reason = errno;
+    close(probe);
+    if (!isFree) throw Failure("network", "Port %u cannot be listened on: %.100s.", unsigned(port), strerror(reason));
+}
 
 cdicom_provider *cdicom_provider_start(const cdicom_provider_settings *settings, cdicom_error *error) {
     return guarded(error, (cdicom_provider *)nullptr, [&]() -> cdicom_provider * {
@@ -270,16 +470,14 @@ cdicom_provider *cdicom_provider_start(const cdicom_provider_settings *settings,
         config.setACSETimeout(settings->timeout);
         config.setRespondWithCalledAETitle(OFTrue);
         config.setHostLookupEnabled(OFFalse);
-        OFList<OFString> syntaxes;
-        for (const char *syntax : storageSyntaxes) syntaxes.push_back(syntax);
+        dcmDisableGethostbyaddr.set(OFTrue);   // the pool does not look at the setting
         check(config.addPresentationContext(UID_VerificationSOPClass, plainSyntaxes()));
         for (const char *model : {UID_FINDStudyRootQueryRetrieveInformationModel, UID_FINDPatientRootQueryRetrieveInformationModel,
-                                  UID_MOVEStudyRootQueryRetrieveInformationModel, UID_MOVEPatientRootQueryRetrieveInformationModel})
+                                  UID_MOVEStudyRootQueryRetrieveInformationModel, UID_MOVEPatientRootQueryRetrieveInformationModel,
+                                  UID_GETStudyRootQueryRetrieveInformationModel, UID_GETPatientRootQueryRetrieveInformationModel})
             check(config.addPresentationContext(model, plainSyntaxes()));
-        for (int i = 0; i < numberOfDcmAllStorageSOPClassUIDs; ++i) check(config.addPresentationContext(dcmAllStorageSOPClassUIDs[i], syntaxes));
         cdicom_provider *raw = provider.get();
-        // A port that is taken is told at once, not on the thread.
-        check(pool->getConfig().getPort() ? EC_Normal : EC_IllegalParameter);
+        tellTakenPort(settings->port);
         provider->thread = std::thread([raw] {
             pending = raw;
             raw->pool->listen();
@@ -384,7 +582,7 @@ bool cdicom_network_store(const cdicom_peer *peer, const char *const *paths, siz
     return guarded(error, false, [&] {
         *stored = 0;
         std::vector<std::string> list(paths, paths + count);
-        storeFiles(*peer, list, [&](bool good) { *stored += good; });
+        storeFiles(*peer, list, nullptr, [&](bool good) { *stored += good; return true; });
         return true;
     });
 }

@@ -90,6 +90,43 @@ extension DataSet {
         return !["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", ""].contains(syntax)
     }
 
+    /// Whether this is the same object in another encoding: other meta information, lengths, VRs that an implicit syntax does not tell,
+    /// padding, transfer syntax. Throws where pixel data cannot be decoded for the comparison.
+    public func isSameObject(as other: DataSet) throws(DICOMError) -> Bool {
+        guard try hasSameElements(as: other, isTop: true) else { return false }
+        guard [Tag.pixelData, .floatPixelData, .doubleFloatPixelData].contains(where: { contains($0) || other.contains($0) }) else { return true }
+        let a = try explicitLittleEndian(), b = try other.explicitLittleEndian()
+        guard a.count - a.head.count == b.count - b.head.count else { return false }
+        var left: ArraySlice<UInt8> = [], right: ArraySlice<UInt8> = [], i = 0, j = 0
+        while true {
+            if left.isEmpty, i < a.pieces { left = try a.piece(i)[...]; i += 1 }
+            if right.isEmpty, j < b.pieces { right = try b.piece(j)[...]; j += 1 }
+            let count = min(left.count, right.count)
+            guard count > 0 else { return left.isEmpty && right.isEmpty }
+            guard left.prefix(count).elementsEqual(right.prefix(count)) else { return false }
+            left = left.dropFirst(count); right = right.dropFirst(count)
+        }
+    }
+
+    private func hasSameElements(as other: DataSet, isTop: Bool) throws(DICOMError) -> Bool {
+        func compared(_ data: DataSet) -> [Tag] { data.tags.filter { $0.group != 2 && $0.element != 0 && $0 != Tag(0xFFFC, 0xFFFC) && !(isTop && $0.group == 0x7FE0) } }
+        let tags = compared(self)
+        guard tags == compared(other) else { return false }
+        for tag in tags {
+            if element(tag)?.is_sequence == true || other.element(tag)?.is_sequence == true {
+                let mine = try checkedItems(tag), theirs = try other.checkedItems(tag)
+                guard mine.count == theirs.count else { return false }
+                for (a, b) in zip(mine, theirs) { guard try a.hasSameElements(as: b, isTop: false) else { return false } }
+            } else {
+                guard let mine = littleEndianBytes(tag), let theirs = other.littleEndianBytes(tag) else { return false }
+                let isPadding: (UInt8) -> Bool = { $0 == 0 || $0 == 0x20 }
+                let a = mine.last.map(isPadding) == true ? mine.dropLast() : mine[...], b = theirs.last.map(isPadding) == true ? theirs.dropLast() : theirs[...]
+                guard mine == theirs || a == b else { return false }
+            }
+        }
+        return true
+    }
+
     /// Bytes of a value as stored, from disk where it is there.
     public func bytes(_ tag: Tag, from offset: Int, count: Int) throws(DICOMError) -> [UInt8] {
         var error = cdicom_error()

@@ -83,7 +83,7 @@ public struct NetworkPeer: Hashable, Sendable {
     }
 }
 
-/// Listens for associations: C-ECHO, C-STORE, C-FIND and C-MOVE.
+/// Listens for associations: C-ECHO, C-STORE, C-FIND, C-MOVE and C-GET.
 public final class NetworkProvider: Sendable {
     public struct Settings: Sendable {
         public var title = "TOMOS"
@@ -106,8 +106,11 @@ public final class NetworkProvider: Sendable {
         public var find: @Sendable (_ identifier: String) -> [[Tag: String]]?
         /// Files that an identifier names.
         public var locate: @Sendable (_ identifier: String) -> [String]?
-        public init(stored: @escaping @Sendable (String) -> UInt16, find: @escaping @Sendable (String) -> [[Tag: String]]?, locate: @escaping @Sendable (String) -> [String]?) {
-            self.stored = stored; self.find = find; self.locate = locate
+        /// A copy of the file at `path` in Explicit VR Little Endian, for callers that do not take it as it is; the provider deletes it.
+        public var decoded: @Sendable (_ path: String) -> String?
+        public init(stored: @escaping @Sendable (String) -> UInt16, find: @escaping @Sendable (String) -> [[Tag: String]]?, locate: @escaping @Sendable (String) -> [String]?,
+                    decoded: @escaping @Sendable (String) -> String?) {
+            self.stored = stored; self.find = find; self.locate = locate; self.decoded = decoded
         }
     }
     private final class Box: Sendable {
@@ -133,6 +136,9 @@ public final class NetworkProvider: Sendable {
             },
             locate: { context, identifier in
                 Unmanaged<Box>.fromOpaque(context!).takeUnretainedValue().answers.locate(String(cString: identifier)).map { strdup($0.joined(separator: "\n")) }
+            },
+            decoded: { context, path in
+                Unmanaged<Box>.fromOpaque(context!).takeUnretainedValue().answers.decoded(String(cString: path)).map { strdup($0) }
             })
         let peers = settings.peers.map { "\($0.title) \($0.host) \($0.port)" }
         let made = NetworkPeer.withStrings(peers) { list in

@@ -2,7 +2,7 @@ public import Archive
 public import DICOM
 import Foundation
 
-/// The archive on the DICOM network: answers C-ECHO, C-STORE, C-FIND and C-MOVE.
+/// The archive on the DICOM network: answers C-ECHO, C-STORE, C-FIND, C-MOVE and C-GET.
 public final class DICOMNode: Sendable {
     private let provider: NetworkProvider
 
@@ -17,7 +17,8 @@ public final class DICOMNode: Sendable {
                 }
             },
             find: { identifier in Self.wait { try? await Self.find(identifier, in: archive) } },
-            locate: { identifier in Self.wait { try? await Self.found(identifier, in: archive, isMove: true).found.map(\.file) } }))
+            locate: { identifier in Self.wait { try? await Self.found(identifier, in: archive, isMove: true).found.map(\.file) } },
+            decoded: { path in archive.decodedCopy(of: path) }))
     }
 
     public func stop() { provider.stop() }

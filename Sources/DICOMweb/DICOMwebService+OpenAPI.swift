@@ -66,17 +66,54 @@ extension DICOMwebService {
             }
             problem(401, "A bearer token is needed."); problem(403, "The host name is not allowed."); problem(406, "No acceptable media type.")
             problem(405, "The method is not allowed."); problem(414, "The address is too long.")
-            let payload = c.method == "POST" ? ",\"requestBody\":{\"required\":true,\"content\":{\"application/dicom\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}}}" : ""
+            let payload = c.method == "POST" ? ",\"requestBody\":{\"required\":true,\"content\":{\"application/dicom\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}},\"multipart/related\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}}}" : ""
             let operation = "\"\(c.method.lowercased())\":{\"operationId\":\"\(c.id)\",\"summary\":\(quoted(words(c.id))),\"parameters\":[\(parameters.joined(separator: ","))]\(payload),\"responses\":{\(answers.joined(separator: ","))}}"
             let path = "/dicomweb/" + c.path
             if let i = paths.firstIndex(where: { $0.0 == path }) { paths[i].1.append((c.method, operation)) } else { paths.append((path, [(c.method, operation)])) }
         }
+        paths += ownPaths()
         let list = paths.map { "\(quoted($0.0)):{\($0.1.map(\.1).joined(separator: ","))}" }.joined(separator: ",\n")
         return """
             {"openapi":"3.1.0","info":{"title":"Tomos DICOMweb","version":\(quoted(version)),"description":"DICOMweb (DICOM PS3.18) with Rendered Volume resources. Conformance.md states the choices the standard leaves open.","license":{"name":"Apache-2.0","identifier":"Apache-2.0"}},
             "servers":[{"url":"/"}],"paths":{\(list)},
             "components":{"schemas":{"Problem":{"type":"object","required":["type","title","status","code","detail"],"properties":{"type":{"type":"string"},"title":{"type":"string"},"status":{"type":"integer"},"code":{"type":"string"},"detail":{"type":"string"}}}},"securitySchemes":{"bearer":{"type":"http","scheme":"bearer"}}},"security":[{},{"bearer":[]}]}
             """
+    }
+
+    /// What stands beside the tree of the capabilities: WADO-URI, saved views, and the capabilities themselves.
+    private static func ownPaths() -> [(String, [(String, String)])] {
+        func answers(_ ok: [String], _ others: [(Int, String)]) -> String {
+            (["\"200\":{\"description\":\"The answer.\",\"content\":{\(ok.map { "\(quoted($0)):{}" }.joined(separator: ","))}}"] + others.map {
+                [204, 206, 304].contains($0.0) ? "\"\($0.0)\":{\"description\":\(quoted($0.1))}"
+                    : "\"\($0.0)\":{\"description\":\(quoted($0.1)),\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}"
+            }).joined(separator: ",")
+        }
+        func parameter(_ name: String, _ schema: String, _ text: String, isRequired: Bool = false) -> String {
+            "{\"name\":\"\(name)\",\"in\":\"query\",\"required\":\(isRequired),\"description\":\(quoted(text)),\"schema\":\(schema)}"
+        }
+        let guarded = [(401, "A bearer token is needed."), (403, "The host name is not allowed."), (405, "The method is not allowed."), (414, "The address is too long.")]
+        let uid = "{\"type\":\"string\",\"pattern\":\"^[0-9]+(\\\\.[0-9]+)*$\",\"maxLength\":64}", text = "{\"type\":\"string\"}"
+        let side = "{\"type\":\"integer\",\"minimum\":1,\"maximum\":4096}"
+        let uri = [
+            parameter("requestType", "{\"type\":\"string\",\"enum\":[\"WADO\"]}", "WADO.", isRequired: true), parameter("studyUID", uid, "The study.", isRequired: true),
+            parameter("seriesUID", uid, "The series.", isRequired: true), parameter("objectUID", uid, "The instance.", isRequired: true),
+            parameter("contentType", text, "application/dicom or an image type."), parameter("transferSyntax", text, "With application/dicom."),
+            parameter("anonymize", "{\"type\":\"string\",\"enum\":[\"yes\"]}", "Not supported."), parameter("frameNumber", "{\"type\":\"integer\",\"minimum\":1}", "Of a multi-frame image."),
+            parameter("rows", side, "Greatest height."), parameter("columns", side, "Greatest width."), parameter("region", text, "xmin,ymin,xmax,ymax from 0 to 1."),
+            parameter("windowCenter", "{\"type\":\"number\"}", "With windowWidth."), parameter("windowWidth", "{\"type\":\"number\",\"minimum\":1}", "With windowCenter."),
+            parameter("imageQuality", "{\"type\":\"integer\",\"minimum\":1,\"maximum\":100}", "Of lossy types."), parameter("annotation", text, "patient, technique."),
+            parameter("presentationUID", uid, "Not supported."), parameter("presentationSeriesUID", uid, "Not supported."),
+        ]
+        let states = [
+            parameter("kind", "{\"type\":\"string\",\"enum\":[\(PresentationState.Kind.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ","))]}", "What becomes of the view."),
+            parameter("label", "{\"type\":\"string\",\"minLength\":1,\"maxLength\":16}", "Content label."),
+        ]
+        let body = "{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":[\"scene\",\"size\"],\"properties\":{\"scene\":{\"type\":\"object\"},\"size\":{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":4096},\"minItems\":2,\"maxItems\":2}}}}}}"
+        return [
+            ("/dicomweb", [("OPTIONS", "\"options\":{\"operationId\":\"RetrieveCapabilities\",\"summary\":\"Retrieve capabilities\",\"responses\":{\(answers(["application/vnd.sun.wadl+xml", "application/json"], [(406, "No acceptable media type.")] + guarded))}}")]),
+            ("/dicomweb/states", [("POST", "\"post\":{\"operationId\":\"SaveState\",\"summary\":\"Save a view as a DICOM object of its study\",\"parameters\":[\(states.joined(separator: ","))],\"requestBody\":\(body),\"responses\":{\(answers(["application/dicom+json", "application/dicom+xml"], [(400, "The scene or a parameter is wrong."), (404, "What the scene shows is not stored here."), (406, "No acceptable media type."), (409, "It conflicts with what is stored."), (413, "The scene is too long."), (422, "The scene has no counterpart in DICOM."), (502, "The upstream archive failed."), (503, "Overload; try again later.")] + guarded))}}")]),
+            ("/wado", [("GET", "\"get\":{\"operationId\":\"RetrieveByURI\",\"summary\":\"WADO-URI\",\"parameters\":[\(uri.joined(separator: ","))],\"responses\":{\(answers(["image/jpeg", "image/png", "image/gif", "image/webp", "application/dicom"], [(206, "A range of bytes."), (304, "Not modified."), (400, "A parameter is wrong."), (404, "The object is not stored here."), (406, "It is no image, or no media type is acceptable."), (416, "The range is outside."), (501, "Not supported."), (502, "The upstream archive failed."), (503, "Overload; try again later.")] + guarded))}}")]),
+        ]
     }
 
     private static func words(_ id: String) -> String {

@@ -41,9 +41,12 @@ extension DICOMwebService {
             do {
                 let known = Set(found.map { key($0, scope.level) })
                 let tag: Tag = scope.level == .study ? .studyInstanceUID : scope.level == .series ? .seriesInstanceUID : .sopInstanceUID
-                elsewhere = try await upstream.search(scope, request.query).filter { a in
-                    guard case .texts(let uid)? = a[tag]?.value else { return false }
-                    return !known.contains(uid[0])
+                elsewhere = try await upstream.search(scope, request.query).compactMap { a in
+                    guard case .texts(let uid)? = a[tag]?.value, !known.contains(uid[0]) else { return nil }
+                    var answer = a
+                    // It is retrieved through us.
+                    answer.set(Tag(0x0008, 0x1190), text: Self.address(of: a, scope, base: request.base), "UR")
+                    return answer
                 }
             } catch { warnings.append("The upstream archive did not answer; only objects stored here are listed") }
             total = found.count + elsewhere.count
@@ -67,6 +70,18 @@ extension DICOMwebService {
         headers.append(("cache-control", "no-cache"))
         guard !answers.isEmpty else { return WebResponse(204, headers: headers) }
         return Self.metadata(answers, form, headers: headers)
+    }
+
+    /// Where an answer of the upstream is retrieved.
+    private static func address(of answer: Attributes, _ scope: Search, base: String) -> String {
+        func uid(_ tag: Tag) -> String? { if case .texts(let v)? = answer[tag]?.value { v.first } else { nil } }
+        guard let study = uid(.studyInstanceUID) ?? scope.study else { return "" }
+        var text = "\(base)/studies/\(study)"
+        guard scope.level != .study else { return text }
+        guard let series = uid(.seriesInstanceUID) ?? scope.series else { return "" }
+        text += "/series/\(series)"
+        guard scope.level == .instance, let instance = uid(.sopInstanceUID) else { return text }
+        return text + "/instances/\(instance)"
     }
 
     private func key(_ found: Found, _ level: SearchLevel) -> String {

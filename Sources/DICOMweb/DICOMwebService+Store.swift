@@ -18,7 +18,8 @@ extension DICOMwebService {
         } else {
             guard type.isMultipart else { throw WebError(415, "media-type", "multipart/related or application/dicom is expected") }
             let kind = type.partType ?? "application/dicom"
-            guard let boundary = type.parameters["boundary"], (1...70).contains(boundary.utf8.count) else { throw WebError(400, "multipart", "the boundary is missing or longer than 70 characters") }
+            // RFC 2046 ends at 70 characters; Orthanc's have 73.
+            guard let boundary = type.parameters["boundary"], (1...200).contains(boundary.utf8.count) else { throw WebError(400, "multipart", "the boundary is missing or longer than 200 characters") }
             switch kind {
             case "application/dicom": receipts = try await receive(request, boundary, study)
             default: throw WebError(415, "media-type", "parts of application/dicom are expected")

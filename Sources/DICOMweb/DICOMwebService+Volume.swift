@@ -140,7 +140,7 @@ extension DICOMwebService {
         var series: [(uid: String, instances: [Found])] = []
         if isWhole {
             var found = try await archive.search(Search(.series, study: target.study, series: target.series)).found
-            if found.isEmpty { _ = try await instances(target); found = try await archive.search(Search(.series, study: target.study, series: target.series)).found }
+            if found.isEmpty || upstream != nil { _ = try await instances(target); found = try await archive.search(Search(.series, study: target.study, series: target.series)).found }
             series = found.map { ($0.series!.uid, []) }
         } else {
             let found = try await instances(target)

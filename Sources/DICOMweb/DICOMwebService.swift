@@ -27,6 +27,7 @@ public final class DICOMwebService: Sendable {
     public let upstream: (any Upstream)?
     let pictures = PictureCache()
     let fetches = SharedTasks()
+    let lookedUp = RecentNames()
 
     public init(archive: Archive, renderer: Renderer, options: Options = Options(), upstream: (any Upstream)? = nil) {
         self.archive = archive; self.renderer = renderer; self.options = options; self.upstream = upstream
@@ -178,9 +179,13 @@ public final class DICOMwebService: Sendable {
     func instances(_ target: Target) async throws -> [Found] {
         let search = Search(.instance, study: target.study, series: target.series, instance: target.instance)
         var found = try await archive.search(search).found
-        if found.isEmpty, let upstream, let study = target.study {
-            try await fetch(from: upstream, study: study, series: target.series, instance: target.instance)
-            found = try await archive.search(search).found
+        if let upstream, let study = target.study {
+            if found.isEmpty {
+                try await fetch(from: upstream, study: study, series: target.series, instance: target.instance)
+                found = try await archive.search(search).found
+            } else if target.instance == nil, await complete(study, target.series, from: upstream) {
+                found = try await archive.search(search).found
+            }
         }
         guard !found.isEmpty else {
             throw WebError.notFound(target.instance != nil ? "the instance" : target.series != nil ? "the series" : "the study")

@@ -1,6 +1,7 @@
 public import Archive
 import DICOM
 import Foundation
+import Synchronization
 
 /// An archive behind this one, asked for what is not stored here.
 public protocol Upstream: Sendable {
@@ -21,14 +22,51 @@ extension Upstream {
 }
 
 extension DICOMwebService {
-    /// Makes the archive ask the upstream for a series that somebody opens.
+    /// Makes the archive ask the upstream for what is missing of a series that somebody opens.
     public func joinUpstream() {
         guard let upstream else { return }
         archive.setOrigin { [self] series in
+            let name = "series \(series)"
+            guard !lookedUp.contains(name) else { return }
             do {
-                guard let study = try await upstream.study(ofSeries: series) else { return }
-                try await fetch(from: upstream, study: study, series: series, instance: nil)
+                if let known = try await archive.search(Search(.series, series: series)).found.first {
+                    _ = await complete(known.study.uid, series, from: upstream)
+                    lookedUp.insert(name)
+                } else if let study = try await upstream.study(ofSeries: series) {
+                    try await fetch(from: upstream, study: study, series: series, instance: nil)
+                }
             } catch { options.report("a series could not be fetched from the upstream archive: \((error as? WebError)?.message ?? "\(type(of: error))")") }
+        }
+    }
+
+    /// Fetches what the upstream has more of a study or series than is stored here; whether it was anything. Asks once in a while
+    /// only, and leaves it at what is here when the upstream does not answer.
+    func complete(_ study: String, _ series: String?, from upstream: any Upstream) async -> Bool {
+        let name = "\(study)/\(series ?? "")"
+        guard !lookedUp.contains(name) else { return false }
+        do {
+            var isChanged = false
+            let numberOfInstances = Tag(0x0020, 0x1209)
+            for answer in try await upstream.search(Search(.series, study: study), []) {
+                guard case .texts(let uids)? = answer[.seriesInstanceUID]?.value, let uid = uids.first, series == nil || series == uid else { continue }
+                let stored = try await archive.search(Search(.series, study: study, series: uid)).found.first?.series?.instances ?? 0
+                // An upstream that does not count is asked for series of which nothing is here.
+                var count = 1
+                switch answer[numberOfInstances]?.value {
+                case .numbers(let v): count = v.first.flatMap { Int(exactly: $0) } ?? 1
+                case .texts(let v): count = v.first.flatMap { Int($0.trimmingCharacters(in: .whitespaces)) } ?? 1
+                default: break
+                }
+                guard count > stored else { continue }
+                try await fetch(from: upstream, study: study, series: uid, instance: nil)
+                isChanged = true
+            }
+            lookedUp.insert(name)
+            return isChanged
+        } catch {
+            lookedUp.insert(name)
+            options.report("the upstream archive did not answer; what is stored here is used: \((error as? WebError)?.message ?? "\(type(of: error))")")
+            return false
         }
     }
 
@@ -55,7 +93,27 @@ extension DICOMwebService {
     func fetch(from upstream: any Upstream, study: String, series: String?, instance: String?) async throws {
         do { try await fetches.run([study, series ?? "", instance ?? ""].joined(separator: "/")) { [archive] in
             try await upstream.fetch(study: study, series: series, instance: instance, into: archive)
-        } } catch let error as WebError { throw error } catch { throw WebError(502, "upstream", "the upstream archive did not answer") }
+        } } catch let error as WebError { throw error } catch {
+            options.report("the upstream archive failed: \((error as? DICOMError)?.message ?? "\(type(of: error))")")
+            throw WebError(502, "upstream", "the upstream archive did not answer")
+        }
+    }
+}
+
+/// Names that were looked up lately.
+final class RecentNames: Sendable {
+    /// How long an answer holds, in seconds.
+    static let validity = 30.0
+    private let times = Mutex<[String: ContinuousClock.Instant]>([:])
+
+    func contains(_ name: String) -> Bool {
+        times.withLock { $0[name].map { $0.duration(to: .now) < .seconds(Self.validity) } ?? false }
+    }
+    func insert(_ name: String) {
+        times.withLock { times in
+            if times.count > 10_000 { times = times.filter { $0.value.duration(to: .now) < .seconds(Self.validity) } }
+            times[name] = .now
+        }
     }
 }
 

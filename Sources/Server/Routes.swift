@@ -55,6 +55,7 @@ private func document(_ value: some Encodable) throws(ArchiveError) -> Response 
 struct Guard<Context: RequestContext>: RouterMiddleware {
     let configuration: ServerConfiguration
     func handle(_ request: Request, context: Context, next: (Request, Context) async throws -> Response) async throws -> Response {
+        if let preflight = foreign(request).flatMap({ Self.preflight(request, from: $0) }), configuration.allows(authority: request.head.authority) { return preflight }
         var response: Response
         do {
             guard configuration.allows(authority: request.head.authority) else {
@@ -69,7 +70,29 @@ struct Guard<Context: RequestContext>: RouterMiddleware {
         response.headers[.xContentTypeOptions] = "nosniff"
         response.headers[HTTPField.Name("Referrer-Policy")!] = "no-referrer"
         response.headers[HTTPField.Name("Cross-Origin-Resource-Policy")!] = "same-origin"
+        if let origin = foreign(request) {
+            response.headers[HTTPField.Name("Cross-Origin-Resource-Policy")!] = "cross-origin"
+            response.headers[.accessControlAllowOrigin] = origin
+            response.headers[.accessControlExposeHeaders] = "Content-Length, Content-Location, Content-Range, ETag, Retry-After, Warning"
+            response.headers[values: .vary].append("Origin")
+        }
         return response
+    }
+
+    /// The origin of a page of another server that may read DICOMweb answers: viewers that are named with `--origin`.
+    private func foreign(_ request: Request) -> String? {
+        guard let origin = request.headers[.origin], configuration.origins.contains(origin) else { return nil }
+        let path = request.uri.path
+        return path == "/dicomweb" || path.hasPrefix("/dicomweb/") || path == "/wado" ? origin : nil
+    }
+
+    /// What a browser asks before it sends a request with headers of its own; it comes without a token.
+    private static func preflight(_ request: Request, from origin: String) -> Response? {
+        guard request.method == .options, request.headers[.accessControlRequestMethod] != nil else { return nil }
+        return Response(status: .noContent, headers: [
+            .accessControlAllowOrigin: origin, .accessControlAllowMethods: "GET, HEAD, POST, OPTIONS",
+            .accessControlAllowHeaders: "Accept, Authorization, Content-Type, If-None-Match, Range", .accessControlMaxAge: "600", .vary: "Origin",
+        ])
     }
 }
 

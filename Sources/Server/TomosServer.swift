@@ -70,7 +70,7 @@ public struct TomosServer: Sendable {
         if let port = configuration.dicomPort {
             var settings = NetworkProvider.Settings(port: port, spool: services.archive.incomingFolder)
             settings.title = configuration.title
-            settings.peers = configuration.peers.compactMap { NetworkPeer(parsing: $0, ownTitle: configuration.title) }
+            settings.peers = configuration.peers.compactMap { NetworkPeer(parsing: $0, ownTitle: self.configuration.title) }
             do { node = try DICOMNode(services.archive, settings) } catch { throw ServerError.cannotListen("cannot listen on DICOM port \(port): \(error.message)") }
             logger.notice("listening for DICOM associations", metadata: ["port": "\(port)", "title": "\(configuration.title)"])
         }

@@ -4,11 +4,20 @@ import DICOMweb
 import Foundation
 import NIOCore
 import NIOFoundationCompat
+import NIOHTTP1
 
 /// An archive behind this one that speaks DICOMweb.
 struct WebUpstream: Upstream {
     /// Without a slash at its end.
     let address: String
+
+    /// For the life of the process. An upstream that refuses connections is told at once instead of tried until the time is over.
+    private static let client: HTTPClient = {
+        var configuration = HTTPClient.Configuration()
+        configuration.timeout.connect = .seconds(5)
+        configuration.connectionPool.retryConnectionEstablishment = false
+        return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }()
 
     private func request(_ path: String, accept: String) -> HTTPClientRequest {
         var request = HTTPClientRequest(url: address + path)
@@ -27,7 +36,7 @@ struct WebUpstream: Upstream {
             item.name.addingPercentEncoding(withAllowedCharacters: allowed).flatMap { n in item.value.addingPercentEncoding(withAllowedCharacters: allowed).map { "\(n)=\($0)" } }
         }
         if !items.isEmpty { path += "?" + items.joined(separator: "&") }
-        let response = try await HTTPClient.shared.execute(request(path, accept: "application/dicom+json"), timeout: .seconds(30))
+        let response = try await Self.client.execute(request(path, accept: "application/dicom+json"), timeout: .seconds(30))
         if response.status == .noContent { return [] }
         guard response.status == .ok else { throw WebError(502, "upstream", "the upstream archive answered \(response.status.code)") }
         return Array(try await response.body.collect(upTo: 256 << 20).readableBytesView)
@@ -48,7 +57,7 @@ struct WebUpstream: Upstream {
         var path = "/studies/\(study)"
         if let series { path += "/series/\(series)" }
         if let instance { path += "/instances/\(instance)" }
-        let response = try await HTTPClient.shared.execute(request(path, accept: "multipart/related; type=\"application/dicom\"; transfer-syntax=*"), timeout: .minutes(30))
+        let response = try await Self.client.execute(request(path, accept: "multipart/related; type=\"application/dicom\"; transfer-syntax=*"), timeout: .minutes(30))
         if response.status == .notFound { return }
         guard response.status == .ok, let type = response.headers.first(name: "Content-Type") else { throw WebError(502, "upstream", "the upstream archive answered \(response.status.code)") }
         var iterator = response.body.makeAsyncIterator()

@@ -14,7 +14,7 @@ import Testing
 
 /// The Rendered Volume resources of PS3.18, section by section, on the thorax phantom: each picture is that of the mapped scene.
 @Suite(.serialized) struct RenderedVolumeTests {
-    /// One archive for all tests: the phantom, and the same in two phases.
+    /// One archive for all tests, with the phantom.
     struct Site: Sendable {
         var archive: Archive
         var service: DICOMwebService
@@ -372,7 +372,7 @@ import Testing
         #expect(numbers(m, "00701A06") == [180] && numbers(m, "00701A05") == [1.8] && numbers(m, "00701A03") == [20] && value(m, "0070120D") as? String == "VOLUME_RENDERED")
     }
 
-    @Test func annexB33_phasesMatchedByAnAttributeNeedOneToBeThere() async throws {
+    @Test func annexB33_withoutPhasesThatMatchThereIsNoVolume() async throws {
         // The phantom has no cardiac phases: the request is well-formed and selects nothing.
         let answer = try await get("renderedmpr", "CardiacRRIntervalSpecified=140-260&renderingmethod=average_ip&viewpointposition=100,101,200&viewpointlookat=100,100,200&viewpointup=0,0,0&animationrate=30&window=40,400,linear", accept: "image/gif", level: .study)
         #expect(answer.status == 400)

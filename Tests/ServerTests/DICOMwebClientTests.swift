@@ -19,6 +19,8 @@ struct DICOMwebClientTests {
     @Test func storedInstancesSucceedAndFailOneByOne() async throws { try await holds("failures") }
     @Test func objectsOfHighdicomAreStoredAndGivenBack() async throws { try await holds("kinds") }
     @Test func theRequestsOfOHIFAreAnswered() async throws { try await holds("ohif") }
+    @Test func renderedVolumesAreThePixelsOfTomosRender() async throws { try await holds("pixels") }
+    @Test func aThousandInstancesAndAGigabytePassInBoundedMemory() async throws { try await holds("large") }
     @Test func theOpenAPIDocumentIsTrue() async throws { try await holds("openapi") }
 }
 
@@ -35,6 +37,7 @@ struct OrthancTests {
 
     @Test func tomosStandsBeforeOrthancByDICOMweb() async throws { try await holds("before_web") }
     @Test func tomosStandsBeforeOrthancOnTheDICOMNetwork() async throws { try await holds("before_dicom") }
+    @Test func whatIsMissingOfAStudyComesFromOrthanc() async throws { try await holds("partial") }
     @Test func orthancStoresSearchesAndRetrievesFromTomos() async throws { try await holds("behind") }
     @Test func theToolsOfDCMTKTalkToTomos() async throws { try await holds("tools") }
 }

@@ -122,6 +122,8 @@ typedef struct {
     char *_Nullable (*_Nonnull find)(void *_Nullable context, const char *identifier);
     /// Paths of the files that an identifier names, one a line; null if it cannot. Allocated with malloc.
     char *_Nullable (*_Nonnull locate)(void *_Nullable context, const char *identifier);
+    /// Path of a copy of the file at `path` in Explicit VR Little Endian, deleted afterwards; null if it cannot be decoded. Allocated with malloc.
+    char *_Nullable (*_Nonnull decoded)(void *_Nullable context, const char *path);
 } cdicom_provider_callbacks;
 
 typedef struct {
@@ -137,7 +139,7 @@ typedef struct {
 } cdicom_provider_settings;
 
 typedef struct cdicom_provider cdicom_provider;
-/// C-ECHO, C-STORE, C-FIND and C-MOVE for all storage classes.
+/// C-ECHO, C-STORE, C-FIND, C-MOVE and C-GET for all storage classes.
 cdicom_provider *_Nullable cdicom_provider_start(const cdicom_provider_settings *settings, cdicom_error *error);
 void cdicom_provider_stop(cdicom_provider *provider);
 

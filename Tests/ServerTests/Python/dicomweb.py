@@ -350,6 +350,13 @@ def failures():
         assert r["00081198"]["Value"][0]["00081155"]["Value"] == [d.SOPInstanceUID] and r["0008119A"]["Value"][0]["00081197"]["Value"] == [0xC000]
         r = post([good[0], good[1]], 200)   # the same again
         assert len(r["00081199"]["Value"]) == 2 and r["00081190"]["Value"][0].endswith(d.StudyInstanceUID)
+        # The same object in another encoding, as an association leaves it: known, and the first stays.
+        again = pydicom.dcmread(paths[0])
+        again.file_meta.ImplementationVersionName = "OTHER"
+        again.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        buffer = io.BytesIO()
+        pydicom.dcmwrite(buffer, again, implicit_vr=True, little_endian=True)
+        post([buffer.getvalue()], 200)
         r = post([encoded(changed)], 409)
         assert "00081199" not in r
         r = post([good[2]], 409, "/studies/1.2.3")
@@ -443,6 +450,20 @@ def ohif():
         for bad in ["&windowCenter=40", "&frameNumber=1", "&region=1,1,0,0", "&imageQuality=0", "&transferSyntax=1.2"]:
             assert requests.get(uri + bad).status_code == 400, bad
         assert requests.get(s.root + "/wado?requestType=WADO&studyUID=1.2").status_code == 400
+    # From a page of another server, which has to be named; the browser asks first, without the token.
+    token = tempfile.NamedTemporaryFile("w", suffix=".txt")
+    token.write("a-token-of-some-length"), token.flush()
+    viewer = "https://viewer.example"
+    with Server("--origin", viewer, "--token-file", token.name) as s:
+        asks = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "accept,authorization"}
+        a = requests.options(s.url + "/studies", headers={"Origin": viewer, **asks})
+        assert a.status_code == 204 and a.headers["Access-Control-Allow-Origin"] == viewer and "Authorization" in a.headers["Access-Control-Allow-Headers"], (a.status_code, a.headers)
+        a = requests.get(s.url + "/studies", headers={"Origin": viewer, "Accept": "application/dicom+json", "Authorization": "Bearer a-token-of-some-length"})
+        assert a.status_code == 204 and a.headers["Access-Control-Allow-Origin"] == viewer and "Origin" in a.headers["Vary"]
+        assert requests.get(s.url + "/studies", headers={"Origin": viewer, "Accept": "application/dicom+json"}).status_code == 401
+        for path, origin in [("/dicomweb/studies", "https://elsewhere.example"), ("/api/series", viewer)]:
+            for a in (requests.options(s.root + path, headers={"Origin": origin, **asks}), requests.get(s.root + path, headers={"Origin": origin, "Accept": "*/*"})):
+                assert "Access-Control-Allow-Origin" not in a.headers, (path, origin, a.headers)
 
 
 def openapi():
@@ -454,19 +475,26 @@ def openapi():
         document = requests.get(s.root + "/openapi.json").json()
         assert document["openapi"] == "3.1.0"
         values = {"study": d.StudyInstanceUID, "series": d.SeriesInstanceUID, "instance": d.SOPInstanceUID, "frames": "1", "element": "7FE00010"}
+        scene = {"scene": {"volume": {"series": d.SeriesInstanceUID}, "view": {"slice": {"index": 2}}}, "size": [64, 64]}
+        uri = {"requestType": "WADO", "studyUID": d.StudyInstanceUID, "seriesUID": d.SeriesInstanceUID, "objectUID": d.SOPInstanceUID}
         count = 0
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 answers = operation["responses"]
-                if method == "post":
-                    a = requests.post(s.root + path.format(**values), data=open(paths[0], "rb").read(), headers={"Content-Type": "application/dicom", "Accept": "application/dicom+json"})
-                    assert a.status_code == 200, (path, a.text)
-                    continue
                 for type in answers["200"]["content"]:
-                    accept = {"multipart/related": "multipart/related"}.get(type, type)
-                    a = requests.get(s.root + path.format(**values), headers={"Accept": accept})
-                    assert str(a.status_code) in answers, (path, type, a.status_code)
+                    address, headers = s.root + path.format(**values), {"Accept": type}
+                    if path == "/dicomweb/states":
+                        a = requests.post(address, json=scene, params={"kind": "capture"}, headers=headers)
+                    elif method == "post":
+                        a = requests.post(address, data=open(paths[0], "rb").read(), headers={"Content-Type": "application/dicom", **headers})
+                    elif path == "/wado":
+                        a = requests.get(address, params={**uri, "contentType": type}, headers={"Accept": "*/*"})
+                    else:
+                        a = requests.request(method, address, headers=headers)
+                    assert str(a.status_code) in answers, (path, type, a.status_code, a.text[:300])
                     assert a.status_code < 500 or a.status_code == 501, (path, a.text)
+                    if method != "get" or path == "/wado":
+                        assert a.status_code == 200, (path, type, a.status_code, a.text[:300])
                     if a.status_code == 200:
                         assert a.headers["Content-Type"].split(";")[0] in answers["200"]["content"], (path, type, a.headers["Content-Type"])
                     count += 1
@@ -475,12 +503,100 @@ def openapi():
         tool = pathlib.Path(sys.executable).parent / "schemathesis"
         r = subprocess.run([str(tool), "run", s.root + "/openapi.json", "--url", s.root, "--checks", "not_a_server_error,status_code_conformance", "--phases", "examples,fuzzing",
                             "--max-examples", examples, "--seed", "1", "--suppress-health-check", "all", "--request-timeout", "60", "--no-color", "-H", "Accept: */*"],
-                           capture_output=True, text=True, timeout=3000)
+                           capture_output=True, text=True, timeout=3000, cwd=s.folder, env={**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(pathlib.Path(__file__).parent),
+                                                                                            "TOMOS_STORED": json.dumps(values)})
         assert r.returncode == 0, r.stdout[-6000:] + r.stderr[-2000:]
         print(r.stdout[-800:])
 
 
-scenarios = {f.__name__: f for f in (roundtrip, compressed, search, http, failures, kinds, ohif, openapi)}
+def pixels():
+    """The pictures of REST are those of `tomos render`, pixel for pixel: the executable renders the mapped scene of the same series."""
+    with Server() as s:
+        paths = files("ct_chest_contrast")
+        store(s, paths)
+        d = pydicom.dcmread(paths[0], stop_before_pixels=True)
+        base = f"/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}"
+        volume = requests.get(f"{s.root}/api/series/{d.SeriesInstanceUID}").json()["series"][0]["volumes"][0]
+        center = volume["center"]
+        extent = [n * p for n, p in zip((volume["columns"], volume["rows"], volume["slices"]), volume["spacing"])]   # an axial series: x, y, z
+        spacing = max(extent[0], extent[2]) / 256
+        plane = {"plane": {"origin": [center[0] - 127.5 * spacing, center[1], center[2] + 127.5 * spacing], "right": [1, 0, 0], "down": [0, 0, -1], "spacing": spacing}}
+        camera = {"camera": {"position": [center[0], center[1] - 900, center[2]], "target": center, "up": [0, 0, 1], "height": 1.04 * max(extent[0], extent[2])}}
+        cases = {
+            "renderedmpr?viewport=256,256": {"view": plane},
+            "renderedmpr?viewport=256,256&window=40,400,linear&mprslab=12&renderingmethod=maximum_ip": {"view": plane, "presentation": {"window": {"center": 40, "width": 400}, "slab": 12, "fold": "maximum"}},
+            "rendered3d?viewport=256,256&renderingmethod=maximum_ip": {"view": camera, "presentation": {"fold": "maximum"}},
+            "rendered3d?viewport=256,256": {"view": camera, "presentation": {"fold": "composite", "preset": "bone", "shading": {"ambient": 0.25, "diffuse": 0.75, "specular": 0.25, "shininess": 24}}},
+        }
+        for request, scene in cases.items():
+            scene["volume"] = {"series": d.SeriesInstanceUID}
+            (s.folder / "scene.json").write_text(json.dumps(scene))
+            r = subprocess.run([options.tomos, "render", "--data", str(s.folder / "data"), "--scene", str(s.folder / "scene.json"), "--size", "256x256", "--output", str(s.folder / "scene.png")], capture_output=True, text=True)
+            assert r.returncode == 0, (request, r.stderr)
+            rendered = np.asarray(Image.open(s.folder / "scene.png"))
+            answer = np.asarray(Image.open(io.BytesIO(s.get(f"{base}/{request}", accept="image/png").content)))
+            assert np.array_equal(rendered, answer), (request, rendered.shape, answer.shape, int((rendered != answer).sum()), int(np.abs(rendered.astype(int) - answer.astype(int)).max()))
+            assert rendered.std() > 5, request
+
+
+def large():
+    """1000 instances in one store request and the study of 1 GB in one answer: bit-identical, in bounded memory at both times."""
+    count, side = 1000, (1024, 512)
+    template = pydicom.dcmread(files("ct_chest_contrast", 1)[0])
+    template.Rows, template.Columns = side
+    template.SOPInstanceUID = template.file_meta.MediaStorageSOPInstanceUID = "1.2.826.0.1.3680043.10.9.1000000"
+    template.StudyInstanceUID, template.SeriesInstanceUID = "1.2.826.0.1.3680043.10.9.1", "1.2.826.0.1.3680043.10.9.2"
+    template.PixelData = bytes(side[0] * side[1] * 2)
+    whole = encoded(template)
+    noise = np.random.default_rng(1).integers(0, 256, side[0] * side[1] * 2 + count, np.uint8).tobytes()
+
+    def instance(i):
+        head = whole[: -side[0] * side[1] * 2].replace(b"43.10.9.1000000", f"43.10.9.1{i:06}".encode())
+        return head + noise[i : i + side[0] * side[1] * 2]
+
+    def payload():
+        for i in range(count):
+            yield b"--limit\r\nContent-Type: application/dicom\r\n\r\n" + instance(i) + b"\r\n"
+        yield b"--limit--\r\n"
+
+    with Server() as s:
+        def measured(work):
+            pathlib.Path(f"/proc/{s.process.pid}/clear_refs").write_text("5")   # the peak begins anew
+            before = int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{s.process.pid}/status").read()).group(1)) / 1024
+            start = time.perf_counter()
+            work()
+            return s.peak() - before, time.perf_counter() - start
+
+        s.get("/studies", 204)
+        def send():
+            a = requests.post(s.url + "/studies", data=payload(), headers={"Content-Type": 'multipart/related; type="application/dicom"; boundary=limit', "Accept": "application/dicom+json"})
+            assert a.status_code == 200 and len(a.json()["00081199"]["Value"]) == count, (a.status_code, a.text[:500])
+        stored, took = measured(send)
+        print(f"stored {count} instances in {took:.1f} s, {stored:.0f} MiB")
+        assert stored < 256, stored
+
+        def fetch():
+            with requests.get(s.url + "/studies/1.2.826.0.1.3680043.10.9.1", headers={"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}, stream=True) as a:
+                assert a.status_code == 200
+                boundary = b"\r\n--" + re.search(r'boundary="?([^";]+)', a.headers["Content-Type"]).group(1).encode()
+                data, seen, total = b"\r\n", set(), 0
+                for piece in a.iter_content(4 << 20):
+                    total += len(piece)
+                    *whole_parts, data = (data + piece).split(boundary)
+                    for part in whole_parts:
+                        if not part.strip():
+                            continue
+                        body = part.partition(b"\r\n\r\n")[2]
+                        number = int(re.search(rb"43\.10\.9\.1(\d{6})", body[:400]).group(1))
+                        assert hashlib.sha256(body).digest() == hashlib.sha256(instance(number)).digest(), number
+                        seen.add(number)
+                assert seen == set(range(count)) and total > 1e9, (len(seen), total)
+        given, took = measured(fetch)
+        print(f"retrieved 1 GB in {took:.1f} s, {given:.0f} MiB")
+        assert given < 256, given
+
+
+scenarios = {f.__name__: f for f in (roundtrip, compressed, search, http, failures, kinds, ohif, openapi, pixels, large)}
 if __name__ == "__main__":
     if options.scenario == "all":
         for name, f in scenarios.items():
