@@ -12,7 +12,7 @@ import Testing
         do {
             let renderer = Renderer(device: try VulkanDevice(instance, index: index))
             for exhibit in GoldenParityTests.exhibits {
-                _ = try await renderer.render(RenderRequest(scene: exhibit.scene, size: PixelSize(64, 48), volume: GoldenParityTests.volume))
+                _ = try await renderer.render(exhibit.request(GoldenParityTests.volume, GoldenParityTests.companions, size: PixelSize(64, 48)))
             }
         }
         #expect(instance.messages == [])
