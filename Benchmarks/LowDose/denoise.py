@@ -22,7 +22,7 @@ import numpy as np
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "Training"))
-OURS = ["learned", "nlm", "collaborative", "low-rank", "tv"]
+OURS = ["combined", "learned", "nlm", "collaborative", "low-rank", "tv"]
 window = lambda x: np.clip(x, -160, 240)
 
 

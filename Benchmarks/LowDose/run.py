@@ -398,12 +398,12 @@ def case_lodopab(w, results, q):
             judge(kind, name, r, truth, t["wall"])
             if name == "FBP Hann":
                 fbp = r
-        for method in ("learned", "nlm"):
+        for method in ("combined", "learned", "nlm"):
             r, seconds = denoised([fbp], method, 0)
             judge(kind, f"FBP Hann, then {method}, one slice", r, truth, seconds)
         if len(neighbours) > 1:
             stack = [fbp if k == middle else w("fbp", p, scan, (n, n), size=n, spacing=sp, repeats=0, filter="hann")[1] for k, p in enumerate(neighbours)]
-            for method in ("learned", "nlm"):
+            for method in ("combined", "learned", "nlm"):
                 r, seconds = denoised(stack, method, middle)
                 judge(kind, f"FBP Hann, then {method}, five slices", r, truth, seconds)
 

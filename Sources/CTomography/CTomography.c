@@ -74,9 +74,9 @@ void tg_backproject_fan(float *image, int32_t width, int32_t rowBegin, int32_t r
                         int64_t stride, const double *six, double center, double scale, int32_t curved) {
     DISPATCH(backproject_fan, image, width, rowBegin, rowEnd, sino, views, detectors, stride, six, center, scale, curved)
 }
-void tg_backproject_cone(float *const *column, int32_t count, int32_t slices, const float *projection, int32_t columns, int32_t rows, int64_t stride,
-                         const float *u, const float *weight, const float *v0, const float *dv, float *scratch) {
-    DISPATCH(backproject_cone, column, count, slices, projection, columns, rows, stride, u, weight, v0, dv, scratch)
+void tg_backproject_cone(float *tile, int32_t x0, int32_t y0, int32_t width, int32_t height, int32_t slices, const float *projections,
+                         int32_t viewBegin, int32_t viewEnd, int32_t columns, int32_t rows, int64_t stride, const double *six, const tg_cone *geometry) {
+    DISPATCH(backproject_cone, tile, x0, y0, width, height, slices, projections, viewBegin, viewEnd, columns, rows, stride, six, geometry)
 }
 void tg_joseph_forward(float *out, const float *image, int32_t width, int32_t height, int64_t stride, int32_t rays, const float *x0, const float *dx, const float *length) {
     DISPATCH(joseph_forward, out, image, width, height, stride, rays, x0, dx, length)
@@ -86,8 +86,8 @@ void tg_joseph_adjoint_parallel(float *image, int32_t width, int32_t rowBegin, i
     DISPATCH(joseph_adjoint_parallel, image, width, rowBegin, rowEnd, stride, rays, start, step, dx, length, value)
 }
 void tg_cone_forward(float *out, int64_t outStride, const float *volume, int32_t mains, int32_t crosses, int64_t mainStride, int64_t crossStride,
-                     int32_t slices, double z0, double centerRow, int32_t rows, const tg_column *columns, int32_t count, float *scratch) {
-    DISPATCH(cone_forward, out, outStride, volume, mains, crosses, mainStride, crossStride, slices, z0, centerRow, rows, columns, count, scratch)
+                     int32_t slices, double z0, double centerRow, int32_t rows, const tg_column *columns, int32_t count) {
+    DISPATCH(cone_forward, out, outStride, volume, mains, crosses, mainStride, crossStride, slices, z0, centerRow, rows, columns, count)
 }
 void tg_cone_adjoint(float *volume, int32_t mainBegin, int32_t mainEnd, int32_t crosses, int64_t mainStride, int64_t crossStride,
                      int32_t slices, double z0, double centerRow, int32_t rows, const tg_column *columns, int32_t count,

@@ -6,12 +6,13 @@ public struct DenoisingSettings: Hashable, Codable, Sendable {
     public var method: Method
     /// 0 changes nothing, 1 suits the noise found in the series, 2 is smoother.
     public var strength: Double
-    public init(_ method: Method = .learned, strength: Double = 1) { self.method = method; self.strength = strength }
+    public init(_ method: Method = .combined, strength: Double = 1) { self.method = method; self.strength = strength }
 
     /// For Derivation Description.
     public var text: String {
         let s = strength == strength.rounded() ? String(Int(strength)) : String(strength)
         let name = switch method {
+        case .combined: "a learned residual network and three-dimensional non-local means together"
         case .learned: "a learned residual network"
         case .nonLocalMeans: "three-dimensional non-local means"
         case .collaborative: "collaborative filtering of similar patches"
@@ -22,9 +23,12 @@ public struct DenoisingSettings: Hashable, Codable, Sendable {
     }
     /// Slices on either side that a slice's result depends on.
     public var context: Int { Denoiser(method).context }
+    /// Slices that are solved together, from a multiple of this number on.
+    public var slab: Int { Denoiser(method).slab }
     /// Seconds per 512 × 512 slice on one 2020s core, to predict times.
     var secondsPerSlice: Double {
         switch method {
+        case .combined: 0.26
         case .learned: 0.13
         case .nonLocalMeans: 0.15
         case .collaborative, .lowRank: 0.9

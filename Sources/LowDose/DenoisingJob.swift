@@ -16,8 +16,9 @@ public final class DenoisingJob: Sendable {
     private let center: Mutex<Int>
     /// Hounsfield units are stored as whole numbers: what is looked at while the work runs is what the files will hold.
     private let isWhole: Bool
-    /// Slices done together: neighbours share their guides.
-    static let group = 4
+    /// Slices done together: the method's own slabs, at least four, so that neighbours share what is read. The result is that of the whole
+    /// series at once.
+    private var group: Int { (4 + settings.slab - 1) / settings.slab * settings.slab }
 
     public static func resultUID(source: Volume.ID, settings: DenoisingSettings, version: String) -> String {
         DICOMUID.derived(from: "\(source.series)/\(source.index)/\(source.time)/denoised/\(settings.method.rawValue)/\(settings.strength)/\(version)")
@@ -57,17 +58,18 @@ public final class DenoisingJob: Sendable {
 
     /// Does the work on the calling thread and its helpers. `progress` gets slices done and in all; false cancels.
     public func run(progress: (_ done: Int, _ total: Int) -> Bool = { _, _ in true }) throws(LowDoseError) {
-        let g = source.geometry, total = g.slices, context = settings.context
-        var left = Set(stride(from: 0, to: total, by: Self.group))
+        let g = source.geometry, total = g.slices, context = settings.context, slab = settings.slab, group = self.group
+        var left = Set(stride(from: 0, to: total, by: group))
         var done = 0
         var cache: [Int: [Float]] = [:]
         while !left.isEmpty {
             let wanted = center.withLock { $0 }
-            let start = left.min { abs($0 + Self.group / 2 - wanted) < abs($1 + Self.group / 2 - wanted) }!
+            let start = left.min { abs($0 + group / 2 - wanted) < abs($1 + group / 2 - wanted) }!
             left.remove(start)
-            let end = min(total, start + Self.group)
-            let first = max(0, start - context), last = min(total, end + context)
-            cache = cache.filter { $0.key >= first - 2 * Self.group && $0.key < last + 2 * Self.group }
+            let end = min(total, start + group)
+            // Slabs begin where those of the whole series do.
+            let first = max(0, start - context) / slab * slab, last = min(total, end + context)
+            cache = cache.filter { $0.key >= first - 2 * group && $0.key < last + 2 * group }
             let slices = (first..<last).map { k in
                 if let known = cache[k] { return known }
                 let made = source.floats(slice: k)

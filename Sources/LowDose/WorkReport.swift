@@ -114,7 +114,7 @@ public struct WorkReport: Codable, Sendable {
         var out = "<svg viewBox=\"0 0 \(Int(w)) \(Int(h))\" width=\"\(Int(w))\" height=\"\(Int(h))\" role=\"img\" aria-label=\"\(title)\" font-size=\"11\" font-family=\"sans-serif\"><text x=\"\(l)\" y=\"16\" font-weight=\"600\">\(title)</text>"
         for k in 0...4 {
             let y = y0 + (y1 - y0) * Double(k) / 4, x = x0 + (x1 - x0) * Double(k) / 4
-            out += "<line x1=\"\(l)\" x2=\"\(w - r)\" y1=\"\(py(y))\" y2=\"\(py(y))\" stroke=\"#e3e6ea\"/><text x=\"\(l - 6)\" y=\"\(py(y) + 4)\" text-anchor=\"end\">\(short(y))</text><text x=\"\(px(x))\" y=\"\(h - b + 15)\" text-anchor=\"middle\">\(short(x))</text>"
+            out += "<line x1=\"\(l)\" x2=\"\(w - r)\" y1=\"\(py(y))\" y2=\"\(py(y))\" stroke=\"#e3e6ea\"/><text x=\"\(l - 6)\" y=\"\(py(y) + 4)\" text-anchor=\"end\">\(short(y))</text><text x=\"\(px(x))\" y=\"\(h - b + 15)\" text-anchor=\"\(k == 4 ? "end" : "middle")\">\(short(x))</text>"
         }
         out += "<text x=\"\(w - r)\" y=\"\(h - 4)\" text-anchor=\"end\" fill=\"#5a6470\">\(xUnit)</text><text x=\"4\" y=\"16\" fill=\"#5a6470\">\(yUnit)</text>"
         for (k, c) in curves.enumerated() {

@@ -63,21 +63,28 @@ struct ConeProjector: Sendable {
 
     func forward(_ image: [Float]) -> [Float] {
         precondition(image.count == imageCount)
-        let width = grid.columns, height = grid.rows, stride = columns * rows
-        // Loads of whole vectors may pass the last column's end.
-        let padded = image + Array(repeating: 0, count: Int(TG_PADDING))
+        let width = grid.columns, height = grid.rows, stride = columns * rows, slices = slices, depth = depth
+        // Every column of voxels between zeros, as the kernel wants it; what padding holds does not count.
+        let zeros = 32, tall = (slices + 15) / 16 * 16 + zeros
+        var padded = Array(repeating: Float(0), count: zeros + width * height * tall + Int(TG_PADDING))
+        image.withUnsafeBufferPointer { source in
+            padded.withUnsafeMutableBufferPointer { target in
+                let from = SharedConst(source.baseAddress!), to = Shared(target.baseAddress! + zeros)
+                parallelFor(height) { y in
+                    for i in y * width..<(y + 1) * width { (to.pointer + i * tall).update(from: from.pointer + i * depth, count: slices) }
+                }
+            }
+        }
         return Array(unsafeUninitializedCapacity: dataCount) { buffer, count in
             let out = Shared(buffer.baseAddress!)
             padded.withUnsafeBufferPointer { p in
-                let volume = SharedConst(p.baseAddress!)
+                let volume = SharedConst(p.baseAddress! + zeros)
                 parallelFor(views) { v in
-                    withUnsafeTemporaryAllocation(of: Float.self, capacity: depth + 3 * Int(TG_PADDING)) { scratch in
-                        let f = fans[v], target = out.pointer + v * stride
-                        tg_cone_forward(target, Int64(rows), volume.pointer, Int32(height), Int32(width), Int64(width * depth), Int64(depth),
-                                        Int32(slices), f.z0, centerRow(v), Int32(rows), f.alongRows, Int32(f.alongRows.count), scratch.baseAddress!)
-                        tg_cone_forward(target, Int64(rows), volume.pointer, Int32(width), Int32(height), Int64(depth), Int64(width * depth),
-                                        Int32(slices), f.z0, centerRow(v), Int32(rows), f.alongColumns, Int32(f.alongColumns.count), scratch.baseAddress!)
-                    }
+                    let f = fans[v], target = out.pointer + v * stride
+                    tg_cone_forward(target, Int64(rows), volume.pointer, Int32(height), Int32(width), Int64(width * tall), Int64(tall),
+                                    Int32(slices), f.z0, centerRow(v), Int32(rows), f.alongRows, Int32(f.alongRows.count))
+                    tg_cone_forward(target, Int64(rows), volume.pointer, Int32(width), Int32(height), Int64(tall), Int64(width * tall),
+                                    Int32(slices), f.z0, centerRow(v), Int32(rows), f.alongColumns, Int32(f.alongColumns.count))
                 }
             }
             count = dataCount
@@ -97,7 +104,7 @@ struct ConeProjector: Sendable {
                     let mains = alongRows ? height : width, crosses = alongRows ? width : height
                     let bands = min(mains, 16)
                     parallelFor(bands) { b in
-                        withUnsafeTemporaryAllocation(of: Float.self, capacity: rows + depth + 5 * Int(TG_PADDING)) { scratch in
+                        withUnsafeTemporaryAllocation(of: Float.self, capacity: rows + 2 * Int(TG_PADDING)) { scratch in
                             for v in 0..<views {
                                 let list = alongRows ? fans[v].alongRows : fans[v].alongColumns
                                 if list.isEmpty { continue }

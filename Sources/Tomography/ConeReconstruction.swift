@@ -60,59 +60,72 @@ public func feldkamp(_ projections: ConeProjections, onto template: SliceStack, 
     let views = fan.angles.count, columns = fan.detectors, rows = scan.rows, slices = template.slices
     let margin = Int(TG_PADDING), stride = rows + 2 * margin
 
-    // Filtered projections as detector columns, so that a column of voxels reads one contiguous column pair.
-    var filtered = Array(repeating: Float(0), count: views * columns * stride + margin)  // whole vectors are read behind the last row
-    for r in 0..<rows {
-        guard progress(0.2 * Double(r) / Double(rows)) else { throw .cancelled }
-        var row = Sinogram(views: views, detectors: columns)
-        row.map { v, d, _ in projections.values[(v * rows + r) * columns + d] }
-        // Cosine of the cone angle (the fan's own cosine is applied by filterFan). A curved detector is at the same distance D everywhere.
-        let z = (Double(r) - scan.centerRow) * scan.rowSpacing
-        let cone = (0..<columns).map { d in
-            let inPlane = fan.shape == .flat ? fan.sourceToDetector / cos(fan.fanAngle(Double(d))) : fan.sourceToDetector
-            return inPlane / (inPlane * inPlane + z * z).squareRoot()
+    // Filtered projections as detector columns, so that a column of voxels reads two contiguous ones. Some rows at a time.
+    var filtered = Array(repeating: Float(0), count: views * columns * stride)
+    let together = 16
+    for r0 in Swift.stride(from: 0, to: rows, by: together) {
+        guard progress(0.2 * Double(r0) / Double(rows)) else { throw .cancelled }
+        let count = min(together, rows - r0)
+        var lines = Sinogram(views: count * views, detectors: columns)
+        projections.values.withUnsafeBufferPointer { source in
+            lines.storage.withUnsafeMutableBufferPointer { target in
+                for r in 0..<count { for v in 0..<views {
+                    (target.baseAddress! + Sinogram.margin + (r * views + v) * (columns + 2 * Sinogram.margin)).update(from: source.baseAddress! + (v * rows + r0 + r) * columns, count: columns)
+                } }
+            }
         }
-        try filterFan(&row, fan, filter: filter) { cone[$0] }
-        for v in 0..<views { for d in 0..<columns { filtered[(v * columns + d) * stride + margin + r] = row[v, d] } }
+        let factors = (0..<count).map { r in
+            // Cosine of the cone angle (the fan's own cosine is applied by filterFan). A curved detector is at the same distance D everywhere.
+            let z = (Double(r0 + r) - scan.centerRow) * scan.rowSpacing
+            return (0..<columns).map { d in
+                let inPlane = fan.shape == .flat ? fan.sourceToDetector / cos(fan.fanAngle(Double(d))) : fan.sourceToDetector
+                return Float(inPlane / (inPlane * inPlane + z * z).squareRoot())
+            }
+        }
+        try filterFan(&lines, fan, filter: filter, rowFactors: factors)
+        let from = lines.stride
+        lines.storage.withUnsafeBufferPointer { source in
+            let source = SharedConst(source.baseAddress! + Sinogram.margin)
+            filtered.withUnsafeMutableBufferPointer { target in
+                let out = Shared(target.baseAddress! + margin + r0)
+                parallelFor(views) { v in
+                    for d in 0..<columns {
+                        let column = out.pointer + (v * columns + d) * stride
+                        for r in 0..<count { column[r] = source.pointer[(r * views + v) * from + d] }
+                    }
+                }
+            }
+        }
     }
 
-    // One image row at a time per worker: its voxels lie as columns along z until all views are added.
+    // Square tiles of voxel columns: the part of some views that a tile sees stays in the cache while all its columns read it.
     var result = template
-    let width = grid.columns, height = grid.rows, plane = width * height
+    let width = grid.columns, height = grid.rows, plane = width * height, edge = 16, viewsTogether = 16
     let six = fan.sixPerView(grid)
-    let scale = fan.sourceToDetector / fan.detectorSpacing
-    let batch = max(1, min(height, 8))
-    for y0 in Swift.stride(from: 0, to: height, by: batch) {
+    let geometry = tg_cone(center: fan.center, scale: fan.sourceToDetector / fan.detectorSpacing, distance: fan.sourceToDetector, rowSpacing: scan.rowSpacing,
+                           centerRow: scan.centerRow, firstZ: template.firstZ, sliceSpacing: template.sliceSpacing, curved: fan.shape == .curved ? 1 : 0)
+    for y0 in Swift.stride(from: 0, to: height, by: edge) {
         guard progress(0.2 + 0.8 * Double(y0) / Double(height)) else { throw .cancelled }
+        let tall = min(edge, height - y0)
         filtered.withUnsafeBufferPointer { source in
-            let filtered = SharedConst(source.baseAddress!)
+            let filtered = SharedConst(source.baseAddress! + margin)
             result.values.withUnsafeMutableBufferPointer { target in
                 let out = Shared(target.baseAddress!)
-                parallelFor(min(batch, height - y0)) { k in
-                    let y = y0 + k
-                    withUnsafeTemporaryAllocation(of: Float.self, capacity: width * slices + rows + 4 * margin + 4 * width) { memory in
-                        let voxels = memory.baseAddress!, scratch = voxels + width * slices
-                        let u = scratch + rows + 4 * margin, weight = u + width, v0 = weight + width, dv = v0 + width
+                parallelFor((width + edge - 1) / edge) { k in
+                    let x0 = k * edge, wide = min(edge, width - x0)
+                    withUnsafeTemporaryAllocation(of: Float.self, capacity: wide * tall * slices) { memory in
+                        let tile = memory.baseAddress!
                         memory.initialize(repeating: 0)
-                        let pointers = (0..<width).map { Optional(voxels + $0 * slices) }
-                        for v in 0..<views {
-                            let s = six[6 * v..<6 * v + 6].map { $0 }
-                            for x in 0..<width {
-                                let n = s[0] + s[1] * Double(x) + s[2] * Double(y), d = s[3] + s[4] * Double(x) + s[5] * Double(y)
-                                // Magnification from the voxel to the detector; a curved detector is met at distance D of the ray in the plane.
-                                let distance = fan.shape == .flat ? d : (n * n + d * d).squareRoot()
-                                u[x] = Float((fan.shape == .flat ? n / d : atan2(n, d)) * scale + fan.center)
-                                weight[x] = Float(1 / (distance * distance))
-                                let magnification = fan.sourceToDetector / distance / scan.rowSpacing
-                                v0[x] = Float(template.firstZ * magnification + scan.centerRow)
-                                dv[x] = Float(template.sliceSpacing * magnification)
-                            }
-                            pointers.withUnsafeBufferPointer { p in
-                                tg_backproject_cone(p.baseAddress!, Int32(width), Int32(slices), filtered.pointer + v * columns * stride + margin,
-                                                    Int32(columns), Int32(rows), Int64(stride), u, weight, v0, dv, scratch)
+                        withUnsafePointer(to: geometry) { geometry in
+                            for v in Swift.stride(from: 0, to: views, by: viewsTogether) {
+                                tg_backproject_cone(tile, Int32(x0), Int32(y0), Int32(wide), Int32(tall), Int32(slices), filtered.pointer, Int32(v), Int32(min(views, v + viewsTogether)),
+                                                    Int32(columns), Int32(rows), Int64(stride), six, geometry)
                             }
                         }
-                        for z in 0..<slices { for x in 0..<width { out.pointer[z * plane + y * width + x] = voxels[x * slices + z] } }
+                        for z in 0..<slices { for y in 0..<tall {
+                            let row = out.pointer + z * plane + (y0 + y) * width + x0
+                            for x in 0..<wide { row[x] = tile[(y * wide + x) * slices + z] }
+                        } }
                     }
                 }
             }

@@ -66,7 +66,7 @@ public func filteredBackprojection(_ sinogram: Sinogram, _ scan: FanBeam, onto g
     try grid.check()
     if let (whole, wide) = scan.widened { return try filteredBackprojection(wide.widen(sinogram), whole, onto: grid, filter: filter, extendsTruncated: extendsTruncated) }
     var filtered = sinogram
-    try filterFan(&filtered, scan, filter: filter, extendsTruncated: extendsTruncated) { _ in 1 }
+    try filterFan(&filtered, scan, filter: filter, extendsTruncated: extendsTruncated)
     var image = PlaneImage(grid: grid)
     let six = scan.sixPerView(grid)
     let scale = scan.sourceToDetector / scan.detectorSpacing
@@ -79,10 +79,12 @@ public func filteredBackprojection(_ sinogram: Sinogram, _ scan: FanBeam, onto g
     return image
 }
 
-/// Weights and filters one fan of every view. `rowFactor` is the extra cosine of a cone's row.
-func filterFan(_ sinogram: inout Sinogram, _ scan: FanBeam, filter: ReconstructionFilter, extendsTruncated: Bool = true, rowFactor: (Int) -> Double) throws(TomographyError) {
-    let gammas = (0..<scan.detectors).map { scan.fanAngle(Double($0)) }
-    let step = scan.scanRange / Double(scan.angles.count)
+/// Weights and filters one fan of every view. For a cone the sinogram holds all views of one row after those of another, and `rowFactors` the
+/// extra cosines of each row, column by column.
+func filterFan(_ sinogram: inout Sinogram, _ scan: FanBeam, filter: ReconstructionFilter, extendsTruncated: Bool = true, rowFactors: [[Float]] = []) throws(TomographyError) {
+    let views = scan.angles.count, detectors = scan.detectors, stride = sinogram.stride
+    let gammas = (0..<detectors).map { scan.fanAngle(Double($0)) }
+    let step = scan.scanRange / Double(views)
     let full = scan.scanRange > 2 * .pi - 1.5 * step
     if !full && scan.scanRange < .pi + 2 * scan.halfFan - 1.5 * step {
         let needed = Int(((.pi + 2 * scan.halfFan) * 180 / .pi).rounded(.up)), found = Int((scan.scanRange * 180 / .pi).rounded())
@@ -94,11 +96,18 @@ func filterFan(_ sinogram: inout Sinogram, _ scan: FanBeam, filter: Reconstructi
     // d = distance along the central ray; the kernels weight with 1/d², so R² · step belongs here.
     // Flat: samples lie R/D closer on the virtual detector through the axis.
     let spacing = scan.shape == .flat ? scan.detectorSpacing * R / scan.sourceToDetector : scan.detectorSpacing / scan.sourceToDetector
-    sinogram.map { v, d, value in
-        let gamma = gammas[d]
-        let redundancy = full ? 0.5 : parkerWeight(beta: abs(scan.angles[v] - scan.angles[0]), gamma: gamma * direction, excess: excess)
-        let geometry = scan.shape == .flat ? cos(gamma) * R * R : cos(gamma) * R
-        return value * Float(redundancy * geometry * step * rowFactor(d))
+    let factors = gammas.map { Float((scan.shape == .flat ? cos($0) * R * R : cos($0) * R) * step * (full ? 0.5 : 1)) }
+    sinogram.storage.withUnsafeMutableBufferPointer { buffer in
+        let base = Shared(buffer.baseAddress! + Sinogram.margin)
+        parallelFor(views) { v in
+            var own = factors
+            if !full { for d in 0..<detectors { own[d] *= Float(parkerWeight(beta: abs(scan.angles[v] - scan.angles[0]), gamma: gammas[d] * direction, excess: excess)) } }
+            for r in 0..<max(1, rowFactors.count) {
+                let line = base.pointer + (r * views + v) * stride
+                if rowFactors.isEmpty { for d in 0..<detectors { line[d] *= own[d] } }
+                else { rowFactors[r].withUnsafeBufferPointer { row in for d in 0..<detectors { line[d] *= own[d] * row[d] } } }
+            }
+        }
     }
     filterViews(&sinogram, response: { filter.response(length: $0, spacing: spacing, curvature: scan.shape == .curved ? spacing : nil) },
                 extendsTruncated: extendsTruncated)

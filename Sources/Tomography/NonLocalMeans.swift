@@ -20,12 +20,13 @@ public struct NonLocalMeans: Hashable, Codable, Sendable {
 
     /// Smoothing of the guide: standard deviations in pixels and slices.
     private static let guideSigma = 1.0, guideSliceSigma = 1.0
-    /// Squared guide noise at which a candidate's weight ends, at strength 1; chosen on simulated quarter-dose scans.
-    private static let reach = 30.0
+    /// Squared guide noise at which a candidate's weight ends, at strength 1; see `Denoiser.strength`.
+    private static let reach = 11.5
 
     /// Denoises `slices` (each columns × rows, HU) and returns those in `wanted`. Slices next to `wanted` serve as context.
-    /// `progress` gets the number of slices done; false cancels.
-    public func callAsFunction(_ slices: [[Float]], columns: Int, rows: Int, wanted: Range<Int>,
+    /// `slab` (at least `wanted`) names the slices around which the noise is measured: the same slab gives the same result, whichever of its
+    /// slices are wanted. `progress` gets the number of slices done; false cancels.
+    public func callAsFunction(_ slices: [[Float]], columns: Int, rows: Int, wanted: Range<Int>, slab: Range<Int>? = nil,
                                progress: (Int) -> Bool = { _ in true }) throws(TomographyError) -> [[Float]] {
         guard columns > 0, rows > 0, slices.allSatisfy({ $0.count == columns * rows }), wanted.lowerBound >= 0, wanted.upperBound <= slices.count else {
             throw .wrongSize("Every slice needs \(columns) × \(rows) values, and the slices wanted must be among those given.")
@@ -37,7 +38,8 @@ public struct NonLocalMeans: Hashable, Codable, Sendable {
         if strength == 0 { return wanted.map { slices[$0] } }
 
         let layout = PaddedLayout(columns: columns, rows: rows)
-        let needed = max(0, wanted.lowerBound - sliceRadius - 3)..<min(slices.count, wanted.upperBound + sliceRadius + 3)
+        let slab = slab?.clamped(to: 0..<slices.count) ?? wanted
+        let needed = max(0, min(slab.lowerBound, wanted.lowerBound) - sliceRadius - 3)..<min(slices.count, max(slab.upperBound, wanted.upperBound) + sliceRadius + 3)
         var smooth: [Int: [Float]] = [:], values: [Int: [Float]] = [:], guides: [Int: [Float]] = [:]
         for z in needed { smooth[z] = gaussian(slices[z], columns, rows, Self.guideSigma) }
         let noise = noiseMap(needed.map { smooth[$0]! }, columns, rows)

@@ -1,15 +1,13 @@
-import Dispatch
 import Glibc
 import Synchronization
 
 /// Runs `body` for 0 ..< count on all cores and returns when all are done. Blocks the calling thread: call it from a thread of
 /// your own, not from Swift's cooperative pool.
 ///
-/// On a thread that gave way by `BackgroundWork`, the helpers are threads of its own that inherit its low priority: the shared pool
-/// would run them at the priority of interactive work.
+/// The helpers are threads of its own, which inherit the caller's priority: Dispatch's would run at the usual one, whatever the program
+/// or `BackgroundWork` was told.
 func parallelFor(_ count: Int, _ body: @Sendable (Int) -> Void) {
     if count <= 1 { if count == 1 { body(0) }; return }
-    guard BackgroundWork.isCurrent else { return DispatchQueue.concurrentPerform(iterations: count, execute: body) }
     let helpers = min(count, max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))) - 1
     withoutActuallyEscaping(body) { body in
         let share = WorkShare(count: count, body: body)
@@ -45,14 +43,8 @@ private final class WorkShare: @unchecked Sendable {
 
 /// Work that gives way to everything else on the machine: jobs beside an interactive server.
 public enum BackgroundWork {
-    private static let key: pthread_key_t = {
-        var key = pthread_key_t()
-        pthread_key_create(&key, nil)
-        return key
-    }()
     /// 19 unless the environment variable TOMOS_JOB_NICENESS (0…19) says otherwise: beside other busy programs 19 may mean never.
     static let niceness = Int32(max(0, min(19, getenv("TOMOS_JOB_NICENESS").flatMap { Int(String(cString: $0)) } ?? 19)))
-    static var isCurrent: Bool { pthread_getspecific(key) != nil }
 
     /// Runs `body` on a new thread of the lowest priority (`niceness`; helpers started by it inherit that).
     public static func run(_ body: @escaping @Sendable () -> Void) {
@@ -67,7 +59,6 @@ public enum BackgroundWork {
             let box = Unmanaged<Box>.fromOpaque(raw!).takeRetainedValue()
             // On Linux, niceness belongs to the thread.
             setpriority(__priority_which_t(UInt32(PRIO_PROCESS.rawValue)), 0, BackgroundWork.niceness)
-            pthread_setspecific(BackgroundWork.key, UnsafeRawPointer(bitPattern: 1))
             box.body()
             return nil
         }, argument.toOpaque())

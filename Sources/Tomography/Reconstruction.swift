@@ -151,6 +151,7 @@ public struct Reconstruction: Sendable {
         default:
             // Residual, subsets, weights; image, updates, momentum; the ray tables.
             image * (settings.method == .cgls ? 6 : settings.method == .tv ? 9 : 8) + data * (settings.method == .pwls ? 7 : 5) + 16 * sinogram
+                + pixels * Double(slices + 48)      // the projector's padded copy
         }
         return Int(4 * floats)
     }
@@ -163,7 +164,7 @@ public struct Reconstruction: Sendable {
         let once: Double = switch projections.scan {
         case .parallel: image * views / 2.2e9
         case .fan: image * views / 1.1e9
-        case .cone: image * views / 0.35e9
+        case .cone: image * views / 1.2e9
         case .helical(let h): image * Double(h.rows) * h.rowSpacing / max(0.1, abs(h.feedPerTurn)) * views / 0.1e9 / max(1, (h.z.max()! - h.z.min()!) / max(0.1, abs(h.feedPerTurn)))
         }
         guard settings.method.isIterative else { return once / cores + 0.05 }

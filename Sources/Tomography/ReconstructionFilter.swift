@@ -93,13 +93,16 @@ func filterViews(_ sinogram: inout Sinogram, response make: (Int) -> [Float], ex
 extension Sinogram {
     /// Whether some views end inside the object: the outer elements hold more than a twentieth of the largest value.
     var isTruncated: Bool {
-        var top: Float = 0, edge: Float = 0
         let width = max(1, detectors / 200)
-        for v in 0..<views {
-            for d in 0..<detectors { top = max(top, self[v, d]) }
-            var left: Float = 0, right: Float = 0
-            for k in 0..<width { left += self[v, k]; right += self[v, detectors - 1 - k] }
-            edge = max(edge, max(left, right) / Float(width))
+        var top: Float = 0, edge: Float = 0
+        storage.withUnsafeBufferPointer { storage in
+            for v in 0..<views {
+                let line = storage.baseAddress! + offset(v)
+                for d in 0..<detectors { top = max(top, line[d]) }
+                var left: Float = 0, right: Float = 0
+                for k in 0..<width { left += line[k]; right += line[detectors - 1 - k] }
+                edge = max(edge, max(left, right) / Float(width))
+            }
         }
         return edge > 0.05 * top
     }

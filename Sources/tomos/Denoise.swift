@@ -19,7 +19,7 @@ struct Denoise: AsyncParsableCommand {
 
     @OptionGroup var source: SourceOptions
     @Option(help: ArgumentHelp("Folder for the series; must be new or empty.", valueName: "DIR")) var output: String
-    @Option(help: ArgumentHelp("Denoiser: \(DenoisingSettings.Method.allCases.map(\.rawValue).joined(separator: ", ")).")) var method: DenoisingSettings.Method = .learned
+    @Option(help: ArgumentHelp("Denoiser: \(DenoisingSettings.Method.allCases.map(\.rawValue).joined(separator: ", ")).")) var method: DenoisingSettings.Method = .combined
     @Option(help: "0 changes nothing, 1 suits the noise found in the series, 2 is twice as smooth.") var strength = 1.0
     @Option(help: ArgumentHelp("Refuse work that needs more memory.", valueName: "MIB")) var memory: Int?
     @Option(help: ArgumentHelp("Write a report, as .json and .html.", valueName: "FILE")) var report: String?

@@ -48,8 +48,11 @@ enum LowDose {
     @Test(arguments: methods) func noiseFallsWhileEdgesStay(_ method: Denoiser.Method) throws {
         let result = try run(Denoiser(method))[0]
         let before = LowDose.rms(LowDose.noisy[3], LowDose.clean), after = LowDose.rms(result, LowDose.clean)
-        #expect(after < 0.65 * before, "\(method): \(before) HU before, \(after) after")
-        #expect(LowDose.edge(result) < LowDose.edge(LowDose.clean) + 0.5)
+        // What each reaches today, and a twentieth: a method that gets worse is noticed.
+        let reached: Float = switch method { case .combined: 0.423; case .learned: 0.473; case .nonLocalMeans: 0.398; case .collaborative: 0.539; case .lowRank: 0.447; case .totalVariation: 0.568 }
+        #expect(after < 1.05 * reached * before, "\(method): \(before) HU before, \(after) after")
+        // Pixels; the noisy slice's own edge is 0.06 wider.
+        #expect(abs(LowDose.edge(result) - LowDose.edge(LowDose.clean)) < 0.08)
     }
 
     @Test(arguments: methods) func meansAreKept(_ method: Denoiser.Method) throws {
@@ -57,7 +60,7 @@ enum LowDose {
         for (x, y) in [(80, 80), (60, 60), (100, 60)] {
             var a: Float = 0, b: Float = 0
             for j in -5...5 { for i in -5...5 { a += result[(y + j) * 160 + x + i]; b += LowDose.clean[(y + j) * 160 + x + i] } }
-            #expect(abs(a - b) / 121 < 4, "\(method) at \(x), \(y): \(a / 121) for \(b / 121) HU")
+            #expect(abs(a - b) / 121 < 2, "\(method) at \(x), \(y): \(a / 121) for \(b / 121) HU")
         }
     }
 
@@ -67,10 +70,15 @@ enum LowDose {
         #expect(removed == removed.sorted() && removed[0] > 0, "\(method): \(removed)")
     }
 
+    @Test(arguments: methods) func strengthOneIsNearTheBest(_ method: Denoiser.Method) throws {
+        let errors = try [0.5, 1, 1.5, 2].map { LowDose.rms(try run(Denoiser(method, strength: $0))[0], LowDose.clean) }
+        #expect(errors[1] < errors[0] && errors[1] < 1.3 * errors.min()!, "\(method): \(errors) HU at strengths 0.5, 1, 1.5, 2")
+    }
+
     @Test(arguments: methods) func twoRunsAgreeToTheBitAndAReadingOrderDoesNotMatter(_ method: Denoiser.Method) throws {
         let all = try run(Denoiser(method), 0..<7), again = try run(Denoiser(method), 0..<7), alone = try run(Denoiser(method), 3..<4)
         #expect(all.count == 7 && all == again)
-        #expect(LowDose.rms(all[3], alone[0]) < 0.02 * LowDose.rms(LowDose.noisy[3], LowDose.clean))
+        #expect(all[3] == alone[0])
     }
 
     @Test(arguments: methods) func instructionSetsAgree(_ method: Denoiser.Method) throws {
@@ -78,7 +86,7 @@ enum LowDose {
         let best = try run(Denoiser(method))[0]
         for path in 0..<dn_path() {
             dn_force_path(path)
-            #expect(LowDose.rms(best, try run(Denoiser(method))[0]) < 0.1, "\(method), path \(path)")
+            #expect(LowDose.rms(best, try run(Denoiser(method))[0]) < 0.005, "\(method), path \(path)")
         }
     }
 
@@ -119,7 +127,7 @@ enum LowDose {
             var s = 0.0, n = 0.0
             for image in LowDose.noisy { for j in -10...10 { for i in -10...10 { let k = (y + j) * 160 + x + i; let d = Double(image[k] - LowDose.clean[k]); s += d * d; n += 1 } } }
             let measured = (s / n).squareRoot()
-            #expect(abs(Double(model.deviation[y * 160 + x]) - measured) < 0.25 * measured, "at \(x), \(y): \(model.deviation[y * 160 + x]) for \(measured)")
+            #expect(abs(Double(model.deviation[y * 160 + x]) - measured) < 0.12 * measured, "at \(x), \(y): \(model.deviation[y * 160 + x]) for \(measured)")
         }
     }
 
@@ -137,8 +145,8 @@ enum LowDose {
         }
         let mean = truth.reduce(0, +) / 64
         let found = (0..<64).map { k in model.spectra.reduce(0) { $0 + $1[k] } / Float(model.spectra.count) }
-        // Coefficients that carry noise agree within a factor of 2.1 (the body has four regions, the truth is that of its middle); FBP noise has little of the lowest and of the highest frequencies.
-        for k in 0..<64 where truth[k] / mean > 0.3 { #expect(found[k] / (truth[k] / mean) < 2.1 && found[k] / (truth[k] / mean) > 0.47, "coefficient \(k): \(found[k]) for \(truth[k] / mean)") }
+        // Coefficients that carry noise agree within a factor of two (the body has four regions, the truth is that of its middle); FBP noise has little of the lowest and of the highest frequencies.
+        for k in 0..<64 where truth[k] / mean > 0.3 { #expect(found[k] / (truth[k] / mean) < 1.4 && found[k] / (truth[k] / mean) > 0.48, "coefficient \(k): \(found[k]) for \(truth[k] / mean)") }
         #expect(found[63] < 0.3 && found[9] > 3 * found[63])
     }
 
@@ -151,9 +159,9 @@ enum LowDose {
             }
         }
         let model = try NoiseModel(estimating: slices, columns: 256, rows: 256)
-        for x in [32, 128, 224] { let want = 5 + Float(x) / 256 * 20; #expect(abs(model.deviation[128 * 256 + x] - want) < 0.12 * want) }
+        for x in [32, 128, 224] { let want = 5 + Float(x) / 256 * 20; #expect(abs(model.deviation[128 * 256 + x] - want) < 0.08 * want) }
         let spectrum = (0..<64).map { k in model.spectra.reduce(0) { $0 + $1[k] } / Float(model.spectra.count) }
-        #expect(spectrum.min()! > 0.75 && spectrum.max()! < 1.3)
+        #expect(spectrum.min()! > 0.85 && spectrum.max()! < 1.15)
     }
 
     @Test func edgesAreNotTakenForNoise() throws {
@@ -166,7 +174,7 @@ enum LowDose {
             }
         }
         let model = try NoiseModel(estimating: slices, columns: 192, rows: 192)
-        #expect(model.deviation.allSatisfy { $0 > 8.5 && $0 < 14 })
+        #expect(model.deviation.allSatisfy { $0 > 9 && $0 < 12 })
     }
 
     @Test func oneSliceStillGivesANoiseMap() throws {

@@ -25,13 +25,19 @@ void tg_backproject_fan(float *image, int32_t width, int32_t rowBegin, int32_t r
                         const float *sino, int32_t views, int32_t detectors, int64_t stride,
                         const double *six, double center, double scale, int32_t curved);
 
-// Voxel-driven cone back-projection of one view into columns of voxels along z (z fastest in `column`).
-// For each of `count` columns: u (fractional detector column), weight, v0 and dv (detector row of voxel 0 and per voxel).
-//   column[k][z] += weight[k] · P(u[k], v0[k] + z·dv[k]),  bilinear, 0 outside.
-// `projection` holds detector columns: `rows` floats each, `stride` apart, padded as above; `columns` of them.
-void tg_backproject_cone(float *const *column, int32_t count, int32_t slices,
-                         const float *projection, int32_t columns, int32_t rows, int64_t stride,
-                         const float *u, const float *weight, const float *v0, const float *dv, float *scratch);
+// What the cone adds to a fan: see FanBeam and ConeBeam. `scale` is distance over element size, all lengths mm.
+typedef struct {
+    double center, scale, distance;             // column on the axis; pixels per tangent (flat) or radian (curved); focal spot to detector
+    double rowSpacing, centerRow;
+    double firstZ, sliceSpacing;                // slices of the volume
+    int32_t curved;
+} tg_cone;
+// Voxel-driven cone back-projection of the views viewBegin ..< viewEnd into a tile of voxel columns (z fastest), those at x0 ..< x0 + width
+// and y0 ..< y0 + height; `six` as for the fan, six numbers a view from view 0:
+//   tile[((y − y0)·width + x − x0)·slices + z] += Σ_v P_v(u, row of z) / distance²,  bilinear, 0 outside.
+// `projections` points at row 0 of the first detector column of view 0; columns are `stride` apart, padded as above.
+void tg_backproject_cone(float *tile, int32_t x0, int32_t y0, int32_t width, int32_t height, int32_t slices, const float *projections,
+                         int32_t viewBegin, int32_t viewEnd, int32_t columns, int32_t rows, int64_t stride, const double *six, const tg_cone *geometry);
 
 // Joseph's projector for rays that advance mainly along y: ray j meets row y at x = x0[j] + y·dx[j]; its value is
 // length[j] · Σ_y lerp(image[y], x). Rows are `stride` apart with TG_PADDING zero floats on both sides.
@@ -46,8 +52,8 @@ void tg_joseph_adjoint(float *image, int32_t width, int32_t rowBegin, int32_t ro
 void tg_joseph_adjoint_parallel(float *image, int32_t width, int32_t rowBegin, int32_t rowEnd, int64_t stride,
                                 int32_t rays, double start, double step, double dx, float length, const float *value);
 
-// Joseph's projector for a cone or helix, one detector column (all its rows) after another. The volume has z fastest, columns of voxels
-// with room for TG_PADDING floats behind the last; `main` is the axis the rays advance along, `cross` the other one in the plane.
+// Joseph's projector for a cone or helix, one detector column (all its rows) after another. The volume has z fastest; `main` is the axis
+// the rays advance along, `cross` the other one in the plane. The forward kernel needs 32 zeros before and behind each column of voxels.
 typedef struct {
     float x0, dx;      // cross index at main index k: x0 + k·dx
     float length;      // mm of the ray in the plane per step of the main axis
@@ -56,10 +62,10 @@ typedef struct {
     float slope;       // rise of the ray per mm in the plane and detector row
     int32_t index;     // column of the detector
 } tg_column;
-// out[index·outStride + row]. `z0`: slice index of the focal spot. scratch: slices + 3·TG_PADDING floats.
+// out[index·outStride + row]. `z0`: slice index of the focal spot.
 void tg_cone_forward(float *out, int64_t outStride, const float *volume, int32_t mains, int32_t crosses, int64_t mainStride, int64_t crossStride,
-                     int32_t slices, double z0, double centerRow, int32_t rows, const tg_column *columns, int32_t count, float *scratch);
-// The transpose for main indices mainBegin ..< mainEnd. scratch: rows + slices + 4·TG_PADDING floats.
+                     int32_t slices, double z0, double centerRow, int32_t rows, const tg_column *columns, int32_t count);
+// The transpose for main indices mainBegin ..< mainEnd. scratch: rows + 2·TG_PADDING floats.
 void tg_cone_adjoint(float *volume, int32_t mainBegin, int32_t mainEnd, int32_t crosses, int64_t mainStride, int64_t crossStride,
                      int32_t slices, double z0, double centerRow, int32_t rows, const tg_column *columns, int32_t count,
                      const float *in, int64_t inStride, float *scratch);

@@ -92,7 +92,7 @@ export class LowDose {
   async #start() {
     const { study } = this.#host;
     // The network knows CT; what else there is goes to the method that knows nothing but the data.
-    const method = study.series.modality === "CT" ? "learned" : "nlm";
+    const method = study.series.modality === "CT" ? "combined" : "nlm";
     const job = await post({ kind: "denoise", series: study.series.seriesInstanceUID, volume: study.volume.index, slice: this.#slice(), method, strength: this.strength });
     if (this.#host.study !== study || this.isOn) { // another series was opened meanwhile
       if (job.isOurs) cancel(job);
