@@ -32,7 +32,7 @@ def study(tomos, work):
         import pydicom
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work) as source:
-            subprocess.run([tomos, "phantom", "--output", source + "/phantom", "--size", f"512x512x{SLICES}"], check=True, capture_output=True)
+            subprocess.run([tomos, "phantom", "--output", source + "/phantom", "--size", f"512,512,{SLICES}"], check=True, capture_output=True)
             for number, path in enumerate(sorted(pathlib.Path(source).glob("phantom/*.dcm"))):
                 d = pydicom.dcmread(path)
                 for copy in range(RETRIEVED // SLICES):

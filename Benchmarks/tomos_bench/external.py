@@ -30,7 +30,7 @@ def stream(case, options, folder, say):
     report = pathlib.Path(folder) / "stream.json"
     source = pathlib.Path(folder) / "phantom-256-dicom"
     if not source.exists():
-        subprocess.run([binary, "phantom", "--output", source, "--size", "256x256x150"], check=True, capture_output=True)
+        subprocess.run([binary, "phantom", "--output", source, "--size", "256,256,150"], check=True, capture_output=True)
     command = [sys.executable, str(HERE / "Streaming" / "harness.py"), "--tomos", str(binary), "--import", case.get("folder", str(source)), "--links", case["link"],
                "--gestures", case["gesture"], "--baseline", ",".join(case["peers"]), "--size", str(case.get("pixels", 512)), "--seconds", str(case.get("seconds", 4)),
                "--again", "2", "--patience", "20", "--report", str(report)]
