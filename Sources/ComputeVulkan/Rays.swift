@@ -213,6 +213,7 @@ extension Driver {
             store.use(resident)
             whole.prepare(recorder); real.prepare(recorder)
             gpuFill(recorder.commands, sum.block.handle, UInt64(4 * count), 0)
+            recorder.barrier()
             try run(recorder, clarify, Push(x: Float(edge)), threads: count)
         }]
         switch asked {
