@@ -64,7 +64,7 @@ struct DenoiseWorkload: Workload {
     var variant: String { "\(denoiser.method.rawValue), all cores" }
 
     init(_ volume: Volume, _ request: Request) throws {
-        guard let method = Denoiser.Method(rawValue: request.method ?? Denoiser.Method.learned.rawValue) else {
+        guard let method = Denoiser.Method(rawValue: request.method ?? Denoiser().method.rawValue) else {
             throw Refusal(description: "method is one of \(Denoiser.Method.allCases.map(\.rawValue).joined(separator: ", "))")
         }
         denoiser = Denoiser(method, strength: request.strength ?? 1, sliceRatio: volume.geometry.spacing.z / volume.geometry.spacing.x)
