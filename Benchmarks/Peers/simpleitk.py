@@ -16,16 +16,16 @@ class SimpleITK:
             volume = Volume(request["data"])
             middle = len(volume.data) // 2
             self.image = sitk.GetImageFromArray(volume.data[middle - 4:middle + 4].astype(np.float32))
-            self.image.SetSpacing(volume.spacing)
+            self.image.SetSpacing([float(v) for v in volume.spacing])
             self.frame = self.diffuse
             return "CurvatureAnisotropicDiffusion"
         if suite != "frame" or "plane" not in request["scene"]["view"]:
             raise Unable("SimpleITK has no such function")
         self.volume = Volume(request["data"])
         self.image = sitk.GetImageFromArray(self.volume.data)
-        self.image.SetSpacing(self.volume.spacing)
-        self.image.SetOrigin(self.volume.origin)
-        self.image.SetDirection(self.volume.direction.reshape(-1))
+        self.image.SetSpacing([float(v) for v in self.volume.spacing])
+        self.image.SetOrigin([float(v) for v in self.volume.origin])
+        self.image.SetDirection([float(v) for v in self.volume.direction.reshape(-1)])
         self.frame = self.plane
         p = request["scene"]["presentation"]
         self.interpolator = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline}[p["interpolation"]]
@@ -43,8 +43,8 @@ class SimpleITK:
         right, down = np.array(v["right"]), np.array(v["down"])
         normal, offsets = np.cross(right, down), slab_offsets(scene, self.volume)
         step = offsets[1] - offsets[0] if len(offsets) > 1 else 1.0
-        image = sitk.Resample(self.image, [w, h, len(offsets)], sitk.Transform(), self.interpolator, list(np.array(v["origin"]) + normal * offsets[0]),
-                              [v["spacing"], v["spacing"], step], list(np.stack([right, down, normal], 1).reshape(-1)), -1024.0, sitk.sitkFloat32)
+        image = sitk.Resample(self.image, [w, h, len(offsets)], sitk.Transform(), self.interpolator, [float(c) for c in np.array(v["origin"]) + normal * offsets[0]],
+                              [float(v["spacing"]), float(v["spacing"]), float(step)], [float(v) for v in np.stack([right, down, normal], 1).reshape(-1)], -1024.0, sitk.sitkFloat32)
         values = sitk.GetArrayFromImage(image)
         return values[0] if len(offsets) == 1 else values.max(0) if p["fold"] == "maximum" else values.min(0) if p["fold"] == "minimum" else values.mean(0)
 
