@@ -59,9 +59,16 @@ class Volume:
 
 
 def slab_offsets(scene, volume):
-    """Offsets in mm along the normal of the planes that make a slab: ends included, at most a voxel apart."""
-    slab = scene["presentation"].get("slab", 0)
+    """Offsets in mm along the normal of the planes that make a slab, where Tomos takes its samples: extremes at both ends and half a voxel apart,
+    means in the middle of parts one voxel thick. A voxel is measured along the axis of the volume that the normal follows most."""
+    view, presentation = scene["view"]["plane"], scene["presentation"]
+    slab = presentation.get("slab", 0)
     if not slab:
         return [0.0]
-    n = int(np.ceil(slab / volume.spacing.min())) + 1
+    normal = np.cross(view["right"], view["down"])
+    voxel = 1 / np.abs(volume.direction.T @ normal / volume.spacing).max()
+    if presentation["fold"] == "mean":
+        n = max(1, int(np.ceil(slab / voxel - 1e-6)))
+        return list((np.arange(n) + 0.5) * slab / n - slab / 2)
+    n = max(1, int(np.ceil(2 * slab / voxel - 1e-6))) + 1
     return list(np.linspace(-slab / 2, slab / 2, n))
