@@ -35,21 +35,16 @@ static inline int tomos_hdf5_shape(int64_t file, const char *name, uint64_t *siz
     return rank;
 }
 
+static inline int tomos_hdf5_read(int64_t file, const char *name, hid_t type, void *out) {
+    const hid_t set = H5Dopen2(file, name, H5P_DEFAULT);
+    if (set < 0) return -1;
+    const herr_t result = H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
+    H5Dclose(set);
+    return result < 0 ? -1 : 0;
+}
 /// Reads a whole data set as 32-bit or 64-bit floats; negative on failure.
-static inline int tomos_hdf5_read_floats(int64_t file, const char *name, float *out) {
-    const hid_t set = H5Dopen2(file, name, H5P_DEFAULT);
-    if (set < 0) return -1;
-    const herr_t result = H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
-    H5Dclose(set);
-    return result < 0 ? -1 : 0;
-}
-static inline int tomos_hdf5_read_doubles(int64_t file, const char *name, double *out) {
-    const hid_t set = H5Dopen2(file, name, H5P_DEFAULT);
-    if (set < 0) return -1;
-    const herr_t result = H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
-    H5Dclose(set);
-    return result < 0 ? -1 : 0;
-}
+static inline int tomos_hdf5_read_floats(int64_t file, const char *name, float *out) { return tomos_hdf5_read(file, name, H5T_NATIVE_FLOAT, out); }
+static inline int tomos_hdf5_read_doubles(int64_t file, const char *name, double *out) { return tomos_hdf5_read(file, name, H5T_NATIVE_DOUBLE, out); }
 
 /// Text attribute of a data set ("units"); 0 when it was found.
 static inline int tomos_hdf5_text(int64_t file, const char *name, const char *attribute, char *out, int capacity) {

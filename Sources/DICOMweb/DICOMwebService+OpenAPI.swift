@@ -3,30 +3,30 @@ import Foundation
 extension DICOMwebService {
     /// The interface as OpenAPI 3.1, from the same list as the capabilities. `examples` are requests that the tests run.
     public static func openAPI(version: String) -> String {
-        func schema(_ name: String) -> (String, String, String) {
-            // Schema, example, description.
+        func schema(_ name: String) -> (String, String) {
+            // Schema and description.
             switch name {
-            case "limit", "offset": ("{\"type\":\"integer\",\"minimum\":0,\"maximum\":100000}", "10", "Page of the results.")
-            case "fuzzymatching": ("{\"type\":\"string\",\"enum\":[\"true\",\"false\"]}", "\"false\"", "Not supported: answered with a Warning.")
-            case "includefield": ("{\"type\":\"string\",\"pattern\":\"^(all|[0-9A-Fa-f]{8})$\"}", "\"all\"", "Attributes to return beside the usual ones: keywords or tags, or all.")
-            case "accept": ("{\"type\":\"string\"}", "\"image/png\"", "Media types, before those of the Accept header.")
-            case "quality": ("{\"type\":\"integer\",\"minimum\":1,\"maximum\":100}", "80", "Of lossy types; 100 is best.")
-            case "viewport": ("{\"type\":\"string\"}", "\"128,128\"", "vw,vh[,sx,sy,sw,sh] (PS3.18 8.3.5.1.3).")
-            case "window": ("{\"type\":\"string\"}", "\"40,400,linear\"", "center,width,function with linear, linear-exact or sigmoid.")
-            case "annotation": ("{\"type\":\"string\"}", "\"technique\"", "patient, technique, and of our own: orientation, scale.")
-            case "iccprofile": ("{\"type\":\"string\",\"enum\":[\"no\",\"yes\",\"srgb\",\"adobergb\",\"rommrgb\"]}", "\"no\"", "no, yes and srgb are supported.")
-            case "renderingmethod": ("{\"type\":\"string\",\"enum\":[\"volume_rendered\",\"maximum_ip\",\"minimum_ip\",\"average_ip\"]}", "\"maximum_ip\"", "How samples along a ray become one value.")
-            case "orientation": ("{\"type\":\"string\",\"enum\":[\"a\",\"p\",\"r\",\"l\",\"h\",\"f\"]}", "\"a\"", "Side of the patient on which the camera stands.")
-            case "viewpointposition", "viewpointlookat", "viewpointup": ("{\"type\":\"string\"}", "\"\"", "Three decimals, mm in patient coordinates.")
-            case "mprslab": ("{\"type\":\"number\",\"exclusiveMinimum\":0}", "10", "Thickness in mm.")
-            case "swivelrange": ("{\"type\":\"number\",\"exclusiveMinimum\":0,\"maximum\":360}", "90", "Degrees.")
-            case "animationstepsize": ("{\"type\":\"number\",\"exclusiveMinimum\":0}", "45", "Degrees, or mm along a curve.")
-            case "animationrate": ("{\"type\":\"integer\",\"minimum\":1,\"maximum\":100}", "10", "Steps per second.")
-            case "renderedvolumetricmetadata": ("{\"type\":\"string\",\"enum\":[\"yes\"]}", "\"yes\"", "The Rendered Volume Response Module instead of a picture.")
-            case "preset": ("{\"type\":\"string\",\"enum\":[\"bone\",\"lung\",\"soft-tissue\",\"vessels\"]}", "\"bone\"", "Of our own: transfer function of volume_rendered.")
-            case "volumeinputreference": ("{\"type\":\"string\"}", "\"1.2.3\"", "SOP Instance UID, and a frame number, of the volume to render.")
-            case "volumetriccurvepoint": ("{\"type\":\"string\"}", "\"0,0,0,0,10,0\"", "Points of the curve along which the reformation moves.")
-            default: ("{\"type\":\"string\"}", "\"\"", "")
+            case "limit", "offset": ("{\"type\":\"integer\",\"minimum\":0,\"maximum\":100000}", "Page of the results.")
+            case "fuzzymatching": ("{\"type\":\"string\",\"enum\":[\"true\",\"false\"]}", "Not supported: answered with a Warning.")
+            case "includefield": ("{\"type\":\"string\",\"pattern\":\"^(all|[0-9A-Fa-f]{8})$\"}", "Attributes to return beside the usual ones: keywords or tags, or all.")
+            case "accept": ("{\"type\":\"string\"}", "Media types, before those of the Accept header.")
+            case "quality": ("{\"type\":\"integer\",\"minimum\":1,\"maximum\":100}", "Of lossy types; 100 is best.")
+            case "viewport": ("{\"type\":\"string\"}", "vw,vh[,sx,sy,sw,sh] (PS3.18 8.3.5.1.3).")
+            case "window": ("{\"type\":\"string\"}", "center,width,function with linear, linear-exact or sigmoid.")
+            case "annotation": ("{\"type\":\"string\"}", "patient, technique, and of our own: orientation, scale.")
+            case "iccprofile": ("{\"type\":\"string\",\"enum\":[\"no\",\"yes\",\"srgb\",\"adobergb\",\"rommrgb\"]}", "no, yes and srgb are supported.")
+            case "renderingmethod": ("{\"type\":\"string\",\"enum\":[\"volume_rendered\",\"maximum_ip\",\"minimum_ip\",\"average_ip\"]}", "How samples along a ray become one value.")
+            case "orientation": ("{\"type\":\"string\",\"enum\":[\"a\",\"p\",\"r\",\"l\",\"h\",\"f\"]}", "Side of the patient on which the camera stands.")
+            case "viewpointposition", "viewpointlookat", "viewpointup": ("{\"type\":\"string\"}", "Three decimals, mm in patient coordinates.")
+            case "mprslab": ("{\"type\":\"number\",\"exclusiveMinimum\":0}", "Thickness in mm.")
+            case "swivelrange": ("{\"type\":\"number\",\"exclusiveMinimum\":0,\"maximum\":360}", "Degrees.")
+            case "animationstepsize": ("{\"type\":\"number\",\"exclusiveMinimum\":0}", "Degrees, or mm along a curve.")
+            case "animationrate": ("{\"type\":\"integer\",\"minimum\":1,\"maximum\":100}", "Steps per second.")
+            case "renderedvolumetricmetadata": ("{\"type\":\"string\",\"enum\":[\"yes\"]}", "The Rendered Volume Response Module instead of a picture.")
+            case "preset": ("{\"type\":\"string\",\"enum\":[\"bone\",\"lung\",\"soft-tissue\",\"vessels\"]}", "Of our own: transfer function of volume_rendered.")
+            case "volumeinputreference": ("{\"type\":\"string\"}", "SOP Instance UID, and a frame number, of the volume to render.")
+            case "volumetriccurvepoint": ("{\"type\":\"string\"}", "Points of the curve along which the reformation moves.")
+            default: ("{\"type\":\"string\"}", "")
             }
         }
         var paths: [(String, [(String, String)])] = []
@@ -38,7 +38,7 @@ extension DICOMwebService {
                 parameters.append("{\"name\":\"\(name)\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\",\"pattern\":\"\(pattern)\",\"minLength\":1,\"maxLength\":64}}")
             }
             for name in c.parameters {
-                let (schema, _, text) = schema(name)
+                let (schema, text) = schema(name)
                 parameters.append("{\"name\":\"\(name)\",\"in\":\"query\",\"required\":false,\"description\":\(quoted(text)),\"schema\":\(schema)}")
             }
             var bodies: [String] = []

@@ -95,11 +95,7 @@ final class JobQueue: Sendable {
         let id = Volume.ID(series: series, index: index, time: time)
         let source = try await archive.completeVolume(id)
         let result = DenoisingJob.resultUID(source: source.id, settings: settings, version: version)
-        if let known = state.withLockedValue({ s -> JobRecord? in
-            guard let same = (s.waiting + [s.running].compactMap { $0 }).first(where: { $0.record.result == result }) else { return nil }
-            if let slice { same.denoising?.prefer(slice: slice) }
-            return same.record
-        }) { return (known, false) }
+        if let known = state.withLockedValue({ Self.denoising(result, slice, $0) }) { return (known, false) }
         if (try? await archive.series(result)) != nil {
             // Cached: it was computed before.
             if let job = try archive.jobs().first(where: { $0.result == result && $0.state == .done }) { return (job, false) }
@@ -107,22 +103,27 @@ final class JobQueue: Sendable {
         let job = try DenoisingJob(source, settings, version: version)
         if let slice { job.prefer(slice: slice) }
         let files = try await archive.files(of: series).map(\.path)
-        archive.offer(job.result)
         let archive = self.archive, folder = temporary + "/" + UUID().uuidString
-        let record = try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "denoise", method: settings.text, series: series, result: result, created: Date().timeIntervalSince1970), denoising: job) { handle in
+        return try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "denoise", method: settings.text, series: series, result: result, created: Date().timeIntervalSince1970), denoising: job, slice) { handle in
             var last = -1
+            let begin = ContinuousClock.now
             try job.run { done, total in
                 if job.result.loadedSlices != last { last = job.result.loadedSlices; archive.announce(job.result.id) }
                 return handle.progress(0.9 * Double(done) / Double(total))
             }
             archive.announce(job.result.id)
-            let begin = ContinuousClock.now
-            let quality = try? job.quality()
-            var report = WorkReport(kind: "denoise", version: handle.queue.version, method: settings.text, predicted: .init(bytes: job.predictedBytes, seconds: job.predictedSeconds), seconds: 0, volume: job.result, quality: quality)
-            report.seconds = (ContinuousClock.now - begin) / .seconds(1)
+            let seconds = (ContinuousClock.now - begin) / .seconds(1)
+            let report = WorkReport(kind: "denoise", version: handle.queue.version, method: settings.text, predicted: .init(bytes: job.predictedBytes, seconds: job.predictedSeconds), seconds: seconds,
+                                    volume: job.result, quality: try? job.quality())
             try handle.queue.keep(folder, report, handle, pictures: [("Before", source), ("After", job.result)]) { try job.write(to: folder, files: files) { _ in !handle.isCancelled } }
         }
-        return (record, true)
+    }
+
+    /// The job at work that makes this series; `slice` is done first there.
+    private static func denoising(_ result: String, _ slice: Int?, _ s: State) -> JobRecord? {
+        guard let same = (s.waiting + [s.running].compactMap { $0 }).first(where: { $0.denoising != nil && $0.record.result == result }) else { return nil }
+        if let slice { same.denoising?.prefer(slice: slice) }
+        return same.record
     }
 
     /// Puts a slice of a running denoising first.
@@ -148,7 +149,7 @@ final class JobQueue: Sendable {
             throw LowDoseError("not-found", "There are no projections of that name in the data folder's projections.")
         }
         let path = projections + "/" + name, folder = temporary + "/" + UUID().uuidString, version = self.version
-        return try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "reconstruct", method: isMethodOpen ? name : wish.text(views: 0), series: "", result: "", created: Date().timeIntervalSince1970), denoising: nil) { handle in
+        return try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "reconstruct", method: isMethodOpen ? name : wish.text(views: 0), series: "", result: "", created: Date().timeIntervalSince1970)) { handle in
             let file = try ProjectionFile(path: path) { done, total in handle.progress(0.1 * Double(done) / Double(max(1, total))) }
             var settings = wish
             if isMethodOpen, case .cone = file.projections.scan { settings.method = .fdk }
@@ -161,7 +162,7 @@ final class JobQueue: Sendable {
             report.stopped = result.stopped?.rawValue
             handle.queue.state.withLockedValue { $0.running?.record.result = result.volume.id.series }
             try handle.queue.keep(folder, report, handle, pictures: [("Reconstruction", result.volume)]) { try job.write(result, to: folder) { _ in !handle.isCancelled } }
-        }
+        }.job
     }
 
     // MARK: Difference
@@ -187,19 +188,20 @@ final class JobQueue: Sendable {
 
     // MARK: The queue
 
-    private func submit(_ record: JobRecord, denoising: DenoisingJob?, _ body: @escaping @Sendable (Handle) throws -> Void) throws -> JobRecord {
-        try archive.save(record)
-        let (accepted, start) = state.withLockedValue { s -> (Bool, Bool) in
-            guard s.waiting.count < Self.limit else { return (false, false) }
+    /// Queues the work, or joins the denoising that has come before it with the same result: two requests may have looked at once.
+    private func submit(_ record: JobRecord, denoising: DenoisingJob? = nil, _ slice: Int? = nil, _ body: @escaping @Sendable (Handle) throws -> Void) throws -> (job: JobRecord, isNew: Bool) {
+        let known = try state.withLockedValue { s -> JobRecord? in
+            if denoising != nil, let known = Self.denoising(record.result, slice, s) { return known }
+            guard s.waiting.count < Self.limit else { throw LowDoseError("busy", "Too many jobs are waiting; try again later.") }
+            try archive.save(record)
+            tell(record.json)
+            if let denoising { archive.offer(denoising.result) }
             s.waiting.append(Work(record: record, body: body, denoising: denoising))
-            return (true, s.running == nil)
+            return nil
         }
-        guard accepted else {
-            end(record, .failed, LowDoseError("busy", "Too many jobs are waiting."))
-            throw LowDoseError("busy", "Too many jobs are waiting; try again later.")
-        }
-        if start { next() } else { tell(record.json) }
-        return record
+        if let known { return (known, false) }
+        next()
+        return (record, true)
     }
 
     private func next() {

@@ -105,7 +105,7 @@ func addJobRoutes(to router: RouterGroup<BasicRequestContext>, _ queue: JobQueue
             switch wish.kind {
             case "denoise":
                 guard let series = wish.series else { throw invalidJob("\"series\" is missing") }
-                guard let method = DenoisingSettings.Method(rawValue: wish.method ?? "nlm") else { throw invalidJob("the denoiser is unknown; there are \(DenoisingSettings.Method.allCases.map(\.rawValue).joined(separator: ", "))") }
+                guard let method = DenoisingSettings.Method(rawValue: wish.method ?? DenoisingSettings().method.rawValue) else { throw invalidJob("the denoiser is unknown; there are \(DenoisingSettings.Method.allCases.map(\.rawValue).joined(separator: ", "))") }
                 let strength = wish.strength ?? 1
                 guard strength >= 0, strength <= 10 else { throw invalidJob("the strength is from 0 to 10") }
                 let (job, isNew) = try await queue.denoise(series: series, index: wish.volume ?? 0, time: wish.time ?? 0, settings: DenoisingSettings(method, strength: strength), slice: wish.slice)

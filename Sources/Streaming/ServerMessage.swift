@@ -30,11 +30,7 @@ public enum ServerMessage: Sendable, Equatable {
         case .scene(let pane, let revision, let scene):
             ["type": "scene", "pane": .number(Double(pane)), "revision": .number(Double(revision)), "scene": scene]
         case .job(let job):
-            if case .object(var members) = job {
-                { members["type"] = "job"; return .object(members) }()
-            } else {
-                ["type": "job"]
-            }
+            job.merging(patch: ["type": "job"])
         case .error(let error, let pane, let revision, let id):
             {
                 var members: [String: JSON] = ["type": "error", "code": .string(error.code.rawValue), "message": .string(error.message)]

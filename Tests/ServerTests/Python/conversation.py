@@ -3,7 +3,6 @@
     conversation.py SCENARIO --url http://127.0.0.1:PORT --series UID --tomos PATH --data DIR
 """
 
-import argparse
 import asyncio
 import json
 import pathlib
@@ -15,7 +14,8 @@ import urllib.request
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "Clients" / "python"))
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[3] / "Clients" / "python"), str(pathlib.Path(__file__).parent)]
+from scenarios import run  # noqa: E402
 from tomos_client import EXACT, MOVING, TomosClient  # noqa: E402
 
 
@@ -203,17 +203,5 @@ async def mistakes(options):
 SCENARIOS = {f.__name__: f for f in (drag, resume, values, cine, mistakes)}
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("scenario", choices=SCENARIOS)
-    for name in ("--url", "--series", "--tomos", "--data"):
-        parser.add_argument(name, required=True)
-    options = parser.parse_args()
-    try:
-        asyncio.run(SCENARIOS[options.scenario](options))
-    except (AssertionError, TimeoutError, ConnectionError, RuntimeError) as error:
-        sys.exit(f"{options.scenario}: {type(error).__name__} {error}")
-
-
 if __name__ == "__main__":
-    main()
+    run(SCENARIOS)

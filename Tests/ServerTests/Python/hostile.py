@@ -29,6 +29,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[3] / "Clients" / "python"), str(pathlib.Path(__file__).parent)]
 from conversation import axial, camera, check, rendered, same, stream, volume  # noqa: E402
+from scenarios import run  # noqa: E402
 from tomos_client import StreamError, TomosClient  # noqa: E402
 
 TOKEN = "a token for the tests of hostile clients"
@@ -494,17 +495,5 @@ async def secured(options):
 SCENARIOS = {f.__name__: f for f in (slow, flooding, malformed, silent, limits, resumed, shared, restarted, secured)}
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("scenario", choices=SCENARIOS)
-    for name in ("--url", "--series", "--tomos", "--data"):
-        parser.add_argument(name, required=True)
-    options = parser.parse_args()
-    try:
-        asyncio.run(SCENARIOS[options.scenario](options))
-    except (AssertionError, TimeoutError, ConnectionError, RuntimeError) as error:
-        sys.exit(f"{options.scenario}: {type(error).__name__} {error}")
-
-
 if __name__ == "__main__":
-    main()
+    run(SCENARIOS)
