@@ -13,8 +13,16 @@ public final class FallbackDevice: ComputeDevice {
         /// Counts how often it was opened: content of an earlier one is gone.
         var generation = 0
         var isOpening = false
+        /// Since it last worked for a minute.
         var failures = 0
+        var opened = ContinuousClock.now
         let open: Opener
+
+        /// Counts a failure; how long to wait before it is opened again, in seconds.
+        mutating func delay() -> Double {
+            failures += 1
+            return min(60, 0.05 * Double(1 << min(failures, 12)))
+        }
     }
     private struct Weak: @unchecked Sendable { weak var volume: Volume? }
     private struct State {
@@ -67,7 +75,7 @@ public final class FallbackDevice: ComputeDevice {
                 switch error {
                 case .cancelled, .contentLost: throw error
                 case .unsupported(let reason): tell("rendered by \(sure.name): \(reason)")
-                case .outOfMemory(let needed, _): log("\(device.name) has no memory for \(needed >> 10) KiB; this frame is rendered by \(sure.name)")
+                case .outOfMemory: tell("\(device.name) has no memory left for some frames; they are rendered by \(sure.name)")
                 case .device(let reason):
                     log("\(reason); this frame is rendered by \(sure.name), the device is opened anew")
                     replace(slot, generation)
@@ -125,8 +133,8 @@ public final class FallbackDevice: ComputeDevice {
             guard s.slots[slot].generation == generation, s.slots[slot].device != nil, !s.slots[slot].isOpening else { return nil }
             s.slots[slot].device = nil
             s.slots[slot].isOpening = true
-            s.slots[slot].failures += 1
-            return min(60, 0.05 * Double(1 << min(s.slots[slot].failures, 12)))
+            if ContinuousClock.now - s.slots[slot].opened > .seconds(60) { s.slots[slot].failures = 0 }
+            return s.slots[slot].delay()
         }
         if let delay { open(slot, after: delay) }
     }
@@ -141,14 +149,12 @@ public final class FallbackDevice: ComputeDevice {
                 state.withLock { s in
                     s.slots[slot].device = device
                     s.slots[slot].generation += 1
+                    s.slots[slot].opened = .now
                     s.slots[slot].isOpening = false
                 }
                 log("\(device.name) is back")
             } catch {
-                let next = state.withLock { s in
-                    s.slots[slot].failures += 1
-                    return min(60, 0.05 * Double(1 << min(s.slots[slot].failures, 12)))
-                }
+                let next = state.withLock { $0.slots[slot].delay() }
                 if next >= 60 { tell("a device cannot be opened again (\(error)); trying once a minute") }
                 open(slot, after: next)
             }
@@ -176,19 +182,5 @@ final class FallbackBuffer: DeviceBuffer, Sendable {
                 throw error
             }
         }
-    }
-}
-
-/// A thread for something that blocks.
-private final class Detached: Sendable {
-    private let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-    func start() {
-        var thread = pthread_t()
-        let error = pthread_create(&thread, nil, { raw in
-            Unmanaged<Detached>.fromOpaque(raw!).takeRetainedValue().body()
-            return nil
-        }, Unmanaged.passRetained(self).toOpaque())
-        if error == 0 { pthread_detach(thread) } else { Unmanaged.passUnretained(self).release() }
     }
 }

@@ -13,6 +13,8 @@ final class Cells {
     /// Per layer of cells.
     var built: [Bool]
     var builtCount = 0
+    /// `builtCount` when the groups were made: a job may end between the two.
+    var groupedCount = 0
     /// Most recent last.
     fileprivate var visibilities: [(key: Visibility.Key, value: Visibility)] = []
     fileprivate var lights: [(key: LightKey, value: ReachedLight)] = []
@@ -31,6 +33,13 @@ final class Cells {
         SIMD8(size.x, size.y, size.z, counts.x, counts.y, counts.z, Int32(first), Int32(sliceOffset))
     }
     var count: Int { Int(counts.x) * Int(counts.y) * Int(counts.z) }
+    /// Gives the ranges their layout, once; they are empty until built.
+    func prepare(_ recorder: Driver.Recorder) {
+        guard !ranges.isPrepared else { return }
+        ranges.prepare(recorder); groupRanges.prepare(recorder)
+        gpuClearRange(recorder.commands, ranges.handle, 3e38, -3e38)
+        gpuClearRange(recorder.commands, groupRanges.handle, 3e38, -3e38)
+    }
     var bytes: Int {
         ranges.bytes + groupRanges.bytes + visibilities.reduce(0) { $0 + $1.value.bytes } + lights.reduce(0) { $0 + $1.value.texture.bytes }
     }
@@ -100,7 +109,7 @@ extension Driver {
             cells = try Cells(gpu, volume.geometry)
             resident.cells = cells
         }
-        guard cells.builtCount < cells.built.count else { return (cells, []) }
+        guard cells.groupedCount < cells.built.count else { return (cells, []) }
         let edge = Cells.edge
         let missing = cells.built.indices.filter { !cells.built[$0] && volume.isLoaded($0 * edge...$0 * edge + edge) }
         let format = Int32(volume.voxels.format.rawValue), g = volume.geometry
@@ -118,12 +127,7 @@ extension Driver {
                 guard (first..<first + count).contains(where: { !cells.built[$0] }) else { return }
                 store.use(resident)
                 recorder.held.append(cells)
-                if !cells.ranges.isPrepared {
-                    cells.ranges.prepare(recorder); cells.groupRanges.prepare(recorder)
-                    // Empty until built.
-                    gpuClearRange(recorder.commands, cells.ranges.handle, 3e38, -3e38)
-                    gpuClearRange(recorder.commands, cells.groupRanges.handle, 3e38, -3e38)
-                }
+                cells.prepare(recorder)
                 whole.prepare(recorder); real.prepare(recorder); nothing.prepare(recorder)
                 let scratch = try blocks.take(8 * byLayer * count)
                 recorder.held.append(scratch)
@@ -136,7 +140,7 @@ extension Driver {
             })
             i = end
         }
-        if !missing.isEmpty { steps.append(try groups(of: cells, format)) }
+        if !missing.isEmpty || cells.groupedCount < cells.builtCount { steps.append(try groups(of: cells, format)) }
         return (cells, steps)
     }
 
@@ -152,6 +156,7 @@ extension Driver {
                                   x: Int(cells.groups.x + 7) / 8, y: Int(cells.groups.y + 7) / 8, z: Int(cells.groups.z))
             recorder.barrier()
             gpuUpload(recorder.commands, scratch.block.handle, 0, cells.groupRanges.handle, 0, UInt32(cells.groups.z))
+            cells.groupedCount = cells.builtCount
         }
     }
 

@@ -14,18 +14,20 @@ final class CoarseVolumes: Sendable {
     }
     private let state = Mutex(State())
 
+    /// Drops the copies of volumes that are gone.
+    func clear() { state.withLock { s in s.ready = s.ready.filter { $0.value.owner.volume != nil } } }
+
     /// The coarse copy, with at most `bytes` and axes of at most `longest` voxels; `nil` while it is being made.
     func coarse(of volume: Volume, bytes: Int, longest: Int) -> Volume? {
         let id = ObjectIdentifier(volume)
         guard volume.isComplete, volume.description.format != .rgba8 else { return nil }
         let starts = state.withLock { s -> Bool in
             if let found = s.ready[id], found.owner.volume === volume { return false }
-            s.ready = s.ready.filter { $0.value.owner.volume != nil }
             return s.making.insert(id).inserted
         }
         if starts {
             // The thread holds the volume until it is done.
-            Background { [self] in
+            Detached { [self] in
                 let coarse = volume.reduced(bytes: bytes, longest: longest)
                 state.withLock { s in
                     s.making.remove(id)
@@ -38,12 +40,15 @@ final class CoarseVolumes: Sendable {
 }
 
 extension Volume {
-    /// Means of blocks of 2ⁿ voxels along each axis, the smallest n that fits; `nil` when memory is short.
+    /// Means of blocks of 2ⁿ voxels along each axis, the smallest n that fits; `nil` when none does or memory is short.
     func reduced(bytes: Int, longest: Int) -> Volume? {
         let g = geometry
         var factor = 1
         func count(_ n: Int) -> Int { max(1, n / factor) }
-        while count(g.columns) * count(g.rows) * count(g.slices) * description.format.bytesPerVoxel > bytes || max(count(g.columns), count(g.rows), count(g.slices)) > longest { factor *= 2 }
+        while count(g.columns) * count(g.rows) * count(g.slices) * description.format.bytesPerVoxel > bytes || max(count(g.columns), count(g.rows), count(g.slices)) > longest {
+            guard factor < max(g.columns, g.rows, g.slices) else { return nil }
+            factor *= 2
+        }
         let f = factor, size = (count(g.columns), count(g.rows), count(g.slices)), m = g.patientFromVoxel
         // An axis shorter than a block stays as it is.
         let steps = (min(f, g.columns), min(f, g.rows), min(f, g.slices))
@@ -76,18 +81,5 @@ extension Volume {
         var d = description
         d.geometry = grid
         return Volume(d, voxels: voxels, range: range ?? 0...1)
-    }
-}
-
-private final class Background: Sendable {
-    private let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-    func start() {
-        var thread = pthread_t()
-        let error = pthread_create(&thread, nil, { raw in
-            Unmanaged<Background>.fromOpaque(raw!).takeRetainedValue().body()
-            return nil
-        }, Unmanaged.passRetained(self).toOpaque())
-        if error == 0 { pthread_detach(thread) } else { Unmanaged.passUnretained(self).release() }
     }
 }

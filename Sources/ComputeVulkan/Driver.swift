@@ -89,6 +89,8 @@ final class Driver: @unchecked Sendable {
     private let wake: UnsafeMutablePointer<pthread_cond_t>
     private var entries: [Entry] = []
     private var isStopped = false
+    /// The thread serves no one any more.
+    private var hasEnded = false
     // Below: the driver thread only.
     private var idle: [Recorder] = []
     private var flying: [Recorder] = []
@@ -127,9 +129,13 @@ final class Driver: @unchecked Sendable {
 
     func submit(_ entry: Entry) {
         pthread_mutex_lock(mutex)
-        entries.append(entry)
-        pthread_cond_signal(wake)
+        let isLate = hasEnded
+        if !isLate {
+            entries.append(entry)
+            pthread_cond_signal(wake)
+        }
         pthread_mutex_unlock(mutex)
+        if isLate { entry.completion(.failure(.contentLost)) }
     }
     /// Ends the thread once no job is left.
     func stop() {
@@ -205,7 +211,7 @@ final class Driver: @unchecked Sendable {
                 continue
             }
             guard entries.contains(where: canStart) else {
-                if isStopped && entries.isEmpty { break }
+                if isStopped && entries.isEmpty { hasEnded = true; break }
                 pthread_cond_wait(wake, mutex)
                 continue
             }

@@ -9,11 +9,12 @@ extension Driver {
     /// Rays through a volume: uploads, cells, what is visible, light; then rays.comp in bands of rows, pass by pass.
     func steps(_ rays: Rays, _ job: Job, _ index: Int) throws(ComputeError) -> [Step] {
         var volume = try job.volume(rays.volume)
-        let bytesPerVoxel = volume.description.format.bytesPerVoxel
+        var isSlabbed = store.refusal(of: volume) != nil
         // While the hand moves, a volume that is too large is shown by its coarse copy.
-        if rays.substeps == 1, store.refusal(volume.geometry, bytesPerVoxel) != nil,
-           let small = coarseVolumes.coarse(of: volume, bytes: store.budget / 4, longest: Int(gpu.info.longestImageAxis)) { volume = small }
-        let isSlabbed = store.refusal(volume.geometry, bytesPerVoxel) != nil
+        if isSlabbed, rays.substeps == 1, let small = coarseVolumes.coarse(of: volume, bytes: store.budget / 4, longest: Int(gpu.info.longestImageAxis)) {
+            volume = small
+            isSlabbed = store.refusal(of: small) != nil
+        }
         let geometry = volume.geometry, format = Int32(volume.voxels.format.rawValue)
         guard format != VOXELS_RGBA8 else { throw .device(reason: "a colour volume cannot be ray cast") }
         guard rays.labels.count <= Int(RAY_LABEL_MAPS), rays.glows.count <= Int(RAY_GLOWS) else {

@@ -53,24 +53,25 @@ extension Driver {
         let id = ObjectIdentifier(volume), g = volume.geometry, format = volume.description.format
         let slabs: SlabbedVolume
         if let found = slabVolumes[id], found.owner === volume { slabs = found } else {
-            slabVolumes = slabVolumes.filter { $0.value.owner != nil }
             slabs = try SlabbedVolume(gpu, volume, slabBytes: min(store.budget / 4, gpu.info.largestAllocation > 0 ? Int(gpu.info.largestAllocation) : .max))
             slabVolumes[id] = slabs
         }
         guard volume.isComplete else { throw .unsupported(reason: "a volume in slabs that is still loading") }
         let depth = min(slabs.thickness + 2 * SlabbedVolume.margin, g.slices), gpu = gpu
-        let kind = format == .float32 ? GPUFormatFloat : GPUFormatInt16
+        let kind = format == .float32 ? GPUFormatFloat : GPUFormatInt16, bytes = g.columns * g.rows * depth * format.bytesPerVoxel
         var textures: [SlabTexture] = []
         for _ in 0..<2 {
-            textures.append(try slabs.textures.take { () throws(ComputeError) in try GPUTexture(gpu, kind, SIMD3(UInt32(g.columns), UInt32(g.rows), UInt32(depth))) })
+            textures.append(try slabs.textures.take { () throws(ComputeError) in
+                try store.making(room: 2 * bytes) { () throws(ComputeError) in try GPUTexture(gpu, kind, SIMD3(UInt32(g.columns), UInt32(g.rows), UInt32(depth))) }
+            })
         }
         let cells = slabs.cells
-        guard cells.builtCount < cells.built.count else { return (slabs, textures, []) }
+        guard cells.groupedCount < cells.built.count else { return (slabs, textures, []) }
         var steps: [Step] = []
         let number = Int32(format.rawValue), pipeline = try pipeline("cells", "biii", [number, 0])
         let whole = try placeholder(GPUFormatInt16), real = try placeholder(GPUFormatFloat), nothing = try placeholder(GPUFormatRange)
         let byLayer = Int(cells.counts.x) * Int(cells.counts.y)
-        for slab in 0..<slabs.slabs(g.slices) {
+        for slab in 0..<slabs.slabs(g.slices) where cells.builtCount < cells.built.count {
             let texture = textures[slab % 2], (first, count) = slabs.slices(slab, g.slices)
             steps += bring(volume, slices: first, count, into: texture)
             let low = slab * slabs.thickness / Cells.edge, high = min((slab + 1) * slabs.thickness / Cells.edge, Int(cells.counts.z))
@@ -78,7 +79,7 @@ extension Driver {
                 let end = min(layer + 8, high)
                 steps.append(Step(dispatch: -1, kind: "cells", units: Double((end - layer) * byLayer)) { [unowned self] (recorder) throws(ComputeError) in
                     recorder.held.append(cells); recorder.held.append(texture)
-                    if !cells.ranges.isPrepared { cells.ranges.prepare(recorder); cells.groupRanges.prepare(recorder) }
+                    cells.prepare(recorder)
                     whole.prepare(recorder); real.prepare(recorder); nothing.prepare(recorder)
                     let scratch = try blocks.take(8 * byLayer * (end - layer))
                     recorder.held.append(scratch)

@@ -57,13 +57,16 @@ final class VolumeStore {
         let format = switch volume.description.format { case .int16: GPUFormatInt16; case .float32: GPUFormatFloat; case .rgba8: GPUFormatColor }
         return try resident(volume, format, g, volume.description.format.bytesPerVoxel)
     }
-    /// Why a volume cannot be on the device as a whole; `nil`: it can.
-    func refusal(_ g: VolumeGeometry, _ bytesPerVoxel: Int) -> String? {
+    /// Why a volume cannot be on the device as a whole; `nil`: it can, or is already.
+    func refusal(of volume: Volume) -> String? {
+        residents[ObjectIdentifier(volume)]?.owner === volume ? nil : refusal(volume.geometry, volume.description.format.bytesPerVoxel)
+    }
+    private func refusal(_ g: VolumeGeometry, _ bytesPerVoxel: Int) -> String? {
         let bytes = g.columns * g.rows * g.slices * bytesPerVoxel
         if max(g.columns, g.rows, g.slices) > Int(gpu.info.longestImageAxis) { return "an axis of the volume is longer than the \(gpu.info.longestImageAxis) voxels of \(gpu.info.title)" }
         if gpu.info.largestAllocation > 0, bytes > Int(gpu.info.largestAllocation) { return "the volume is larger than one allocation on \(gpu.info.title)" }
-        let budget = budget
-        return bytes > budget ? "the volume takes \(bytes >> 20) MiB, volumes may take \(budget >> 20) MiB on \(gpu.info.title)" : nil
+        // Without the budget's figure: it changes all the time, and this is said once.
+        return bytes > budget ? "the volume takes \(bytes >> 20) MiB, more than volumes may take on \(gpu.info.title)" : nil
     }
 
     func resident(_ segmentation: Segmentation) throws(ComputeError) -> Resident {
@@ -80,18 +83,22 @@ final class VolumeStore {
         }
         for (key, resident) in residents where resident.owner == nil { drop(key, resident) }
         if let stale = residents[id] { drop(id, stale) }
-        let sliceBytes = g.columns * g.rows * bytesPerVoxel, bytes = sliceBytes * g.slices, budget = budget
+        let sliceBytes = g.columns * g.rows * bytesPerVoxel
         if let reason = refusal(g, bytesPerVoxel) { throw .unsupported(reason: reason) }
-        makeRoom(budget - bytes)
+        let texture = try making(room: sliceBytes * g.slices) { () throws(ComputeError) in try GPUTexture(gpu, format, SIMD3(UInt32(g.columns), UInt32(g.rows), UInt32(g.slices))) }
+        let fresh = Resident(texture, slices: g.slices, sliceBytes: sliceBytes, owner: object)
+        fresh.lastTouch = clock
+        residents[id] = fresh
+        use(fresh)
+        return fresh
+    }
+
+    /// A texture, for which the least recently used volumes go.
+    func making(room bytes: Int, _ make: () throws(ComputeError) -> GPUTexture) throws(ComputeError) -> GPUTexture {
+        let budget = budget
+        while residentBytes > budget - bytes, dropOldest() {}
         while true {
-            do {
-                let texture = try GPUTexture(gpu, format, SIMD3(UInt32(g.columns), UInt32(g.rows), UInt32(g.slices)))
-                let fresh = Resident(texture, slices: g.slices, sliceBytes: sliceBytes, owner: object)
-                fresh.lastTouch = clock
-                residents[id] = fresh
-                use(fresh)
-                return fresh
-            } catch {
+            do { return try make() } catch {
                 // The driver knows better than the figures: the next oldest goes, until none is left.
                 guard case .outOfMemory = error, dropOldest() else { throw error }
             }
@@ -110,9 +117,6 @@ final class VolumeStore {
     }
     func removeAll() { residents.removeAll(); leaving.removeAll(); used.removeAll() }
 
-    private func makeRoom(_ bytes: Int) {
-        while residentBytes > bytes, dropOldest() {}
-    }
     /// Drops the least recently used one that the next submission does not need.
     private func dropOldest() -> Bool {
         let candidates = residents.filter { entry in !used.contains { $0 === entry.value } }

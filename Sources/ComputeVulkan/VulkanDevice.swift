@@ -108,6 +108,9 @@ extension Driver {
     /// Compiles a job: what must be brought to the device, then the kernels in bands.
     func steps(of job: Job) throws(ComputeError) -> [Step] {
         if gpu.isLost { throw .device(reason: "\(gpu.info.title) was lost") }
+        // What belongs to volumes that are gone.
+        slabVolumes = slabVolumes.filter { $0.value.owner != nil }
+        coarseVolumes.clear()
         var steps: [Step] = []
         for (index, dispatch) in job.dispatches.enumerated() {
             switch dispatch {

@@ -51,11 +51,14 @@ final class PassCache: Sendable {
         }
     }
 
-    /// Forgets everything, after the device that held it was lost.
-    func removeAll() {
-        let dropped = state.withLock { state -> [Key: Entry] in
-            defer { state.entries = [:]; state.bytes = 0 }
-            return state.entries
+    /// Forgets passes, after the device that held them was lost.
+    func remove(_ keys: [Key]) {
+        let dropped = state.withLock { state in
+            keys.compactMap { key -> (any DeviceBuffer)? in
+                guard let entry = state.entries.removeValue(forKey: key) else { return nil }
+                state.bytes -= entry.buffer.byteCount
+                return entry.buffer
+            }
         }
         withExtendedLifetime(dropped) {}
     }

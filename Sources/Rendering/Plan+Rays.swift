@@ -17,7 +17,6 @@ extension Plan {
         let eye = camera.rays(size: request.size, reduction: request.reduction)
         let cuts = request.scene.crop?.cuts ?? []
         let labels = zip(request.scene.segments.indices, request.scene.segments).map { $1.rayLabels(of: request.segmentations[$0], index: $0) }
-        let window = presentation.window ?? volume.defaultWindow
         func rays(_ index: Int, _ fold: Rays.Fold, background: Float = -.greatestFiniteMagnitude, target: Int) -> Rays {
             Rays(volume: index, camera: eye, size: size, fold: fold, substeps: moving ? Self.movingSubsteps : Self.fullSubsteps,
                  opaque: moving ? Self.movingOpaque : Self.fullOpaque, cuts: cuts, labels: labels, background: background, target: target)
@@ -65,21 +64,19 @@ extension Plan {
                 default: .maximum(depthCue: presentation.depthCue, floor: window.center - window.width / 2)
                 }
             }
-            let values = add(4 * size.count) { .rays(rays(0, fold(presentation.fold, window), target: $0)) }
-            let palette = try colors(of: presentation.palette)
-            var look = Present(base: .values(Present.Look(values: values, window: window, isInverted: presentation.invert != volume.description.isInverted,
-                                                          palette: palette)), size: size, channels: 1, target: 0)
+            let base = try look(values: self.passes.count, of: volume, presentation.window, presentation.palette, invert: presentation.invert)
+            _ = add(4 * size.count) { .rays(rays(0, fold(presentation.fold, base.window), target: $0)) }
+            var picture = Present(base: .values(base), size: size, channels: 1, target: 0)
             for (index, layer) in request.scene.layers.enumerated() {
                 let second = request.layerVolumes[index]
                 if !second.isComplete { fidelity.insert(.volumeIncomplete) }
-                let shown = layer.window ?? second.defaultWindow
-                let values = add(4 * size.count) { .rays(rays(index + 1, fold(layer.fold ?? presentation.fold, shown), background: .nan, target: $0)) }
-                look.layers.append(Present.Look(values: values, window: shown, isInverted: second.description.isInverted,
-                                                palette: try colors(of: layer.palette ?? "hot-iron"), opacity: layer.opacity))
+                let shown = try look(values: self.passes.count, of: second, layer.window, layer.palette ?? "hot-iron", opacity: layer.opacity)
+                _ = add(4 * size.count) { .rays(rays(index + 1, fold(layer.fold ?? presentation.fold, shown.window), background: .nan, target: $0)) }
+                picture.layers.append(shown)
             }
-            look.channels = palette == nil && look.layers.isEmpty ? 1 : 3
-            look.target = self.passes.count
-            present = look
+            picture.channels = base.palette == nil && picture.layers.isEmpty ? 1 : 3
+            picture.target = self.passes.count
+            present = picture
         }
     }
 }

@@ -48,39 +48,28 @@ struct Plan {
         let fold = try presentation.fold.marched
         let base = march(section, request, .volume(0), volume, fold: fold, background: Float(volume.description.background))
         guard request.output == .presented else { return }
-        let window = presentation.window ?? volume.defaultWindow
-        let picture: Present.Base
-        if volume.description.format == .rgba8 {
-            picture = .colors(base)
-        } else {
-            let isInverted = presentation.invert != volume.description.isInverted
-            if let table = volume.defaultTable, presentation.window == nil, presentation.palette == nil {
-                let (window, greys) = table.steps
-                picture = .values(Present.Look(values: base, window: window, isInverted: false, palette: greys.map { grey in
-                    UInt32(isInverted ? 255 - grey : grey) * 0x01_01_01
-                }))
-            } else {
-                picture = .values(Present.Look(values: base, window: window, isInverted: isInverted, palette: try colors(of: presentation.palette)))
-            }
-        }
+        let picture: Present.Base = volume.description.format == .rgba8 ? .colors(base)
+            : .values(try look(values: base, of: volume, presentation.window, presentation.palette, invert: presentation.invert))
         var present = Present(base: picture, size: size, channels: 1, target: 0)
         for (index, layer) in request.scene.layers.enumerated() {
             let volume = request.layerVolumes[index]
             let values = march(section, request, .volume(index + 1), volume, fold: try layer.fold?.marched ?? fold, background: .nan)
-            present.layers.append(Present.Look(values: values, window: layer.window ?? volume.defaultWindow, isInverted: volume.description.isInverted,
-                                               palette: try colors(of: layer.palette ?? "hot-iron"), opacity: layer.opacity))
+            present.layers.append(try look(values: values, of: volume, layer.window, layer.palette ?? "hot-iron", opacity: layer.opacity))
         }
         for (index, layer) in request.scene.segments.enumerated() where layer.visibility != .hide {
             let segmentation = request.segmentations[index]
-            // A slab shows what lies anywhere in its thickness; where combinations lie behind each other, the one defined last.
-            let sampling = section.sampling(in: segmentation.geometry, thickness: presentation.slab, fold: .maximum, quality: request.sampling)
+            let looks = layer.looks(of: segmentation, labels: passes.count)
+            // A slab shows what lies anywhere in its thickness; where combinations lie behind each other, the one defined last. One that
+            // is not shown must not hide one that is: then only what the plane itself cuts is drawn.
+            let hasHidden = looks.group.enumerated().contains { $1 == 0 && !segmentation.combinations[$0].isEmpty }
+            let sampling = hasHidden ? .single : section.sampling(in: segmentation.geometry, thickness: presentation.slab, fold: .maximum, quality: request.sampling)
             let march = section.march(.labels(index), geometry: segmentation.geometry, sampling: sampling, fold: .maximum, interpolation: .nearest, background: 0, target: 0)
-            let labels = add(4 * size.count) { target in
+            _ = add(4 * size.count) { target in
                 var march = march
                 march.target = target
                 return .march(march)
             }
-            present.segments.append(layer.looks(of: segmentation, labels: labels))
+            present.segments.append(looks)
         }
         let hasPalette = if case .values(let look) = picture { look.palette != nil } else { true }
         present.channels = hasPalette || !present.layers.isEmpty || !present.segments.isEmpty ? 3 : 1
@@ -103,6 +92,19 @@ struct Plan {
             if interpolation == .cubic { fidelity.insert(.coarserSampling) }
         }
         return add(4 * size.count) { _ in .march(march) }
+    }
+
+    /// How a volume's values look; without a window the volume's own, which may be a table.
+    func look(values: Int, of volume: Volume, _ window: Window?, _ palette: String?, invert: Bool = false, opacity: Double = 1) throws(RenderError) -> Present.Look {
+        let isInverted = invert != volume.description.isInverted, colors = try colors(of: palette)
+        guard window == nil, let table = volume.defaultTable else {
+            return Present.Look(values: values, window: window ?? volume.defaultWindow, isInverted: isInverted, palette: colors, opacity: opacity)
+        }
+        let (range, greys) = table.steps
+        return Present.Look(values: values, window: range, palette: greys.map { grey in
+            let level = isInverted ? 255 - grey : grey
+            return colors?[Int(level)] ?? UInt32(level) * 0x01_01_01
+        }, opacity: opacity)
     }
 
     func colors(of palette: String?) throws(RenderError) -> [UInt32]? {

@@ -109,7 +109,7 @@ public final class Renderer: Sendable {
             do throws(ComputeError) { return try await draw(request, plan, begin, priority, cancellation) } catch {
                 // What was kept was computed by a device that is no more.
                 guard case .contentLost = error else { throw error }
-                kept.removeAll()
+                kept.remove(plan.passes.map { PassCache.Key($0, request) })
                 return try await draw(request, plan, begin, priority, cancellation)
             }
         } catch {

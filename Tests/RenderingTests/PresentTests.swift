@@ -164,6 +164,28 @@ import Foundation
             #expect(rgb[3 * (2 * 20 + 2)] == 0)
         }
     }
+
+    /// What is not shown hides nothing: behind a chosen segment in the plane lies another one in the slab.
+    @Test func aSegmentThatIsNotChosenHidesNoneThatIs() async throws {
+        let size = PixelSize(20, 20)
+        let geometry = VolumeGeometry(columns: 20, rows: 20, slices: 9, origin: Point(0, 0, 0), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (1, 1, 1))!
+        let volume = TestVolumes.make(geometry) { _, _, _ in 0 }
+        var labels = [UInt16](repeating: 0, count: geometry.voxelCount)
+        for y in 5..<15 { for x in 5..<15 { labels[4 * 400 + y * 20 + x] = 1; labels[6 * 400 + y * 20 + x] = 2 } }
+        let segmentation = Segmentation(series: "1.2.9", frameOfReference: "", geometry: geometry,
+                                        segments: [.init(number: 1, label: "a", color: [1, 0, 0]), .init(number: 2, label: "b", color: [0, 1, 0])], combinations: [[], [0], [1]], labels: labels)
+        // Both shown: the one defined last.
+        for (numbers, expected) in [([1], [255, 0] as [UInt8]), ([2], [0, 0]), ([1, 2], [0, 255]), ([], [0, 255])] {
+            var scene = TestVolumes.scene(volume, .plane(Plane(origin: Point(0, 0, 4), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: 1))) {
+                $0.window = Window(center: 500, width: 1000); $0.slab = 6
+            }
+            scene.segments = [SegmentLayer(series: "1.2.9", numbers: numbers, style: .fill, opacity: 1)]
+            let raster = try await Renderer(device: CPUDevice(threads: 1)).render(RenderRequest(scene: scene, size: size, volume: volume, segmentations: [segmentation])).raster
+            guard case .rgb(let rgb) = raster.pixels else { Issue.record("not colour"); return }
+            let at = 3 * (10 * 20 + 10)
+            #expect([rgb[at], rgb[at + 1]] == expected, "segments \(numbers)")
+        }
+    }
 }
 
 @Suite struct PaletteTests {

@@ -129,6 +129,36 @@ import Testing
         #expect(log.contains("MiB"))
     }
 
+    /// The ranges of groups of cells are made by a step of their own; a job that is given up before it leaves it to the next.
+    @Test func aJobGivenUpBetweenCellsAndGroupsLeavesNoHolesInMaxima() async throws {
+        let volume = RandomScene.tissue(.int16, sheared: false, slope: 1, intercept: -1024, series: "1.2.23")
+        let device = try Devices.fresh(), done = Mutex<Result<JobReport, ComputeError>?>(nil)
+        device.driver.submit(Driver.Entry(priority: .interaction, cancellation: Cancellation(), dispatches: 0) { driver throws(ComputeError) in
+            let (resident, bringing) = try driver.bring(volume)
+            return bringing + (try driver.cells(of: resident, volume).1).filter { $0.kind != "groups" }
+        } completion: { result in done.withLock { $0 = result } })
+        while done.withLock({ $0 == nil }) { try await Task.sleep(for: .milliseconds(5)) }
+        var scene = Self.scene
+        scene.view = .camera(Camera(position: volume.geometry.center + Vector(0, -300, 40), target: volume.geometry.center, up: Vector(0, 0, 1), height: 90))
+        scene.presentation.fold = .maximum
+        (scene.presentation.shading, scene.presentation.window) = (nil, Window(center: 1000, width: 2500))
+        let request = RenderRequest(scene: scene, size: Self.size, volume: volume)
+        let actual = try await Renderer(device: device).render(request).raster
+        #expect(Difference(try await Renderer(device: Devices.cpu).render(request).raster, actual, tolerance: 2).outliers * 1000 <= Self.size.count)
+    }
+
+    @Test func whatIsReadAfterTheDeviceHasEndedIsLostAndDoesNotHang() async throws {
+        let done = Mutex<Result<JobReport, ComputeError>?>(nil), driver = try Devices.fresh().driver
+        // The device went with the last reference; its thread ends when it has nothing to do.
+        for _ in 0..<200 {
+            done.withLock { $0 = nil }
+            driver.submit(Driver.Entry(priority: .interaction, cancellation: Cancellation(), dispatches: 0) { _ in [] } completion: { result in done.withLock { $0 = result } })
+            while done.withLock({ $0 == nil }) { try await Task.sleep(for: .milliseconds(1)) }
+            if case .failure(.contentLost) = done.withLock({ $0 }) { return }
+        }
+        Issue.record("the driver never ended")
+    }
+
     /// Slab after slab on the device: no CPU behind it here.
     @Test func volumesInSlabsLookLikeWholeOnes() async throws {
         let budget = Self.tall.voxels.byteCount * 9 / 10, device = try Devices.fresh(budgetBytes: budget), renderer = Renderer(device: device)
