@@ -100,6 +100,11 @@ def difference(old, new):
     return patch or None
 
 
+def windowless(scene):
+    """What of a scene modality values depend on."""
+    return scene and {**scene, "presentation": {k: v for k, v in scene.get("presentation", {}).items() if k not in ("window", "invert")}}
+
+
 def decode(payload):
     """Samples of an image file as they are: rows × columns for grey, rows × columns × 3 for colour."""
     image = Image.open(io.BytesIO(payload))
@@ -159,6 +164,7 @@ class Pane:
         self.on_draw = None             # called with (pane, part) after each drawn part
         self.error = None
         self.wants_values = False       # asks for modality values behind the exact picture
+        self._values_from = 0           # revision since when values are good
         self._values = None             # [revision, bands]
         self.values = None              # rows × columns of float32, when they are of the newest scene
         self.is_following = False       # or steered by somebody: scenes are sent whole
@@ -181,7 +187,9 @@ class Pane:
                 message["size"] = list(self.size)
         if self.wants_values:
             message["values"] = True
-        self.values = None
+        if not (self._known is not None and self.wants_values and self._known_size == self.size and windowless(self._known) == windowless(scene)):
+            # Another window alone leaves the values as they are, and the server does not send them again.
+            self.values, self._values_from = None, self.revision
         self._known, self._known_size = scene, self.size if scene is not None else None
         self.input_times[self.revision] = time.monotonic() if input_time is None else input_time
         self.client.send(message)
@@ -233,7 +241,7 @@ class Pane:
                 self._values = [part.revision, []]
             if self._values and self._values[0] == part.revision:
                 self._values[1].append(decode_values16(part.payload))
-                if part.is_last and part.revision == self.revision:
+                if part.is_last and part.revision >= self._values_from:
                     self.values = np.concatenate(self._values[1])
             return True
         if part.format == UNCHANGED:

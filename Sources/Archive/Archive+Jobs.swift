@@ -36,10 +36,16 @@ extension Index {
         try database.write { db in
             try db.execute(sql: "INSERT INTO jobs (id, created, state, body, report) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body, report = coalesce(excluded.report, report)",
                            arguments: [job.id, job.created, job.state.rawValue, body, report])
+            try db.execute(sql: "DELETE FROM jobs WHERE id NOT IN (SELECT id FROM jobs ORDER BY created DESC LIMIT \(Self.keptJobs))")
         }
     }
+    /// Older ones are forgotten, with their reports.
+    static let keptJobs = 500
+    func job(_ id: String) throws -> JobRecord? {
+        try database.read { db in try Data.fetchOne(db, sql: "SELECT body FROM jobs WHERE id = ?", arguments: [id]) }.flatMap { try? JSONDecoder().decode(JobRecord.self, from: $0) }
+    }
     func jobs() throws -> [JobRecord] {
-        try database.read { db in try Data.fetchAll(db, sql: "SELECT body FROM jobs ORDER BY created DESC LIMIT 500") }.compactMap { try? JSONDecoder().decode(JobRecord.self, from: $0) }
+        try database.read { db in try Data.fetchAll(db, sql: "SELECT body FROM jobs ORDER BY created DESC") }.compactMap { try? JSONDecoder().decode(JobRecord.self, from: $0) }
     }
     func report(ofJob id: String) throws -> Data? {
         try database.read { db in try Data.fetchOne(db, sql: "SELECT report FROM jobs WHERE id = ? AND report IS NOT NULL", arguments: [id]) }
@@ -51,7 +57,10 @@ extension Archive {
     public func save(_ job: JobRecord, report: Data? = nil) throws(ArchiveError) {
         do { try index.save(job, report: report) } catch { throw .storage("The job was not stored: \(error)") }
     }
-    /// The newest 500, newest first.
+    public func job(_ id: String) throws(ArchiveError) -> JobRecord? {
+        do { return try index.job(id) } catch { throw .storage("The job cannot be read: \(error)") }
+    }
+    /// Those that are kept, newest first.
     public func jobs() throws(ArchiveError) -> [JobRecord] {
         do { return try index.jobs() } catch { throw .storage("The jobs cannot be read: \(error)") }
     }

@@ -73,7 +73,11 @@ final class JobQueue: Sendable {
         let now = state.withLockedValue { s in Dictionary(uniqueKeysWithValues: (s.waiting + [s.running].compactMap { $0 }).map { ($0.record.id, $0.record) }) }
         return try archive.jobs().map { now[$0.id] ?? $0 }
     }
-    func find(_ id: String) throws(ArchiveError) -> JobRecord? { try list().first { $0.id == id } }
+    func find(_ id: String) throws(ArchiveError) -> JobRecord? {
+        let now = state.withLockedValue { s in (s.waiting + [s.running].compactMap { $0 }).first { $0.record.id == id }?.record }
+        if let now { return now }
+        return try archive.job(id)
+    }
 
     /// False when there is no such job at work.
     func cancel(_ id: String) -> Bool {
@@ -95,7 +99,7 @@ final class JobQueue: Sendable {
         let id = Volume.ID(series: series, index: index, time: time)
         let source = try await archive.completeVolume(id)
         let result = DenoisingJob.resultUID(source: source.id, settings: settings, version: version)
-        if let known = state.withLockedValue({ Self.denoising(result, slice, $0) }) { return (known, false) }
+        if let known = state.withLockedValue({ Self.denoising(result, slice, &$0) }) { return (known, false) }
         if (try? await archive.series(result)) != nil {
             // Cached: it was computed before.
             if let job = try archive.jobs().first(where: { $0.result == result && $0.state == .done }) { return (job, false) }
@@ -119,9 +123,10 @@ final class JobQueue: Sendable {
         }
     }
 
-    /// The job at work that makes this series; `slice` is done first there.
-    private static func denoising(_ result: String, _ slice: Int?, _ s: State) -> JobRecord? {
+    /// The job at work that makes this series, which goes on now if it was about to end; `slice` is done first there.
+    private static func denoising(_ result: String, _ slice: Int?, _ s: inout State) -> JobRecord? {
         guard let same = (s.waiting + [s.running].compactMap { $0 }).first(where: { $0.denoising != nil && $0.record.result == result }) else { return nil }
+        s.cancelled.remove(same.record.id)
         if let slice { same.denoising?.prefer(slice: slice) }
         return same.record
     }
@@ -170,7 +175,7 @@ final class JobQueue: Sendable {
     /// after − before as a volume of its own, in memory; the same geometry is needed.
     func difference(of after: Volume.ID, and before: Volume.ID) async throws -> JobRecord {
         let a = try await archive.completeVolume(after), b = try await archive.completeVolume(before)
-        let made = try a.minus(b)
+        let made = try await archive.perform { Result { try a.minus(b) } }.get()
         archive.offer(made)
         // The oldest makes room: a difference is a matter of a second.
         let old = state.withLockedValue { s -> [Volume] in
@@ -191,7 +196,7 @@ final class JobQueue: Sendable {
     /// Queues the work, or joins the denoising that has come before it with the same result: two requests may have looked at once.
     private func submit(_ record: JobRecord, denoising: DenoisingJob? = nil, _ slice: Int? = nil, _ body: @escaping @Sendable (Handle) throws -> Void) throws -> (job: JobRecord, isNew: Bool) {
         let known = try state.withLockedValue { s -> JobRecord? in
-            if denoising != nil, let known = Self.denoising(record.result, slice, s) { return known }
+            if denoising != nil, let known = Self.denoising(record.result, slice, &s) { return known }
             guard s.waiting.count < Self.limit else { throw LowDoseError("busy", "Too many jobs are waiting; try again later.") }
             try archive.save(record)
             tell(record.json)
@@ -241,7 +246,7 @@ final class JobQueue: Sendable {
         let id = Volume.ID(series: record.result)
         if outcome != .done, !record.result.isEmpty { archive.announce(id, failure: (error?.code ?? "cancelled", error?.message ?? "The job was cancelled.")) }
         // From now on the archive's own copy is used; who looks at the computed one keeps it.
-        if record.kind != "difference", !record.result.isEmpty { archive.withdraw(id) }
+        if !record.result.isEmpty { archive.withdraw(id) }
         state.withLockedValue { s in
             if s.running?.record.id == record.id { s.running = nil }
             s.cancelled.remove(record.id)

@@ -24,7 +24,7 @@ func metricsText(_ services: StreamServices, _ registry: SessionRegistry) async 
     metric("renders_total", "counter", "Pictures rendered.", [("", Double(total.renders))])
     let sessions = await registry.all()
     func each(_ name: String, _ type: String, _ help: String, _ value: (SessionFigures, LinkEstimator) -> [(String, Double)]) {
-        metric("session_" + name, type, help, sessions.enumerated().flatMap { i, s in value(s.figures, s.link).map { ("session=\"\(i)\"" + $0.0, $0.1) } })
+        metric("session_" + name, type, help, sessions.flatMap { s in value(s.figures, s.link).map { ("session=\"\(s.id)\"" + $0.0, $0.1) } })
     }
     each("rate_bytes", "gauge", "Bytes a second the session's line delivers.") { [("", $1.rate)] }
     each("round_trip_seconds", "gauge", "Smallest round trip of the last 30 s.") { $1.hasRoundTrip ? [("", $1.roundTripFloor)] : [] }

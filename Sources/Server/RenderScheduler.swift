@@ -17,9 +17,10 @@ final class RenderScheduler: Sendable {
 
         /// One picture that a busy machine held up is no trend: charged in full, it would cost the session a turn in every round
         /// until all others have used as much.
-        mutating func charge(_ seconds: Double, _ lane: Viewer.Lane) {
+        mutating func charge(_ seconds: Double, _ lane: Viewer.Lane, isWhole: Bool) {
             let known = usual[lane.rawValue] ?? seconds, charged = min(seconds, 3 * max(known, 0.0001))
-            usual[lane.rawValue] = known + 0.3 * (charged - known)
+            // A picture that was given up says nothing about what whole ones take.
+            if isWhole { usual[lane.rawValue] = known + 0.3 * (charged - known) }
             used += charged
         }
     }
@@ -55,12 +56,12 @@ final class RenderScheduler: Sendable {
         next.forEach { $0() }
     }
 
-    /// The session's turn in the lane has ended after `seconds` on the device; 0 when it had nothing to draw.
-    func finished(_ session: SessionID, _ lane: Viewer.Lane, seconds: Double) {
+    /// The session's turn in the lane has ended after `seconds` on the device, 0 when it had nothing to draw; `isWhole`: with a picture.
+    func finished(_ session: SessionID, _ lane: Viewer.Lane, seconds: Double, isWhole: Bool = true) {
         let next = state.withLock { s in
             guard s.busy[lane.rawValue] == session else { return [@Sendable () -> Void]() }
             s.busy[lane.rawValue] = nil
-            if seconds > 0 { s.sessions[session]?.charge(seconds, lane) }
+            if seconds > 0 { s.sessions[session]?.charge(seconds, lane, isWhole: isWhole) }
             return Self.grants(&s)
         }
         next.forEach { $0() }

@@ -49,6 +49,7 @@ public struct ServerConfiguration: Sendable {
             return .configuration("needed are at least one session, a grace time of at most a day, and a ping interval of 0.1 s to an hour")
         }
         if !NetworkPeer.isTitle(title) { return .configuration("the AE title has 1 to 16 characters without spaces") }
+        if let moveDestination, !NetworkPeer.isTitle(moveDestination) { return .configuration("the move destination is an AE title: 1 to 16 characters without spaces") }
         if let dicomPort, !(1...65_535).contains(dicomPort) { return .configuration("the DICOM port \(dicomPort) is outside 1…65535") }
         for peer in peers where NetworkPeer(parsing: peer) == nil { return .configuration("a peer is given as TITLE@host:port") }
         if dicomPort != nil, peers.isEmpty, !allowsInsecure {

@@ -255,8 +255,8 @@ actor Session {
     private func rendered(_ order: Viewer.RenderOrder, _ result: Result<Rendered, RenderError>, seconds: Double) {
         cancellations[order.id] = nil
         // What the device worked, not what the session waited for it.
-        let used = switch result { case .success(let picture): picture.rendering; case .failure: min(seconds, 0.05) }
-        services.scheduler.finished(id, order.lane, seconds: used)
+        let (used, isWhole) = switch result { case .success(let picture): (picture.rendering, true); case .failure: (min(seconds, 0.05), false) }
+        services.scheduler.finished(id, order.lane, seconds: used, isWhole: isWhole)
         process(.rendered(id: order.id, result))
     }
 

@@ -58,9 +58,9 @@ actor SessionRegistry {
     }
 
     /// The connected sessions in the order of their numbers, which mean nothing outside this list.
-    func all() async -> [(figures: SessionFigures, link: LinkEstimator)] {
-        var list: [(SessionFigures, LinkEstimator)] = []
-        for (_, session) in sessions.sorted(by: { $0.key < $1.key }) where await session.lostSince == nil { list.append((await session.figures, await session.link)) }
+    func all() async -> [(id: UInt64, figures: SessionFigures, link: LinkEstimator)] {
+        var list: [(UInt64, SessionFigures, LinkEstimator)] = []
+        for (_, session) in sessions.sorted(by: { $0.key < $1.key }) where await session.lostSince == nil { list.append((session.id, await session.figures, await session.link)) }
         return list
     }
 

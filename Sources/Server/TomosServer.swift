@@ -48,8 +48,8 @@ public struct TomosServer: Sendable {
         options.report = { logger.error("\($0)") }
         var upstream: (any Upstream)?
         if let text = configuration.upstream {
-            if let peer = NetworkPeer(parsing: text, ownTitle: configuration.title) { upstream = NetworkUpstream(peer, destination: configuration.moveDestination) }
-            else { upstream = WebUpstream(address: text.hasSuffix("/") ? String(text.dropLast()) : text) }
+            if text.hasPrefix("http://") || text.hasPrefix("https://") { upstream = WebUpstream(address: text.hasSuffix("/") ? String(text.dropLast()) : text) }
+            else if let peer = NetworkPeer(parsing: text, ownTitle: configuration.title) { upstream = NetworkUpstream(peer, destination: configuration.moveDestination) }
         }
         web = DICOMwebService(archive: archive, renderer: services.renderer, options: options, upstream: upstream)
         web.joinUpstream()

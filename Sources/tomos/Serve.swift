@@ -35,7 +35,7 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "Seconds between pings of a stream; two unanswered ones end the connection.") var heartbeat = 15.0
     @Option(help: ArgumentHelp("Archive to ask for what is not stored here: a DICOMweb address, or TITLE@host:port on the DICOM network.", valueName: "ADDRESS")) var upstream: String?
     @Option(help: ArgumentHelp("AE title under which the upstream knows this server: objects are fetched by C-MOVE to it. Default: C-GET.", valueName: "TITLE")) var moveDestination: String?
-    @Option(help: ArgumentHelp("Port for DICOM associations (C-ECHO, C-STORE, C-FIND, C-MOVE). Default: none.", valueName: "PORT")) var dicomPort: Int?
+    @Option(help: ArgumentHelp("Port for DICOM associations (C-ECHO, C-STORE, C-FIND, C-MOVE, C-GET). Default: none.", valueName: "PORT")) var dicomPort: Int?
     @Option(help: ArgumentHelp("AE title of this server.", valueName: "TITLE")) var aeTitle = "TOMOS"
     @Option(name: .customLong("peer"), help: ArgumentHelp("Who may call on the DICOM port, and where C-MOVE may send; may be repeated.", valueName: "TITLE@HOST:PORT")) var peers: [String] = []
     @Flag(help: "Listen on a public address without TLS and token. Anyone who reaches the port sees the data.") var insecure = false

@@ -36,6 +36,21 @@ import Testing
         let first = turns.all.filter { $0 == 1 }.count, second = turns.all.count - first
         #expect(abs(Double(second) / Double(first) - 4) < 0.2)
     }
+    @Test func whoGivesUpPicturesPaysForTheWholeOnesAsMuchAsOthers() {
+        let (s, turns) = scheduler(1...2)
+        for id: UInt64 in [1, 2] { s.want(id, .interaction, .hand) }
+        var given = [0, 0, 0], whole = 0.0
+        for _ in 0..<900 {
+            let id = turns.all.last!
+            given[Int(id)] += 1
+            s.want(id, .interaction, .hand)
+            // Two of three of the first session's pictures are given up at once; every whole one takes as long as the second's.
+            let isWhole = id == 2 || given[1] % 3 == 0
+            if id == 1 { whole += isWhole ? 1 : 0.05 }
+            s.finished(id, .interaction, seconds: isWhole ? 1 : 0.05, isWhole: isWhole)
+        }
+        #expect(abs(whole / Double(given[2]) - 1) < 0.1)
+    }
     @Test func whoComesBackFromIdlingBringsNoBonus() {
         let (s, turns) = scheduler(1...2)
         s.want(1, .interaction, .hand)

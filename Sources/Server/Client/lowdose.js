@@ -135,7 +135,7 @@ export class LowDose {
     if (this.isComparing) { this.isComparing = false; this.#host.layOut(null); return; }
     if (!this.isOn) await this.#start();
     const { study } = this.#host, job = await this.#ended;
-    if (this.#job !== job) return; // switched off meanwhile
+    if (!job || this.#job !== job) return; // switched off meanwhile
     if (job.state !== "done") throw new Error(job.message ?? "the work was not finished");
     const made = await post({ kind: "difference", series: this.result, minus: study.series.seriesInstanceUID, volume: study.volume.index });
     if (this.#host.study !== study || this.#job !== job) return;

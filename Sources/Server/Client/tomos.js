@@ -350,7 +350,7 @@ export class Pane extends EventTarget {
   #connection; #context; #scene = null; #known = null; #size = null; #knownSize = null; #final = "exact"; #knownFinal = "exact"; #cine = null; #knownCine = null;
   #moving = false; #settle = 0; #inputTime; #inputs = []; #sizes = [];
   #shown = { revision: 0, pass: -1 }; #bands = null; #staging = null; #greenTimer = 0; #observer = null; #isClosed = false; #turn = Promise.resolve();
-  #follow = null; #isShared = false; #wantsValues = false; #knownValues = false; #values = null; #isLocal = false; #applies = false;
+  #follow = null; #isShared = false; #wantsValues = false; #knownValues = false; #values = null; #valuesFrom = 0; #isLocal = false; #applies = false;
 
   constructor(connection, number, canvas) {
     super();
@@ -511,6 +511,8 @@ export class Pane extends EventTarget {
     this.revision++;
     const message = { type: "scene", pane: this.number, revision: this.revision, moving: this.#moving };
     const isFirst = this.#known === null;
+    if (isFirst || !this.#wantsValues || !this.#knownValues || !equal(this.#size, this.#knownSize)) this.#valuesFrom = this.revision;
+    else this.#keepValues(this.#known, this.#scene);
     if (this.#scene === null && this.#follow === null) { message.scene = null; this.#isClosed = false; }
     else if (this.#follow !== null && isFirst) {
       Object.assign(message, { follow: this.#follow, size: this.#size });
@@ -540,6 +542,11 @@ export class Pane extends EventTarget {
     return message;
   }
 
+  /** Values have no window: on their way or here, they stay good when that alone changes, and the server does not send them again. */
+  #keepValues(before, after) {
+    if (before === null || after === null || !(equal(before, after) || differInWindow(before, after))) this.#valuesFrom = this.revision;
+  }
+
   /** After (re)connecting: `revision` is what the server still knows of this pane, if anything. */
   _restore(revision) {
     if (revision !== undefined && revision === this.revision && this.#shown.revision === revision && this.isExact) return;
@@ -555,6 +562,7 @@ export class Pane extends EventTarget {
     this.revision = Math.max(this.revision, revision);
     if (!this.#isShared) this.#isShared = true;
     if (this._isDirty && this.#known !== null) return; // the own hand is newer, and speaks next
+    this.#keepValues(this.#known, scene);
     this.#scene = this.#known = scene;
     if (!this.#knownSize) this.#knownSize = this.#size;
     this.#judge();
@@ -600,12 +608,12 @@ export class Pane extends EventTarget {
   }
 
   #receiveValues(part, acknowledge) {
-    const scene = this.#scene, decoding = decodeValues16(part.payload);
+    const scene = this.#known ?? this.#scene, decoding = decodeValues16(part.payload);
     decoding.catch(() => {});
     this.#turn = this.#turn.then(async () => {
       try {
         const band = await decoding;
-        if (part.revision === this.revision && scene === this.#scene && this.#wantsValues) {
+        if (part.revision >= this.#valuesFrom && this.#wantsValues) {
           if (part.y === 0) this.#values = { revision: part.revision, size: this.#size, scene, bands: [], rows: 0, isComplete: false };
           const values = this.#values;
           if (values?.revision === part.revision && part.y === values.rows) {

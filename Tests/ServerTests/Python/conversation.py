@@ -151,6 +151,10 @@ async def values(options):
         await pane.exact(60)
         await asyncio.sleep(0.5)
         check(len([p for p in pane.parts if p.format == 4]) == before, "values came again although only the window changed")
+        check(pane.values is not None and float(np.abs(pane.values - offline).max()) == worst, "the values were lost although only the window changed")
+        pane.change({"presentation": {"slab": 6}})
+        check(pane.values is None, "values of another picture were kept")
+        await pane.until(lambda: pane.values is not None, 60)
 
 
 async def cine(options):

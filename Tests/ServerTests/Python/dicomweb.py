@@ -218,7 +218,7 @@ def search():
 
         assert uids("/studies") == ["1.2.3", "1.2.2", "1.2.1", "1.2.0"], s.get("/studies").text
         for key, want in {
-            "PatientName=Miller^Bob": ["1.2.1"], "PatientName=miller^bob": ["1.2.1"], "PatientName=M*": ["1.2.2", "1.2.1", "1.2.0"], "00100010=*er^?????*": [],
+            "PatientName=Miller^Bob": ["1.2.1"], "PatientName=miller^bob": ["1.2.1"], "PatientName=M*": ["1.2.2", "1.2.1", "1.2.0"],
             "PatientName=M?ller*": ["1.2.1", "1.2.0"], "PatientID=P2": ["1.2.2"], "PatientID=P%3F": ["1.2.3", "1.2.2", "1.2.1", "1.2.0"],
             "StudyDate=20200102-20200103": ["1.2.2", "1.2.1"], "StudyDate=-20200102": ["1.2.1", "1.2.0"], "StudyDate=20200103-": ["1.2.3", "1.2.2"], "StudyDate=20200102": ["1.2.1"],
             "StudyDate=20200102-20200103&StudyTime=1130-1200": ["1.2.1"], "StudyTime=12-13": ["1.2.3", "1.2.2"],
@@ -230,8 +230,6 @@ def search():
             "InstitutionName=" + str(base.get("InstitutionName", "nowhere")): ["1.2.3", "1.2.2", "1.2.1", "1.2.0"] if "InstitutionName" in base else [],
         }.items():
             got = uids("/studies?" + key)
-            if key.startswith("00100010=*er"):
-                continue
             assert got == want, (key, got, want)
         assert uids("/series?Modality=MR", "0020000E") == ["1.2.3.1", "1.2.2.1", "1.2.1.1", "1.2.0.1"]
         assert uids("/studies/1.2.1/series?SeriesNumber=2", "0020000E") == ["1.2.1.1"]
@@ -537,6 +535,10 @@ def pixels():
             answer = np.asarray(Image.open(io.BytesIO(s.get(f"{base}/{request}", accept="image/png").content)))
             assert np.array_equal(rendered, answer), (request, rendered.shape, answer.shape, int((rendered != answer).sum()), int(np.abs(rendered.astype(int) - answer.astype(int)).max()))
             assert rendered.std() > 5, request
+            if rendered.ndim == 2:
+                # Grey is exact in GIF too; the picture is large and noisy enough for the code table to fill and begin anew.
+                gif = Image.open(io.BytesIO(s.get(f"{base}/{request}", accept="image/gif").content))
+                assert gif.format == "GIF" and np.array_equal(rendered, np.asarray(gif.convert("L"))), request
 
 
 def large():
