@@ -8,7 +8,6 @@ let package = Package(
         .executableTarget(name: "BenchWorker", dependencies: [.product(name: "TomosCore", package: "tomos")]),
         .target(name: "CLimits"),
         .executableTarget(name: "KernelBench", dependencies: ["CLimits", .product(name: "TomosRendering", package: "tomos")]),
-        .executableTarget(name: "VulkanBench", dependencies: [.product(name: "TomosRendering", package: "tomos")]),
         .executableTarget(name: "LoadBench", dependencies: [.product(name: "TomosArchive", package: "tomos")]),
     ],
     swiftLanguageModes: [.v6]

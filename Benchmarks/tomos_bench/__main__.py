@@ -15,6 +15,7 @@ def main():
 
     run = commands.add_parser("run", help="measure, and write JSON lines, a table and an HTML report")
     run.add_argument("scenario", nargs="*", help="scenario files; default: all of Benchmarks/Scenarios")
+    run.add_argument("--data", metavar="FOLDER", help="a CT series to take where a scenario names the phantom")
     run.add_argument("--profile", choices=["short", "full"], default="short")
     run.add_argument("--suites", nargs="+", choices=scenario.SUITES)
     run.add_argument("--only", nargs="+", metavar="TEXT", help="cases whose names hold one of these")

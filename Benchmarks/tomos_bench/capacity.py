@@ -139,7 +139,7 @@ def main(options):
     sizes = sorted(options.size)[:2] if len(options.size) > 1 else [options.size[0], 2 * options.size[0]]
     between = (sizes[0] + sizes[1]) // 2
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([binary, "phantom", "--output", f"{folder}/phantom", "--size", "256x256x150"], check=True, capture_output=True)
+        subprocess.run([binary, "phantom", "--output", f"{folder}/phantom", "--size", "256,256,150"], check=True, capture_output=True)
         server = subprocess.Popen([binary, "serve", "--data", f"{folder}/data", "--import", f"{folder}/phantom", "--port", str(PORT)],
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

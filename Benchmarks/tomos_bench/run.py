@@ -64,7 +64,7 @@ def limits(folder, threads):
 def requests_of(case, data, options):
     """(what `prepare` and the warm-up ask, request(k))."""
     base = {"suite": case["suite"], "threads": options.threads, "what": case.get("what")}
-    for key in ("quality", "device", "method"):
+    for key in ("quality", "device", "method", "sampling"):
         if key in case:
             base[key] = case[key]
     if options.handicap and case["name"].startswith(options.handicap):
@@ -133,6 +133,10 @@ def main(options):
     folder = pathlib.Path(options.work)
     folder.mkdir(parents=True, exist_ok=True)
     cases = scenario.load_all([pathlib.Path(p) for p in options.scenario], options.profile, options.suites)
+    if options.data:
+        for c in cases:
+            if c["data"] == "phantom" and c["suite"] not in ("reconstruct", "stream", "rest"):
+                c.update(data=options.data, name=f"{c['name']}@{pathlib.Path(options.data).resolve().name}")
     if options.only:
         cases = [c for c in cases if any(x in c["name"] for x in options.only)]
     if not cases:
