@@ -13,7 +13,7 @@ public final class AnimatedWebPWriter {
     public init(size: PixelSize, rate: Double, quality: Int?) throws(CodingError) {
         guard max(size.width, size.height) <= Int(WEBP_MAX_DIMENSION) else { throw .tooLarge(.webP, limit: Int(WEBP_MAX_DIMENSION)) }
         var options = WebPAnimEncoderOptions()
-        guard WebPAnimEncoderOptionsInit(&options) != 0 else { throw .codec(.webP, reason: "libwebp's version differs from its headers") }
+        guard WebPAnimEncoderOptionsInit(&options) != 0 else { throw versionMismatch }
         guard let encoder = WebPAnimEncoderNew(Int32(size.width), Int32(size.height), &options) else { throw .codec(.webP, reason: "not enough memory") }
         self.encoder = encoder
         self.size = size; self.quality = quality
@@ -24,10 +24,10 @@ public final class AnimatedWebPWriter {
     public func append(_ raster: Raster) throws(CodingError) {
         guard raster.size == size else { throw .invalidSetting(reason: "pictures of an animation have one size") }
         var config = WebPConfig()
-        guard WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, Float(quality ?? 75)) != 0 else { throw .codec(.webP, reason: "libwebp's version differs from its headers") }
+        guard WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, Float(quality ?? 75)) != 0 else { throw versionMismatch }
         if quality == nil { WebPConfigLosslessPreset(&config, 1) } else { config.method = 2 }
         var picture = WebPPicture()
-        guard WebPPictureInit(&picture) != 0 else { throw .codec(.webP, reason: "libwebp's version differs from its headers") }
+        guard WebPPictureInit(&picture) != 0 else { throw versionMismatch }
         picture.width = Int32(size.width); picture.height = Int32(size.height); picture.use_argb = 1
         defer { WebPPictureFree(&picture) }
         guard WebPPictureAlloc(&picture) != 0 else { throw .codec(.webP, reason: "not enough memory") }

@@ -24,7 +24,7 @@ func encodeWebPLossless(_ band: Band, effort: Int) throws(CodingError) -> [UInt8
     return try encode(band, config, lossless: true)
 }
 
-private let versionMismatch = CodingError.codec(.webP, reason: "libwebp's version differs from its headers")
+let versionMismatch = CodingError.codec(.webP, reason: "libwebp's version differs from its headers")
 
 private func encode(_ band: Band, _ config: WebPConfig, lossless: Bool) throws(CodingError) -> [UInt8] {
     guard max(band.width, band.height) <= Int(WEBP_MAX_DIMENSION) else { throw .tooLarge(.webP, limit: Int(WEBP_MAX_DIMENSION)) }

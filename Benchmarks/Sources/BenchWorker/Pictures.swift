@@ -40,7 +40,7 @@ struct EncodeWorkload: Workload {
         codec = switch request.what {
         case "jpeg": .jpeg(quality: quality)
         case "webp": .webP(quality: quality)
-        case "webp-lossless": .webPLossless()
+        case "webp-lossless": .exact(isGrey: false)
         case "png": .png
         default: throw Refusal(description: "unknown codec \(request.what ?? "")")
         }
