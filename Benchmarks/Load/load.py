@@ -25,7 +25,7 @@ BENCHMARKS = os.path.dirname(HERE)
 CODINGS = ["explicit", "rle", "jpeg-lossless", "jpeg-ls", "jpeg-2000"]
 OURS = "Tomos"
 PEERS = ["SimpleITK", "GDCM", "vtkDICOMImageReader", "pydicom"]
-# design.md, table "Load": how much faster than the strongest of these peers in wall time.
+# The goal: how much faster than the strongest of these peers in wall time.
 TARGETS = {
     ("volume", "explicit"): [(3, ["vtkDICOMImageReader"])],
     ("volume", "rle"): [(5, ["pydicom"])],
@@ -233,7 +233,7 @@ def measure(coding, folder, binary, rounds, versions):
 
 
 def verdicts(task, coding, figures):
-    """[(peer, ratio, target)] for what design.md asks."""
+    """[(peer, ratio, target)] for the goals above."""
     found = []
     for target, peers in TARGETS.get((task, coding), []):
         for peer in peers:
@@ -247,15 +247,15 @@ def verdicts(task, coding, figures):
 def table(report):
     lines = [
         "# Loading a CT series", "",
-        f"{report['slices']} slices of 512², {report['rounds']} rounds, everybody in turn on the same files, page cache warm. Wall ms, least … median (process CPU ms, median); "
+        f"{report['slices']} slices of 512², everybody in turn on the same files, page cache warm. Wall ms, least … median (process CPU ms, median); "
         "ratios are of the least. Load of the machine during the runs (1 minute): " + ", ".join(f"{c} {r['load']:.1f}" for c, r in report["codings"].items()) + ". "
-        f"{report['machine']['cpu']}, {report['machine']['cores']} cores, {report['date']}, commit {report['commit']}; "
+        f"{report['machine']['cpu']}, {report['machine']['cores']} cores; measured: " + ", ".join(f"{c} {r['measured']}" for c, r in report["codings"].items()) + "; "
         + ", ".join(f"{k} {v}" for k, v in report["versions"].items()) + ".",
         "Made by `Benchmarks/Load/load.py`; every figure, with least and most, is in `load.json`.", "",
     ]
     titles = {"first": "First slice: from the folder's name to the middle slice as an 8-bit picture", "volume": "Whole volume: from the folder's name to modality values in memory"}
     for task, title in titles.items():
-        lines += [f"## {title}", "", "| Coding | " + " | ".join([OURS] + PEERS) + " | design.md |", "|---|" + "---|" * (len(PEERS) + 2)]
+        lines += [f"## {title}", "", "| Coding | " + " | ".join([OURS] + PEERS) + " | goal |", "|---|" + "---|" * (len(PEERS) + 2)]
         for coding, result in report["codings"].items():
             def cell(name):
                 f = result[task].get(name)
@@ -305,13 +305,15 @@ def main():
     path = os.path.join(a.results, "load.json")
     report = {"codings": {}, "versions": {}}
     if a.codings != ",".join(CODINGS) and os.path.exists(path):
-        report = json.load(open(path))
+        report = json.load(open(path))      # the other codings stay as they were measured
     model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
     git = lambda *words: subprocess.run(["git", "-C", BENCHMARKS, *words], capture_output=True, text=True).stdout.strip()
-    report.update(slices=a.slices, rounds=a.rounds, date=datetime.date.today().isoformat(), commit=git("rev-parse", "--short", "HEAD"),
-                  machine={"cpu": model, "cores": os.cpu_count(), "system": platform.platform()})
+    machine = {"cpu": model, "cores": os.cpu_count(), "system": platform.platform()}
+    measured = f"{datetime.date.today().isoformat()} ({git('rev-parse', '--short', 'HEAD')}, {a.rounds} rounds)"
+    if report.setdefault("machine", machine) != machine or report.setdefault("slices", a.slices) != a.slices:
+        sys.exit(f"{path} is of another machine or another number of slices: measure all codings, or name another folder with --results")
     for coding in a.codings.split(","):
-        report["codings"][coding] = measure(coding, os.path.join(a.data, coding), binary, a.rounds, report["versions"])
+        report["codings"][coding] = {"measured": measured, **measure(coding, os.path.join(a.data, coding), binary, a.rounds, report["versions"])}
         print(json.dumps({coding: {t: {n: f.get("ms", f.get("error")) for n, f in report["codings"][coding][t].items()} for t in ("first", "volume")}}), flush=True)
     report["codings"] = {c: report["codings"][c] for c in CODINGS if c in report["codings"]}
     with open(path, "w") as f:

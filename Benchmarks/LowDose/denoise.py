@@ -14,7 +14,7 @@ cases (arrays clean, d025, d010, mask). Judged are three slices in the middle, i
 
 Strength of each peer is tuned by PSNR on a slice that is not judged, our methods run at their default: peers are shown at their best.
 bm3d and bm4d (licensed for non-commercial use) are measured where installed, never needed. A peer that is missing is named as missing.
-Cases already in the results file stay unless they are measured again.
+Cases and methods already in the results file stay unless they are measured again; each row says when and from which commit.
 """
 import argparse, json, os, pathlib, platform, subprocess, sys, tempfile, time
 import numpy as np
@@ -93,7 +93,7 @@ def peers(sd, psd):
     return out, missing
 
 
-def run_case(name, clean, low, mask, methods, worker, repeats):
+def run_case(name, clean, low, mask, ratio, methods, worker, repeats):
     z = len(clean) // 2
     judged, tuning = [z - 1, z, z + 1], z - 3
     noise = low - clean
@@ -105,7 +105,7 @@ def run_case(name, clean, low, mask, methods, worker, repeats):
     with tempfile.TemporaryDirectory() as folder:
         low.astype("<f4").tofile(folder + "/in.raw")
         for m in [m for m in OURS if m in methods]:
-            o = subprocess.run([worker, m, "1", str(low.shape[2]), str(low.shape[1]), str(len(low)), str(judged[0]), str(judged[-1] + 1), folder + "/in.raw", folder + "/out.raw", str(repeats)],
+            o = subprocess.run([worker, m, "1", str(low.shape[2]), str(low.shape[1]), str(len(low)), str(judged[0]), str(judged[-1] + 1), folder + "/in.raw", folder + "/out.raw", str(repeats), str(ratio)],
                                capture_output=True, text=True, check=True)
             r = json.loads(o.stdout)
             out = np.fromfile(folder + "/out.raw", "<f4").reshape(len(judged), *low.shape[1:])
@@ -153,13 +153,13 @@ def table(document):
     lines = ["# Denoising of simulated low-dose CT", "", __doc__.split("Cases:")[1].replace("  PSNR", "PSNR").strip().split("Strength of")[0].strip(), "",
              f"{document['machine']}. Command: `python Benchmarks/LowDose/denoise.py --data ../shared/data`.", ""]
     for case, rows in document["cases"].items():
-        lines += [f"## {case} (noise SD {rows['input']['sd']:.1f} HU)", "", "| method | PSNR dB | SSIM | edge | MTF50 | RMSE HU | ms a slice | CPU ms | remark |", "|---|---|---|---|---|---|---|---|---|"]
+        lines += [f"## {case} (noise SD {rows['input']['sd']:.1f} HU)", "", "| method | PSNR dB | SSIM | edge | MTF50 | RMSE HU | ms a slice | CPU ms | remark | measured |", "|---|---|---|---|---|---|---|---|---|---|"]
         for m, r in rows.items():
             if "failed" in r:
-                lines.append(f"| {m} | | | | | | | | {r['failed']} |")
+                lines.append(f"| {m} | | | | | | | | {r['failed']} | {r['measured']} |")
                 continue
             label = f"**{m}**" if m in OURS else m
-            lines.append(f"| {label} | {r['psnr']:.2f} | {r['ssim']:.4f} | {r['edge']:.3f} | {r['mtf50']:.3f} | {r['rmse']:.1f} | {r['ms']:.0f} | {r.get('cpuMs', 0):.0f} | {r.get('note', '')} |")
+            lines.append(f"| {label} | {r['psnr']:.2f} | {r['ssim']:.4f} | {r['edge']:.3f} | {r['mtf50']:.3f} | {r['rmse']:.1f} | {r['ms']:.0f} | {r.get('cpuMs', 0):.0f} | {r.get('note', '')} | {r['measured']} |")
         lines.append("")
     if document["missing"]:
         lines.append("Missing peers: " + ", ".join(document["missing"]) + ".")
@@ -191,13 +191,13 @@ if __name__ == "__main__":
         if not files[kind].exists() and (not a.only or any(c.startswith(kind) for c in a.only)):
             random = np.random.default_rng(2026)
             if kind == "chest":
-                hu, pixel, _ = simulate.read_series(os.path.join(a.data, "ct_chest_contrast"))
+                hu, pixel, between = simulate.read_series(os.path.join(a.data, "ct_chest_contrast"))
                 hu = hu[24:34]
             else:
-                hu, pixel = simulate.phantom(random, 12), 0.75
+                hu, pixel, between = simulate.phantom(random, 12), 0.75, 0.75
             clean, noise = simulate.simulate(simulate.Scanner(), hu, pixel, [0.25, 0.1], random)
             mask = np.stack([binary_erosion(binary_fill_holes(s > -300), iterations=4) for s in hu])
-            np.savez(files[kind], clean=clean, mask=mask, d025=clean + noise[0.25], d010=clean + noise[0.1])
+            np.savez(files[kind], clean=clean, mask=mask, d025=clean + noise[0.25], d010=clean + noise[0.1], ratio=min(1, pixel / between))
     files.update(dict(n.split("=", 1) for n in a.npz))
     target = pathlib.Path(a.results)
     target.mkdir(parents=True, exist_ok=True)
@@ -205,7 +205,9 @@ if __name__ == "__main__":
     if (target / "denoise.json").exists():
         document = json.loads((target / "denoise.json").read_text())
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
-    document["machine"] = f"{cpu}, {len(os.sched_getaffinity(0))} cores"
+    machine = f"{cpu}, {len(os.sched_getaffinity(0))} cores"
+    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    measured = f"{time.strftime('%Y-%m-%d')}, {commit}" + ("" if document.setdefault("machine", machine).startswith(machine) else f", {machine}")
     for kind, file in files.items():
         for percent in (25, 10):
             case = f"{kind}-{percent}"
@@ -217,7 +219,8 @@ if __name__ == "__main__":
             m = len(clean) // 2
             if len(clean) > 12:
                 clean, low, mask = (v[m - 6:m + 6] for v in (clean, low, mask))
-            found, document["missing"] = run_case(case, clean, low, mask, a.methods, worker, a.repeats)
-            document["cases"].setdefault(case, {}).update(found)
+            ratio = float(d["ratio"]) if "ratio" in d else 1.0
+            found, document["missing"] = run_case(case, clean, low, mask, ratio, a.methods, worker, a.repeats)
+            document["cases"].setdefault(case, {}).update({m: {**r, "measured": measured} for m, r in found.items()})
             (target / "denoise.json").write_text(json.dumps(document, indent=1) + "\n")
             (target / "denoise.md").write_text(table(document))

@@ -4,7 +4,8 @@
 
 Builds the worker (release), makes the data (ellipses with exact line integrals: no inverse crime), lets every subject work on the same
 cores, and writes lowdose-recon.json and lowdose-recon.md. Needs numpy and scipy; astra-toolbox and itk-rtk for their columns. A subject
-that is missing is named as missing. CPU is process time over all threads, wall is elapsed time; medians.
+that is missing is named as missing. CPU is process time over all threads, wall is elapsed time; medians, a first run discarded, for all
+subjects alike. With --only the other cases stay as they were measured; each row says when and from which commit.
 """
 import argparse, json, os, pathlib, platform, resource, subprocess, sys, tempfile, time
 import numpy as np
@@ -200,10 +201,11 @@ def astra_parallel(case, data, n, spacing, views, dets, det_spacing, repeats, it
 
 class RTK:
     """RTK turns about y: (x, y, z) there is (x, z, y) here."""
-    def __init__(self, threads=2):
+    def __init__(self):
         import itk
         from itk import RTK as rtk
         self.itk, self.rtk, self.image = itk, rtk, itk.Image[itk.F, 3]
+        threads = len(os.sched_getaffinity(0))
         itk.MultiThreaderBase.SetGlobalMaximumNumberOfThreads(threads)
         itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(threads)
 
@@ -254,7 +256,7 @@ def attempt(results, name, peer, f):
 
 
 def row(results, case, subject, figures, **quality):
-    results["rows"].append({"case": case, "subject": subject, "wall": figures["wall"], "cpu": figures["cpu"], **quality})
+    results["rows"].append({"case": case, "subject": subject, "wall": figures["wall"], "cpu": figures["cpu"], **quality, **results["stamp"]})
     print(f"{case:34} {subject:10} wall {figures['wall'] * 1000:9.1f} ms  cpu {figures['cpu'] * 1000:9.1f} ms  {quality}", flush=True)
 
 
@@ -301,7 +303,7 @@ def case_fan(w, results, q):
         small = {k: v for k, v in scan["fan"]["_0"].items()}
         # Which way RTK turns, from a coarse try.
         best = min((1, -1), key=lambda g: rmse_hu(rtk.run("fdk", data, small, 128, 1, sp * 4, 0, g)[1][0], image(128, sp * 4), image(128, sp * 4) > 0.002))
-        return rtk.run("fdk", data, small, n, 1, sp, 1, best)
+        return rtk.run("fdk", data, small, n, 1, sp, 3, best)
     p = attempt(results, "FBP fan", "RTK", peer)
     if p:
         row(results, "FBP fan 512², 720 × 768", "RTK", p[0], rmse_hu=rmse_hu(p[1][0], truth, mask), agreement_db=agreement(ours, p[1][0], mask))
@@ -324,7 +326,7 @@ def case_cone(w, results, q):
 
     def peer():
         rtk = RTK()
-        return rtk.run("fdk", s, scan["cone"]["_0"]["fan"], n, n, sp, 0, sign(rtk))
+        return rtk.run("fdk", s, scan["cone"]["_0"]["fan"], n, n, sp, 1, sign(rtk))
     p = attempt(results, "FDK", "RTK", peer)
     if p:
         row(results, name, "RTK", p[0], rmse_hu=rmse_hu(p[1], truth, mask), giga_updates_per_s=n ** 3 * views / p[0]["wall"] * 1e-9, agreement_db=agreement(ours, p[1], mask))
@@ -339,7 +341,7 @@ def case_cone(w, results, q):
 
     def peer2():
         rtk = RTK()
-        return rtk.run("ossart", s, scan["cone"]["_0"]["fan"], n, n, sp, 0, sign(rtk), 1)
+        return rtk.run("ossart", s, scan["cone"]["_0"]["fan"], n, n, sp, 1, sign(rtk), 1)
     p = attempt(results, "OS-SART", "RTK", peer2)
     if p:
         row(results, name, "RTK", p[0], rmse_hu=rmse_hu(p[1], truth, mask))
@@ -388,14 +390,14 @@ def case_lodopab(w, results, q):
 
     def denoised(stack, method, wanted):
         figures, out = w.denoise(method, [hu(r) for r in stack], wanted)
-        return (out + 1000) / 1000 * MU, figures["ms"] / 1000
+        return (out + 1000) / 1000 * MU, figures["cpuMs"] / 1000
 
     def everything(kind, neighbours, truth, scan):
         """`neighbours`: noisy projections of five slices, or of the one."""
         middle = len(neighbours) // 2
         for name, op, more in methods:
             t, r = w(op, neighbours[middle], scan, (n, n), size=n, spacing=sp, repeats=0, photons=4096, waterAttenuation=MU, **more)
-            judge(kind, name, r, truth, t["wall"])
+            judge(kind, name, r, truth, t["cpu"])
             if name == "FBP Hann":
                 fbp = r
         for method in ("combined", "learned", "nlm"):
@@ -427,7 +429,7 @@ def case_lodopab(w, results, q):
     else:
         results["missing"].append("LoDoPaB with slices of CT: ct_chest_contrast is not there")
     results["lodopab"] = [{"slices": k[0], "method": k[1], "psnr": float(np.mean([x[0] for x in v])), "psnr_sd": float(np.std([x[0] for x in v])),
-                           "ssim": float(np.mean([x[1] for x in v])), "ssim_sd": float(np.std([x[1] for x in v])), "wall": float(np.mean([x[2] for x in v]))} for k, v in table.items()]
+                           "ssim": float(np.mean([x[1] for x in v])), "ssim_sd": float(np.std([x[1] for x in v])), "cpu": float(np.mean([x[2] for x in v])), **results["stamp"]} for k, v in table.items()]
     for r in results["lodopab"]:
         print(r, flush=True)
 
@@ -451,7 +453,7 @@ def case_real(w, results, q):
     out = results["real"] = []
 
     def say(name, **figures):
-        out.append({"case": name, **figures})
+        out.append({"case": name, **figures, **results["stamp"]})
         print(name, figures, flush=True)
     v = data / "recon_tooth_parallel" / "test_vectors"
     if v.exists():
@@ -511,24 +513,31 @@ def case_real(w, results, q):
 
 def write(results, folder):
     os.makedirs(folder, exist_ok=True)
+    results = {k: v for k, v in results.items() if k != "stamp"}
     json.dump(results, open(os.path.join(folder, "lowdose-recon.json"), "w"), indent=1)
-    o = ["# Reconstruction: speed, accuracy, agreement", "", f"{results['machine']}; {results['date']}; commit {results['commit']}. The subjects of a case ran one after the other on the same cores, on the same exact line integrals of analytic phantoms." + (" " + results["note"] if results.get("note") else ""),
+
+    def f(v, d=1):
+        return "" if v is None else f"{v:.{d}f}"
+
+    def when(r):
+        return f"{r['date']}, {r['commit']}" + ("" if r["machine"] == results["machine"] else f", {r['machine']}")
+    o = ["# Reconstruction: speed, accuracy, agreement", "", f"{results['machine']}. The last column says when a row was measured, and from which commit. The subjects of a case ran one after the other on the same cores, on the same exact line integrals of analytic phantoms." + (" " + results["note"] if results.get("note") else ""),
          "CPU is process time over all threads. RMSE in HU inside the body, edges included. Agreement: PSNR of the difference to Tomos, over the range 0…2 μ(water).", ""]
-    o += ["| Case | Subject | wall ms | CPU ms | RMSE HU | agreement dB | ratio wall | ratio CPU |", "|---|---|---|---|---|---|---|---|"]
+    o += ["| Case | Subject | wall ms | CPU ms | RMSE HU | agreement dB | ratio wall | ratio CPU | measured |", "|---|---|---|---|---|---|---|---|---|"]
     mine = {r["case"]: r for r in results["rows"] if r["subject"] == "Tomos"}
     for r in results["rows"]:
         m = mine.get(r["case"])
         ratio = ("", "") if r["subject"] == "Tomos" or not m else (f"{r['wall'] / m['wall']:.1f}", f"{r['cpu'] / m['cpu']:.1f}")
-        f = lambda v, d=1: "" if v is None else f"{v:.{d}f}"
-        o.append(f"| {r['case']} | {r['subject']} | {r['wall'] * 1000:.1f} | {r['cpu'] * 1000:.1f} | {f(r.get('rmse_hu'))} | {f(r.get('agreement_db'))} | {ratio[0]} | {ratio[1]} |")
+        o.append(f"| {r['case']} | {r['subject']} | {r['wall'] * 1000:.1f} | {r['cpu'] * 1000:.1f} | {f(r.get('rmse_hu'))} | {f(r.get('agreement_db'))} | {ratio[0]} | {ratio[1]} | {when(r)} |")
     if results.get("lodopab"):
         o += ["", "## LoDoPaB protocol", "", "362² pixels on 26 cm, 1000 angles, 513 detectors, 4096 photons; five seeds; mean and SD of PSNR and SSIM over the range of each slice. Tomos only.",
-              "", " ".join(case_lodopab.__doc__.split("Two kinds of slices.")[1].split()), "", "| Slices | Method | PSNR dB | SD | SSIM | SD | s |", "|---|---|---|---|---|---|---|"]
-        o += [f"| {r['slices']} | {r['method']} | {r['psnr']:.2f} | {r['psnr_sd']:.2f} | {r['ssim']:.4f} | {r['ssim_sd']:.4f} | {r['wall']:.2f} |" for r in results["lodopab"]]
+              "", " ".join(case_lodopab.__doc__.split("Two kinds of slices.")[1].split()), "", "| Slices | Method | PSNR dB | SD | SSIM | SD | CPU s | measured |", "|---|---|---|---|---|---|---|---|"]
+        o += [f"| {r['slices']} | {r['method']} | {r['psnr']:.2f} | {r['psnr_sd']:.2f} | {r['ssim']:.4f} | {f(r.get('ssim_sd'), 4)} | {r['cpu']:.2f} | {when(r)} |" for r in results["lodopab"]]
     if results.get("real"):
-        o += ["", "## Real data", ""] + [f"- {r['case']}: " + ", ".join(f"{k} {v}" for k, v in r.items() if k != "case") for r in results["real"]]
-    if results["missing"]:
-        o += ["", "Not measured: " + "; ".join(sorted(set(results["missing"]))) + "."]
+        o += ["", "## Real data", ""] + [f"- {r['case']}: " + ", ".join(f"{k} {v}" for k, v in r.items() if k not in ("case", "date", "commit", "machine")) + f" ({when(r)})" for r in results["real"]]
+    missing = sorted({m for case in results["missing"].values() for m in case})
+    if missing:
+        o += ["", "Not measured: " + "; ".join(missing) + "."]
     open(os.path.join(folder, "lowdose-recon.md"), "w").write("\n".join(o) + "\n")
 
 
@@ -543,9 +552,12 @@ def main():
     commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
     path = os.path.join(a.results, "lowdose-recon.json")
-    results = {"machine": f"{os.cpu_count()} × {cpu}", "date": time.strftime("%Y-%m-%d"), "commit": commit, "rows": [], "missing": [], "note": a.note}
+    stamp = {"date": time.strftime("%Y-%m-%d"), "commit": commit, "machine": f"{os.cpu_count()} × {cpu}"}
+    results = {"machine": stamp["machine"], "rows": [], "note": a.note, "stamp": stamp}
+    missing = {}
     if a.only and os.path.exists(path):  # the other cases stay as they were measured
         old = json.load(open(path))
+        missing = old["missing"]
         prefix = {"parallel": ("FBP parallel", "projection", "SIRT", "CGLS"), "fan": ("FBP fan",), "cone": ("FDK", "OS-SART"), "lodopab": (), "real": ()}
         again = tuple(p for c in a.only for p in prefix[c])
         results["rows"] = [r for r in old["rows"] if not (again and r["case"].startswith(again))]
@@ -553,7 +565,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         w = Worker(folder, not a.no_build)
         for name in a.only or ["parallel", "fan", "cone", "lodopab", "real"]:
+            results["missing"] = []
             globals()["case_" + name](w, results, a.quick)
+            missing[name] = results["missing"]
+    results["missing"] = missing
     write(results, a.results)
 
 

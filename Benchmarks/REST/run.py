@@ -2,7 +2,7 @@
 """REST beside Orthanc: storing 1000 instances, retrieving a study of 1 GB, rendered reformations per second; time, CPU and memory.
 
     Benchmarks/REST/run.py --tomos .build/release/tomos            everything, writes Benchmarks/Results/rest.{md,json}
-    Benchmarks/REST/run.py --tomos … --only tomos|orthanc|render   one part; the results of the others are kept
+    Benchmarks/REST/run.py --tomos … --only tomos|orthanc|render   one part; the results of the others are kept, with their dates
 
 Needs Python with pydicom, and Orthanc with its DICOMweb plugin (Debian: orthanc, orthanc-dicomweb) for the comparison. The same client
 drives both, in turns on fresh folders; the table has the median of the rounds.
@@ -15,6 +15,7 @@ import pathlib
 import platform
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 
@@ -34,7 +35,10 @@ work = pathlib.Path(options.work or tempfile.mkdtemp(prefix="tomos-rest-"))
 work.mkdir(parents=True, exist_ok=True)
 results = pathlib.Path(options.results)
 path = results / "rest.json"
-document = json.loads(path.read_text()) if path.exists() and options.only else {}
+document = json.loads(path.read_text()) if path.exists() and options.only else {"measured": {}}
+cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
+commit = subprocess.run(["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+measured = f"{datetime.date.today().isoformat()}, commit {commit}, {cpu}, {os.cpu_count()} cores"
 try:
     paths = measure.study(options.tomos, work)
     subjects = [options.only] if options.only in ("tomos", "orthanc") else [] if options.only else ["tomos", "orthanc"]
@@ -47,12 +51,13 @@ try:
             rounds[subject].append(measure.transfers(subject, options.tomos, paths, work))
             print(subject, json.dumps(rounds[subject][-1]), flush=True)
     for subject, list_ in rounds.items():
+        document["measured"][subject] = measured
         document[subject] = {what: {k: statistics.median(r[what][k] for r in list_) for k in list_[0][what]} for what in LABELS}
         document[subject]["rounds"] = list_
     if options.only in (None, "render"):
         with measure.Subject("tomos", options.tomos, work) as subject:
             measure.store(subject, paths[:measure.SLICES])
-            document["render"] = {}
+            document["render"], document["measured"]["render"] = {}, measured
             for kind, (label, _) in measure.REQUESTS.items():
                 r = measure.requests(subject, kind, options.seconds)
                 times = r.pop("latencies")
@@ -62,13 +67,10 @@ finally:
     if not options.work:
         shutil.rmtree(work, ignore_errors=True)
 
-cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
-document["machine"] = f"{cpu}, {os.cpu_count()} cores"
-document["date"] = datetime.date.today().isoformat()
 results.mkdir(parents=True, exist_ok=True)
 path.write_text(json.dumps(document, indent=1) + "\n")
 
-lines = ["# REST", "", f"`Benchmarks/REST/run.py`, {document['date']}, {document['machine']}. Client and server share the cores. CT instances of 512×512, 16 bits, explicit little endian; "
+lines = ["# REST", "", "`Benchmarks/REST/run.py`. Measured: " + "; ".join(f"{part} {when}" for part, when in sorted(document["measured"].items())) + ". Client and server share the cores. CT instances of 512×512, 16 bits, explicit little endian; "
          f"medians of {max(1, len(document.get('tomos', {}).get('rounds', [0])))} rounds in turns, each on an empty folder.", ""]
 if "tomos" in document:
     lines += ["| Work | Subject | Seconds | MB/s | CPU s of the server | Memory grew by MiB |", "|---|---|---|---|---|---|"]

@@ -1,6 +1,5 @@
 #include "CDenoising.h"
 #include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #pragma clang diagnostic ignored "-Wpsabi"
@@ -56,12 +55,13 @@ typedef struct { float distance; short slice, x, y; } Match;
 #define NAME(x) x##_avx512
 #include "denoising.inc"
 
-static _Atomic int forced = -1;
-void dn_force_path(int path) { atomic_store(&forced, path); }
+static _Thread_local int forced = -1;
+void dn_force_path(int path) { forced = path; }
+int dn_forced_path(void) { return forced; }
 int dn_path(void) {
     const int best = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") ? 2
                    : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? 1 : 0;
-    const int want = atomic_load(&forced);
+    const int want = forced;
     return want < 0 || want > best ? best : want;
 }
 #define CALL(name, ...) switch (dn_path()) { case 2: name##_avx512(__VA_ARGS__); break; case 1: name##_avx2(__VA_ARGS__); break; default: name##_portable(__VA_ARGS__); }

@@ -1,7 +1,6 @@
 #include "CTomography.h"
 #include <immintrin.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <string.h>
 #pragma clang diagnostic ignored "-Wpsabi"
 #define AI static inline __attribute__((always_inline))
@@ -53,12 +52,13 @@ TARGET AI F16 perm2_avx512(F16 lo, F16 hi, I16 k) { return (F16)_mm512_permutex2
 #define PERM2 perm2_avx512
 #include "kernels.inc"
 
-static _Atomic int forced = -1;
-void tg_force_path(int path) { atomic_store(&forced, path); }
+static _Thread_local int forced = -1;
+void tg_force_path(int path) { forced = path; }
+int tg_forced_path(void) { return forced; }
 int tg_path(void) {
     const int best = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") ? 2
                    : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? 1 : 0;
-    const int f = atomic_load(&forced);
+    const int f = forced;
     return f >= 0 && f < best ? f : best;
 }
 #define DISPATCH(kernel, ...) switch (tg_path()) { \

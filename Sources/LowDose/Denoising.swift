@@ -1,3 +1,4 @@
+import Imaging
 public import Tomography
 
 /// Which denoiser, and how strong.
@@ -10,7 +11,7 @@ public struct DenoisingSettings: Hashable, Codable, Sendable {
 
     /// For Derivation Description.
     public var text: String {
-        let s = strength == strength.rounded() ? String(Int(strength)) : String(strength)
+        let s = Int(exactly: strength).map { String($0) } ?? String(strength)
         let name = switch method {
         case .combined: "a learned residual network and three-dimensional non-local means together"
         case .learned: "a learned residual network"
@@ -21,10 +22,8 @@ public struct DenoisingSettings: Hashable, Codable, Sendable {
         }
         return "denoised by \(name) (version \(Denoiser.version)), strength \(s)"
     }
-    /// Slices on either side that a slice's result depends on.
-    public var context: Int { Denoiser(method).context }
-    /// Slices that are solved together, from a multiple of this number on.
-    public var slab: Int { Denoiser(method).slab }
+    /// The denoiser for voxels of this spacing.
+    func denoiser(_ g: VolumeGeometry) -> Denoiser { Denoiser(method, strength: strength, sliceRatio: min(1, (g.spacing.x * g.spacing.y).squareRoot() / g.spacing.z)) }
     /// Seconds per 512 × 512 slice on one 2020s core, to predict times.
     var secondsPerSlice: Double {
         switch method {
@@ -34,10 +33,5 @@ public struct DenoisingSettings: Hashable, Codable, Sendable {
         case .collaborative, .lowRank: 0.9
         case .totalVariation: 0.15
         }
-    }
-
-    /// Denoises the slices `wanted` of a stack.
-    public func run(_ slices: [[Float]], columns: Int, rows: Int, wanted: Range<Int>, progress: (Int) -> Bool) throws(TomographyError) -> [[Float]] {
-        try Denoiser(method, strength: strength)(slices, columns: columns, rows: rows, wanted: wanted, progress: progress)
     }
 }

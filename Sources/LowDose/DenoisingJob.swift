@@ -3,6 +3,7 @@ import DICOM
 import Foundation
 import Geometry
 public import Imaging
+import ProjectionData
 public import Tomography
 import Synchronization
 
@@ -16,17 +17,20 @@ public final class DenoisingJob: Sendable {
     private let center: Mutex<Int>
     /// Hounsfield units are stored as whole numbers: what is looked at while the work runs is what the files will hold.
     private let isWhole: Bool
+    private var denoiser: Denoiser { settings.denoiser(source.geometry) }
     /// Slices done together: the method's own slabs, at least four, so that neighbours share what is read. The result is that of the whole
     /// series at once.
-    private var group: Int { (4 + settings.slab - 1) / settings.slab * settings.slab }
+    private var group: Int { let slab = denoiser.slab; return (4 + slab - 1) / slab * slab }
 
     public static func resultUID(source: Volume.ID, settings: DenoisingSettings, version: String) -> String {
         DICOMUID.derived(from: "\(source.series)/\(source.index)/\(source.time)/denoised/\(settings.method.rawValue)/\(settings.strength)/\(version)")
     }
 
-    /// What is needed beyond the source, in bytes.
-    public static func predictedBytes(_ g: VolumeGeometry) -> Int { 4 * g.voxelCount + 40 * 4 * g.columns * g.rows }
-    public var predictedBytes: Int { Self.predictedBytes(source.geometry) }
+    /// What is needed beyond the source, in bytes: the result, and the method's slices and working memory or, later, what the report looks at.
+    public var predictedBytes: Int { Self.predictedBytes(source.geometry, settings) }
+    private static func predictedBytes(_ g: VolumeGeometry, _ settings: DenoisingSettings) -> Int {
+        4 * g.voxelCount + max(settings.denoiser(g).memory(columns: g.columns, rows: g.rows), 3 * min(reported, g.slices) * 4 * g.columns * g.rows)
+    }
     public var predictedSeconds: Double {
         let cores = Double(max(1, ProcessInfo.processInfo.activeProcessorCount))
         return settings.secondsPerSlice * Double(source.geometry.voxelCount) / 262_144 / cores
@@ -40,7 +44,7 @@ public final class DenoisingJob: Sendable {
         guard d.format != .rgba8, !d.isStack || g.slices == 1 else { throw LowDoseError("unsupported", "Only volumes of grey values can be denoised.") }
         guard g.columns >= 16, g.rows >= 16 else { throw LowDoseError("unsupported", "Slices below 16 × 16 pixels cannot be denoised.") }
         guard settings.strength >= 0, settings.strength <= 10, settings.strength.isFinite else { throw LowDoseError("invalid-strength", "The strength is from 0 to 10.") }
-        let needed = Self.predictedBytes(g) + Denoiser(settings.method).memory(columns: g.columns, rows: g.rows)
+        let needed = Self.predictedBytes(g, settings)
         guard needed <= available else { throw LowDoseError(TomographyError.outOfMemory(needed: needed, available: available)) }
         self.source = source; self.settings = settings; self.version = version
         var description = Volume.Description(id: Volume.ID(series: Self.resultUID(source: d.id, settings: settings, version: version)), geometry: g, format: .float32)
@@ -56,33 +60,26 @@ public final class DenoisingJob: Sendable {
     /// The slices around this one are done next.
     public func prefer(slice: Int) { center.withLock { $0 = min(max(0, slice), source.geometry.slices - 1) } }
 
-    /// Does the work on the calling thread and its helpers. `progress` gets slices done and in all; false cancels.
+    /// Does the work on the calling thread and its helpers. `progress` gets slices done and in all, several times while slices are worked on; false
+    /// cancels.
     public func run(progress: (_ done: Int, _ total: Int) -> Bool = { _, _ in true }) throws(LowDoseError) {
-        let g = source.geometry, total = g.slices, context = settings.context, slab = settings.slab, group = self.group
+        let g = source.geometry, total = g.slices, group = self.group
         var left = Set(stride(from: 0, to: total, by: group))
         var done = 0
-        var cache: [Int: [Float]] = [:]
         while !left.isEmpty {
             let wanted = center.withLock { $0 }
             let start = left.min { abs($0 + group / 2 - wanted) < abs($1 + group / 2 - wanted) }!
             left.remove(start)
-            let end = min(total, start + group)
-            // Slabs begin where those of the whole series do.
-            let first = max(0, start - context) / slab * slab, last = min(total, end + context)
-            cache = cache.filter { $0.key >= first - 2 * group && $0.key < last + 2 * group }
-            let slices = (first..<last).map { k in
-                if let known = cache[k] { return known }
-                let made = source.floats(slice: k)
-                cache[k] = made
-                return made
-            }
-            let finished: [[Float]]
             do throws(TomographyError) {
-                finished = try settings.run(slices, columns: g.columns, rows: g.rows, wanted: start - first..<end - first) { k in progress(done + k, total) }
+                try denoiser.stream(
+                    count: total, columns: g.columns, rows: g.rows, wanted: start..<min(total, start + group), goOn: { progress(done, total) },
+                    slice: { source.floats(slice: $0) },
+                    deliver: { k, slice in
+                        result.put(isWhole ? slice.map { $0.rounded() } : slice, slice: k)
+                        done += 1
+                        return progress(done, total)
+                    })
             } catch { throw LowDoseError(error) }
-            for (k, slice) in finished.enumerated() { result.put(isWhole ? slice.map { $0.rounded() } : slice, slice: start + k) }
-            done += end - start
-            guard progress(done, total) else { throw LowDoseError("cancelled", "The work was cancelled.") }
         }
     }
 
@@ -110,7 +107,7 @@ public final class DenoisingJob: Sendable {
             guard let data = try? DataSet(path: file), data.string(.seriesInstanceUID) == source.id.series else { continue }
             if isFirst {
                 isFirst = false
-                for tag in SourceAttributes.tags { if let text = data.string(tag) { derived.attributes[tag] = text } }
+                for (_, tag) in ProjectionSource.inherited { if let text = data.string(tag) { derived.attributes[tag] = text } }
                 derived.studyInstanceUID = data.string(.studyInstanceUID) ?? derived.studyInstanceUID
                 derived.description = (data.string(.seriesDescription).map { "\($0) " } ?? "") + "denoised \(settings.method.rawValue) \(settings.strength)"
                 derived.number = (data.int(.seriesNumber) ?? 1) + 1000
@@ -127,15 +124,12 @@ public final class DenoisingJob: Sendable {
         return derived
     }
 
+    /// Slices that a report looks at, at most.
+    public static let reported = 24
     /// The report on noise, resolution and bias.
-    public func quality(reference: Volume? = nil, maximum slices: Int = 24) throws(LowDoseError) -> Quality {
+    public func quality(reference: Volume? = nil, maximum slices: Int = DenoisingJob.reported) throws(LowDoseError) -> Quality {
         try qualityReport(after: result, before: source, reference: reference, maximum: slices)
     }
-}
-
-enum SourceAttributes {
-    static let tags: [Tag] = [.patientName, .patientID, .patientBirthDate, .patientSex, .studyDate, .studyTime, .studyID, .studyDescription, .accessionNumber,
-                              .referringPhysicianName, .bodyPartExamined, .kvp, .patientPosition, .manufacturer, .manufacturerModelName, .acquisitionDate, .acquisitionTime]
 }
 
 /// Compares volumes of one geometry on at most `maximum` neighbouring slices around the middle, evenly thinned.

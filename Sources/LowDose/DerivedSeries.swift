@@ -21,7 +21,7 @@ struct DerivedSeries {
     /// PRIMARY for a reconstruction, SECONDARY for processed images.
     var isPrimary: Bool
     var isUnitHU = true
-    /// Windows, instance by instance the same.
+    /// Slice Thickness (0018,0050) of the source, mm.
     var sliceThickness: Double?
 
     /// DICOM PS3.16: 121322 source image for image processing operation; 109102 processing equipment.
@@ -36,9 +36,6 @@ struct DerivedSeries {
     func write(_ volume: Volume, to folder: String, progress: @escaping (Int) -> Bool) throws {
         let attributes = self.attributes, sources = self.sources, thickness = sliceThickness
         var series = CTSeries(volume, studyInstanceUID: studyInstanceUID)
-        series.patientName = attributes[.patientName] ?? ""
-        series.patientID = attributes[.patientID] ?? ""
-        series.studyDescription = attributes[.studyDescription] ?? ""
         series.bodyPart = attributes[.bodyPartExamined] ?? ""
         series.seriesDescription = String(description.prefix(64))
         series.seriesNumber = number
@@ -50,11 +47,9 @@ struct DerivedSeries {
         let date = "\(c.year!)\(two(c.month))\(two(c.day))", time = "\(two(c.hour))\(two(c.minute))\(two(c.second))"
         series.date = date
         let text = "Tomos \(version): \(method)", version = self.version, hasPatient = attributes[.patientID] != nil || attributes[.patientName] != nil
-        let inherited: [Tag] = [.patientBirthDate, .patientSex, .studyDate, .studyTime, .studyID, .accessionNumber, .referringPhysicianName, .kvp, .patientPosition,
-                                .manufacturer, .manufacturerModelName, .acquisitionDate, .acquisitionTime]
         let identity = volume.id.series
         series.complete = { w, slice in
-            for tag in inherited { if let value = attributes[tag] { w.set(tag, value) } }
+            for (tag, value) in attributes { w.set(tag, value) }
             if attributes[.patientSex] == nil, hasPatient { w.setEmpty(.patientSex) }
             for tag in [Tag.seriesDate, .contentDate] { w.set(tag, date) }
             for tag in [Tag.seriesTime, .contentTime] { w.set(tag, time) }

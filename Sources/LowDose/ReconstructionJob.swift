@@ -15,9 +15,9 @@ public struct ReconstructionJob: Sendable {
     public init(_ file: ProjectionFile, _ settings: ReconstructionSettings, version: String, available: Int = MemoryBudget.available()) throws(LowDoseError) {
         do throws(TomographyError) {
             plan = try Reconstruction(file.projections, settings)
-            try plan.checkMemory(available: available)
         } catch { throw LowDoseError(error) }
         self.file = file; self.version = version
+        guard predictedBytes <= available else { throw LowDoseError(TomographyError.outOfMemory(needed: predictedBytes, available: available)) }
     }
 
     public struct Result: Sendable {
@@ -28,10 +28,16 @@ public struct ReconstructionJob: Sendable {
         public var unit: String
     }
 
+    /// Follows from all that the result depends on: data, geometry, corrections, settings, version.
     public var resultUID: String {
-        let settings = (try? JSONEncoder.sorted.encode(plan.settings)).map { String(decoding: $0, as: UTF8.self) } ?? ""
-        return DICOMUID.derived(from: "\(file.source.fingerprint)/reconstructed/\(settings)/\(plan.projections.remarks)/\(version)")
+        func text(_ value: some Encodable) -> String { (try? JSONEncoder.sorted.encode(value)).map { String(decoding: $0, as: UTF8.self) } ?? "" }
+        let p = plan.projections
+        return DICOMUID.derived(from: [file.source.fingerprint, "reconstructed", text(plan.settings), text(p.scan), "\(p.sliceSpacing)", "\(p.waterAttenuation ?? 0)",
+                                       ProjectionFile.fingerprint(p.photons), "\(p.remarks)", version].joined(separator: "/"))
     }
+
+    /// What is needed beyond the projections, in bytes: for the reconstruction, then for its stack and the volume made of it.
+    public var predictedBytes: Int { max(plan.predictedBytes, 8 * plan.grid.columns * plan.grid.rows * plan.slices) }
 
     public func run(progress: @escaping @Sendable (Double) -> Bool = { _ in true }) throws(LowDoseError) -> Result {
         let output: Reconstruction.Output
@@ -62,9 +68,7 @@ public struct ReconstructionJob: Sendable {
         let output = try OutputFolder(folder), source = file.source
         var derived = DerivedSeries(studyInstanceUID: source.studyInstanceUID.isEmpty ? DICOMUID.derived(from: "study of \(source.fingerprint)") : source.studyInstanceUID,
                                     description: "Reconstructed \(plan.settings.method.rawValue)", method: text, version: version, isPrimary: true)
-        for (name, value) in source.attributes {
-            if let tag = ReconstructionJob.tags[name] { derived.attributes[tag] = value }
-        }
+        for (name, tag) in ProjectionSource.inherited { derived.attributes[tag] = source.attributes[name] }
         derived.isUnitHU = result.unit == "HU"
         let sources = source.instances.compactMap { $0.count == 2 && !$0[0].isEmpty && !$0[1].isEmpty ? ($0[0], $0[1]) : nil }
         derived.sources = Array(repeating: sources, count: plan.slices)
@@ -82,11 +86,6 @@ public struct ReconstructionJob: Sendable {
         parts += plan.projections.remarks.map { $0.hasSuffix(".") ? String($0.dropLast()) : $0 }
         return parts.joined(separator: "; ")
     }
-
-    private static let tags: [String: Tag] = [
-        "patientName": .patientName, "patientID": .patientID, "patientBirthDate": .patientBirthDate, "patientSex": .patientSex, "studyDate": .studyDate, "studyTime": .studyTime,
-        "studyID": .studyID, "studyDescription": .studyDescription, "accessionNumber": .accessionNumber, "referringPhysicianName": .referringPhysicianName,
-        "bodyPartExamined": .bodyPartExamined, "kvp": .kvp, "patientPosition": .patientPosition, "manufacturer": .manufacturer, "manufacturerModelName": .manufacturerModelName]
 }
 
 extension JSONEncoder {

@@ -87,6 +87,18 @@ public enum MATLABFile {
         }
     }
 
+    /// Sizes may be stored in any numeric type; what is no whole number is damage.
+    private static func integers(_ kind: UInt32, _ content: ArraySlice<UInt8>) throws(ProjectionError) -> [Int] {
+        let numbers = try numbers(kind, content), whole = numbers.compactMap { Int(exactly: $0) }
+        guard whole.count == numbers.count else { throw damaged() }
+        return whole
+    }
+    private static func characters(_ kind: UInt32, _ content: ArraySlice<UInt8>) throws(ProjectionError) -> [UInt16] {
+        let numbers = try numbers(kind, content), units = numbers.compactMap { UInt16(exactly: $0) }
+        guard units.count == numbers.count else { throw damaged() }
+        return units
+    }
+
     private static func matrix(_ content: ArraySlice<UInt8>, depth: Int) throws(ProjectionError) -> (String, MATLABValue) {
         guard depth < 8 else { throw damaged() }
         var reader = Reader(bytes: content)
@@ -94,7 +106,7 @@ public enum MATLABFile {
         let (_, flags) = try reader.element()
         guard let type = flags.first else { throw damaged() }
         let (kind, sizes) = try reader.element()
-        let shape = try numbers(kind, sizes).map { Int($0) }
+        let shape = try integers(kind, sizes)
         var count = 1
         for n in shape {
             let (product, overflow) = count.multipliedReportingOverflow(by: n)
@@ -108,7 +120,7 @@ public enum MATLABFile {
             guard count == 1 else { return (name, .other) }
             let (widthKind, width) = try reader.element()
             let (_, names) = try reader.element()
-            guard let step = try numbers(widthKind, width).first.map({ Int($0) }), step > 0, names.count % step == 0 else { throw damaged() }
+            guard let step = try integers(widthKind, width).first, step > 0, names.count % step == 0 else { throw damaged() }
             var fields: [String: MATLABValue] = [:]
             for k in 0..<names.count / step {
                 let field = String(decoding: names[names.startIndex + k * step..<names.startIndex + (k + 1) * step].prefix { $0 != 0 }, as: UTF8.self)
@@ -118,9 +130,9 @@ public enum MATLABFile {
             return (name, .structure(fields))
         case 4:
             let (kind, text) = try reader.element()
-            if kind == 17 { return (name, .text(String(decoding: try numbers(4, text).map { UInt16($0) }, as: UTF16.self))) }
+            if kind == 17 { return (name, .text(String(decoding: try characters(4, text), as: UTF16.self))) }
             if kind == 16 || kind == 2 || kind == 1 { return (name, .text(String(decoding: text, as: UTF8.self))) }
-            return (name, .text(String(decoding: try numbers(kind, text).map { UInt16($0) }, as: UTF16.self)))
+            return (name, .text(String(decoding: try characters(kind, text), as: UTF16.self)))
         case 6...15:
             let (kind, values) = try reader.element()
             let all = try numbers(kind, values)

@@ -167,10 +167,10 @@ extension ProjectionFile {
 }
 
 extension ProjectionSource {
-    /// Attributes of the patient, study and equipment that a derived series keeps.
-    static let inherited: [(String, Tag)] = [
+    /// Attributes of the patient, study, equipment and acquisition that a derived series keeps; names in `attributes`.
+    public static let inherited: [(String, Tag)] = [
         ("patientName", .patientName), ("patientID", .patientID), ("patientBirthDate", .patientBirthDate), ("patientSex", .patientSex),
         ("studyDate", .studyDate), ("studyTime", .studyTime), ("studyID", .studyID), ("studyDescription", .studyDescription), ("accessionNumber", .accessionNumber),
         ("referringPhysicianName", .referringPhysicianName), ("bodyPartExamined", .bodyPartExamined), ("kvp", .kvp), ("patientPosition", .patientPosition),
-        ("manufacturer", .manufacturer), ("manufacturerModelName", .manufacturerModelName)]
+        ("manufacturer", .manufacturer), ("manufacturerModelName", .manufacturerModelName), ("acquisitionDate", .acquisitionDate), ("acquisitionTime", .acquisitionTime)]
 }

@@ -55,6 +55,7 @@ extension ProjectionFile {
         case .even(let e): angles = (0..<views).map { (e.first ?? 0) + Double($0) * e.step }
         }
         guard angles.count == views else { throw ProjectionError("wrong-size", "The geometry has \(angles.count) angles, the data \(views) views.") }
+        if let n = g.photons, !(n > 0 && n < 1e18) { throw ProjectionError("invalid-geometry", "photons is a number above 0, per detector element without object.") }
         guard ["degrees", "radians"].contains(g.angleUnit ?? "degrees") else { throw ProjectionError("invalid-geometry", "angleUnit is degrees or radians.") }
         if g.angleUnit != "radians" { angles = angles.map { $0 * .pi / 180 } }
 
@@ -66,7 +67,7 @@ extension ProjectionFile {
             }
             var flat = try field(g.flat)
             if flat == nil, kind == .counts {
-                guard let n = g.photons, n > 0 else { throw ProjectionError("invalid-geometry", "Counts need a flat field (\"flat\") or \"photons\".") }
+                guard let n = g.photons else { throw ProjectionError("invalid-geometry", "Counts need a flat field (\"flat\") or \"photons\".") }
                 flat = Array(repeating: Float(n), count: rows * columns)
             }
             (values, remarks) = try DetectorReadings(views: views, rows: rows, columns: columns, values: values, flat: flat, dark: try field(g.dark)).lineIntegrals()
@@ -90,7 +91,7 @@ extension ProjectionFile {
         var projections = try tomography { () throws(TomographyError) in try Projections(scan: scan, rows: rows, sliceSpacing: g.sliceSpacing ?? spacing, values: values) }
         projections.remarks = remarks
         projections.waterAttenuation = g.waterAttenuation
-        if let n = g.photons, n > 0 { projections.photons = Array(repeating: Float(n), count: views * columns) }
+        if let n = g.photons { projections.photons = Array(repeating: Float(n), count: views * columns) }
         return ProjectionFile(projections: projections, source: ProjectionSource(format: "NumPy", fingerprint: print))
     }
 

@@ -77,7 +77,7 @@ public struct ProjectionFile: Sendable {
     }
 
     /// FNV-1a of the values: cheap, and enough to tell data sets apart.
-    static func fingerprint(_ values: [Float]) -> String {
+    public static func fingerprint(_ values: [Float]) -> String {
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
         values.withUnsafeBytes { bytes in
             for word in bytes.bindMemory(to: UInt32.self) { hash = (hash ^ UInt64(word)) &* 0x100_0000_01B3 }

@@ -102,7 +102,9 @@ final class JobQueue: Sendable {
         if let known = state.withLockedValue({ Self.denoising(result, slice, &$0) }) { return (known, false) }
         if (try? await archive.series(result)) != nil {
             // Cached: it was computed before.
-            if let job = try archive.jobs().first(where: { $0.result == result && $0.state == .done }) { return (job, false) }
+            if let job = try finished(result) { return (job, false) }
+            // By a job that is no longer remembered, or by the command line and then imported.
+            return try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "denoise", method: settings.text, series: series, result: result, created: Date().timeIntervalSince1970)) { _ in }
         }
         let job = try DenoisingJob(source, settings, version: version)
         if let slice { job.prefer(slice: slice) }
@@ -130,6 +132,8 @@ final class JobQueue: Sendable {
         if let slice { same.denoising?.prefer(slice: slice) }
         return same.record
     }
+
+    private func finished(_ result: String) throws(ArchiveError) -> JobRecord? { try archive.jobs().first { $0.result == result && $0.state == .done } }
 
     /// Puts a slice of a running denoising first.
     func prefer(job id: String, slice: Int) {
@@ -160,8 +164,15 @@ final class JobQueue: Sendable {
             if isMethodOpen, case .cone = file.projections.scan { settings.method = .fdk }
             let job = try ReconstructionJob(file, settings, version: version)
             handle.queue.state.withLockedValue { $0.running?.record.method = job.text }
+            // Cached: the same data, geometry and settings were computed before; the result is theirs, and so is the report.
+            let known = job.resultUID
+            if (try? handle.queue.wait { [archive = handle.queue.archive] in try await archive.series(known) }) != nil {
+                let record = handle.queue.state.withLockedValue { s in s.running?.record.result = known; return s.running?.record }
+                if let record, let earlier = try handle.queue.finished(known), let report = try handle.queue.archive.report(ofJob: earlier.id) { try handle.queue.archive.save(record, report: report) }
+                return
+            }
             let result = try job.run { handle.progress(0.1 + 0.8 * $0) }
-            var report = WorkReport(kind: "reconstruct", version: version, method: job.text, predicted: .init(bytes: job.plan.predictedBytes, seconds: job.plan.predictedSeconds), seconds: result.seconds, volume: result.volume,
+            var report = WorkReport(kind: "reconstruct", version: version, method: job.text, predicted: .init(bytes: job.predictedBytes, seconds: job.plan.predictedSeconds), seconds: result.seconds, volume: result.volume,
                                     quality: result.unit == "HU" ? try? qualityReport(after: result.volume, before: nil, reference: nil) : nil)
             report.residuals = result.residuals
             report.stopped = result.stopped?.rawValue
@@ -253,27 +264,28 @@ final class JobQueue: Sendable {
         }
     }
 
+    /// Waits for the archive: a job's thread is its own and may.
+    private func wait<T: Sendable>(_ body: @escaping @Sendable () async throws -> T) throws -> T {
+        let done = DispatchSemaphore(value: 0), outcome = NIOLockedValueBox<Result<T, any Error>?>(nil)
+        Task {
+            do {
+                let value = try await body()
+                outcome.withLockedValue { $0 = .success(value) }
+            } catch { outcome.withLockedValue { $0 = .failure(error) } }
+            done.signal()
+        }
+        done.wait()
+        return try outcome.withLockedValue { $0! }.get()
+    }
+
     /// Writes the series, imports it, stores the report.
     private func keep(_ folder: String, _ report: WorkReport, _ handle: Handle, pictures: [(String, Volume)], write: () throws -> Void) throws {
         try FileManager.default.createDirectory(atPath: temporary, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
         try write()
         guard handle.progress(0.95) else { throw LowDoseError("cancelled", "The job was cancelled.") }
-        // This thread is the job's own and may wait for the archive.
-        let archive = self.archive, done = DispatchSemaphore(value: 0), outcome = NIOLockedValueBox<Result<ImportReport, ArchiveError>?>(nil)
-        Task {
-            do throws(ArchiveError) {
-                let imported = try await archive.importFiles(at: [folder]) { _ in }
-                outcome.withLockedValue { $0 = .success(imported) }
-            } catch { outcome.withLockedValue { $0 = .failure(error) } }
-            done.signal()
-        }
-        done.wait()
-        switch outcome.withLockedValue({ $0 }) {
-        case .success(let imported): if let refusal = imported.refused.first { throw LowDoseError("not-stored", refusal.message) }
-        case .failure(let error): throw error
-        case nil: break
-        }
+        let imported = try wait { [archive] in try await archive.importFiles(at: [folder]) { _ in } }
+        if let refusal = imported.refused.first { throw LowDoseError("not-stored", refusal.message) }
         let html = report.html(pictures: pictures)
         let record = state.withLockedValue { $0.running?.record }
         if let record { try archive.save(record, report: Data((String(decoding: report.json, as: UTF8.self) + "\u{0}" + html).utf8)) }

@@ -91,6 +91,46 @@ struct ConeProjector: Sendable {
         }
     }
 
+    /// What `forward` makes of ones, ray by ray without the volume: a plane adds its weight to the run of rows that meet it inside.
+    func rowSums() -> [Float] {
+        let width = grid.columns, height = grid.rows, stride = columns * rows, rows = rows, slices = Double(slices)
+        return Array(unsafeUninitializedCapacity: dataCount) { buffer, count in
+            let out = Shared(buffer.baseAddress!)
+            parallelFor(views) { v in
+                withUnsafeTemporaryAllocation(of: Double.self, capacity: rows + 1) { steps in
+                    for (list, mains, crosses) in [(fans[v].alongRows, height, width), (fans[v].alongColumns, width, height)] {
+                        for c in list {
+                            steps.update(repeating: 0)
+                            for k in 0..<mains {
+                                let x = c.x0 + Float(k) * c.dx
+                                guard x > -1, x < Float(crosses) else { continue }
+                                let weight = Double(min(1, x + 1, Float(crosses) - x))
+                                let dz = Double(c.rise) * (Double(c.l0) + Double(k) * Double(c.dl)), start = fans[v].z0 - centerRow(v) * dz, inverse = 1 / dz
+                                /// The first row at slice index `p` or above.
+                                func row(_ p: Double) -> Int {
+                                    let at = min(max((p - start) * inverse, 0), Double(rows)), whole = Int(at)
+                                    return Double(whole) < at ? whole + 1 : whole
+                                }
+                                let below = row(-1), first = row(0), end = max(first, row(slices - 1)), above = max(end, row(slices))
+                                steps[first] += weight; steps[end] -= weight
+                                // Half way out of the first and last slice.
+                                for r in below..<first { let w = weight * max(0, start + Double(r) * dz + 1); steps[r] += w; steps[r + 1] -= w }
+                                for r in end..<above { let w = weight * min(1, max(0, slices - start - Double(r) * dz)); steps[r] += w; steps[r + 1] -= w }
+                            }
+                            var sum = 0.0
+                            for r in 0..<rows {
+                                sum += steps[r]
+                                let t = (Double(r) - centerRow(v)) * Double(c.slope)
+                                (out.pointer + v * stride + Int(c.index) * rows + r).initialize(to: Float(max(0, sum) * Double(c.length) * (1 + t * t).squareRoot()))
+                            }
+                        }
+                    }
+                }
+            }
+            count = dataCount
+        }
+    }
+
     func adjoint(_ data: [Float]) -> [Float] {
         precondition(data.count == dataCount)
         let width = grid.columns, height = grid.rows, stride = columns * rows
@@ -125,13 +165,23 @@ struct ConeProjector: Sendable {
     func columns(of stack: [Float]) -> [Float] {
         let plane = grid.columns * grid.rows
         var out = Array(repeating: Float(0), count: imageCount)
-        for z in 0..<slices { for i in 0..<plane { out[i * depth + z] = stack[z * plane + i] } }
+        out.withUnsafeMutableBufferPointer { out in stack.withUnsafeBufferPointer { stack in
+            let out = Shared(out.baseAddress!), stack = SharedConst(stack.baseAddress!)
+            parallelFor(grid.rows) { y in
+                for z in 0..<slices { for i in y * grid.columns..<(y + 1) * grid.columns { out.pointer[i * depth + z] = stack.pointer[z * plane + i] } }
+            }
+        } }
         return out
     }
     func stack(of columns: [Float]) -> [Float] {
         let plane = grid.columns * grid.rows
         var out = Array(repeating: Float(0), count: plane * slices)
-        for z in 0..<slices { for i in 0..<plane { out[z * plane + i] = columns[i * depth + z] } }
+        out.withUnsafeMutableBufferPointer { out in columns.withUnsafeBufferPointer { columns in
+            let out = Shared(out.baseAddress!), columns = SharedConst(columns.baseAddress!)
+            parallelFor(grid.rows) { y in
+                for z in 0..<slices { for i in y * grid.columns..<(y + 1) * grid.columns { out.pointer[z * plane + i] = columns.pointer[i * depth + z] } }
+            }
+        } }
         return out
     }
 }

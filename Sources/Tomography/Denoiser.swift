@@ -4,7 +4,7 @@
 /// the slices themselves is required. Results depend neither on the number of cores nor on which of the slices given are wanted.
 public struct Denoiser: Hashable, Codable, Sendable {
     public enum Method: String, Hashable, Codable, Sendable, CaseIterable {
-        /// The network's and non-local means' results, averaged: they err in different places, so the mean errs less than either on most
+        /// The network's and non-local means' results, weighted 7 to 3: they err in different places, so the mean errs less than either on most
         /// images and never much more than the better one.
         case combined
         /// A small trained network: best on patients. Documentation/ModelCard.md.
@@ -20,21 +20,21 @@ public struct Denoiser: Hashable, Codable, Sendable {
     }
 
     public var method: Method
-    /// 0 leaves the images alone, 1 (the default) removes noise as far as structure stays, 2 trades detail for smoothness. Calibrated on
+    /// 0 (and what is below a thousandth) leaves the images alone, 1 (the default) removes noise as far as structure stays, 2 trades detail for smoothness. Calibrated on
     /// quarter-dose scans: at 1 every method leaves at least 95 % of the gradient at the edges of the test patient (Benchmarks/Results/denoise.md).
     public var strength: Double
     /// In-plane pixel spacing over slice spacing, at most 1: how much total variation couples slices.
     public var sliceRatio: Double
 
+    /// Below it nothing is done: in single precision its square would vanish.
+    static let leastStrength = 1e-3
+
     /// Changes whenever results do; part of what a derived series states about its making.
-    public static let version = "2"
+    public static let version = "3"
 
     public init(_ method: Method = .combined, strength: Double = 1, sliceRatio: Double = 1) {
         self.method = method; self.strength = strength; self.sliceRatio = sliceRatio
     }
-
-    /// Words for Derivation Description (0008,2111).
-    public var description: String { "Denoised: \(method.rawValue), strength \(strength), version \(Self.version)" }
 
     /// Slices on either side that the method reads besides the one it writes.
     public var context: Int {
@@ -105,9 +105,10 @@ public struct Denoiser: Hashable, Codable, Sendable {
                 window[k] = image
             }
             guard goOn() else { throw .cancelled }
-            let images = strength == 0 ? part.map { window[$0]! }
+            let images = strength < Self.leastStrength ? part.map { window[$0]! }
                 : try solve(needed.map { window[$0]! }, columns, rows, part.lowerBound - needed.lowerBound..<part.upperBound - needed.lowerBound,
                             whole.lowerBound - needed.lowerBound..<whole.upperBound - needed.lowerBound, goOn)
+            for image in images where !image.allSatisfy(\.isFinite) { throw .notFinite("The values of the series are too large to be denoised.") }
             for (k, image) in images.enumerated() where !deliver(start + k, image) { throw .cancelled }
             start = part.upperBound
         }

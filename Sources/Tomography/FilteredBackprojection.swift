@@ -84,24 +84,25 @@ public func filteredBackprojection(_ sinogram: Sinogram, _ scan: FanBeam, onto g
 func filterFan(_ sinogram: inout Sinogram, _ scan: FanBeam, filter: ReconstructionFilter, extendsTruncated: Bool = true, rowFactors: [[Float]] = []) throws(TomographyError) {
     let views = scan.angles.count, detectors = scan.detectors, stride = sinogram.stride
     let gammas = (0..<detectors).map { scan.fanAngle(Double($0)) }
-    let step = scan.scanRange / Double(views)
-    let full = scan.scanRange > 2 * .pi - 1.5 * step
-    if !full && scan.scanRange < .pi + 2 * scan.halfFan - 1.5 * step {
-        let needed = Int(((.pi + 2 * scan.halfFan) * 180 / .pi).rounded(.up)), found = Int((scan.scanRange * 180 / .pi).rounded())
+    let arc = ScannedArc(scan.angles), full = arc.isFullTurn
+    if !full && arc.range < .pi + 2 * scan.halfFan - 1.5 * arc.step {
+        let needed = Int(((.pi + 2 * scan.halfFan) * 180 / .pi).rounded(.up)), found = Int((arc.range * 180 / .pi).rounded())
         throw .invalidGeometry("Filtered back-projection of a fan needs views over \(needed) degrees (180 plus the fan); found \(found). Use an iterative method for limited angles.")
     }
-    let excess = (scan.scanRange - .pi) / 2      // plays the part of the largest fan angle in Parker's weights
-    let direction: Double = scan.angles.count > 1 && scan.angles[1] < scan.angles[0] ? -1 : 1
+    guard arc.largestGap < max(5 * arc.step, 3 * arc.range / Double(views), 0.02) else {
+        throw .invalidGeometry("Views of a fan leave a gap of \(Int((arc.largestGap * 180 / .pi).rounded())) degrees. Use an iterative method for limited angles.")
+    }
+    let excess = (arc.range - .pi) / 2      // plays the part of the largest fan angle in Parker's weights
     let R = scan.sourceToAxis
-    // d = distance along the central ray; the kernels weight with 1/d², so R² · step belongs here.
+    // d = distance along the central ray; the kernels weight with 1/d², so R² · (angle that the view stands for) belongs here.
     // Flat: samples lie R/D closer on the virtual detector through the axis.
     let spacing = scan.shape == .flat ? scan.detectorSpacing * R / scan.sourceToDetector : scan.detectorSpacing / scan.sourceToDetector
-    let factors = gammas.map { Float((scan.shape == .flat ? cos($0) * R * R : cos($0) * R) * step * (full ? 0.5 : 1)) }
+    let factors = gammas.map { (scan.shape == .flat ? cos($0) * R * R : cos($0) * R) * (full ? 0.5 : 1) }
     sinogram.storage.withUnsafeMutableBufferPointer { buffer in
         let base = Shared(buffer.baseAddress! + Sinogram.margin)
         parallelFor(views) { v in
-            var own = factors
-            if !full { for d in 0..<detectors { own[d] *= Float(parkerWeight(beta: abs(scan.angles[v] - scan.angles[0]), gamma: gammas[d] * direction, excess: excess)) } }
+            var own = factors.map { Float($0 * arc.weights[v]) }
+            if !full { for d in 0..<detectors { own[d] *= Float(parkerWeight(beta: arc.positions[v], gamma: gammas[d], excess: excess)) } }
             for r in 0..<max(1, rowFactors.count) {
                 let line = base.pointer + (r * views + v) * stride
                 if rowFactors.isEmpty { for d in 0..<detectors { line[d] *= own[d] } }
@@ -153,7 +154,7 @@ extension ParallelBeam {
         return weights
     }
     func check(_ sinogram: Sinogram) throws(TomographyError) {
-        guard detectorSpacing > 0, detectorSpacing.isFinite, center.isFinite, angles.allSatisfy(\.isFinite) else {
+        guard isLength(detectorSpacing), isPlace(center), angles.allSatisfy(isPlace) else {
             throw .invalidGeometry("Detector spacing must be above 0, center and angles finite.")
         }
         guard sinogram.views == angles.count, sinogram.detectors == detectors else {
@@ -186,18 +187,53 @@ struct WidenedDetector {
     }
 }
 
+/// Where on the circle the views of a fan or cone lie, in whatever order and however evenly, over one turn or several.
+struct ScannedArc {
+    /// Views all around; else the arc between the ends of the largest gap was scanned.
+    let isFullTurn: Bool
+    /// Angle scanned, one step beyond the last view included; 2π for a full turn. Usual step between views.
+    let range, step: Double
+    /// Largest gap between neighbouring views on the arc.
+    let largestGap: Double
+    /// For each view: angle from the arc's beginning, and angle that it stands for: half the gaps to its neighbours, at the ends the whole one.
+    let positions, weights: [Double]
+
+    init(_ angles: [Double]) {
+        let turn = 2 * Double.pi, n = angles.count
+        let turned = angles.map { a in let r = a.truncatingRemainder(dividingBy: turn); return r < 0 ? r + turn : r }
+        let order = turned.indices.sorted { turned[$0] < turned[$1] }
+        var gaps = order.indices.map { k in k + 1 < n ? turned[order[k + 1]] - turned[order[k]] : turned[order[0]] + turn - turned[order[k]] }
+        // Views of several turns fall on each other and leave no gaps.
+        let between = gaps.filter { $0 > 0.01 * turn / Double(max(1, n)) }.sorted()
+        let usual = between.isEmpty ? turn : between[between.count / 2]
+        let widest = gaps.indices.max { gaps[$0] < gaps[$1] } ?? 0
+        isFullTurn = n > 2 && gaps[widest] < 2.5 * usual
+        var place = Array(repeating: 0.0, count: n), weight = place
+        let first = isFullTurn || n == 0 ? 0 : (widest + 1) % n
+        if !isFullTurn, n > 1 { gaps[widest] = 0 }
+        for k in 0..<n {
+            let own = (first + k) % n, view = order[own], before = gaps[(own + n - 1) % n], after = gaps[own]
+            if k > 0 { place[view] = place[order[(own + n - 1) % n]] + before }
+            weight[view] = !isFullTurn && (k == 0 || k == n - 1) ? before + after : (before + after) / 2
+        }
+        let span = n > 1 && !isFullTurn ? place[order[(first + n - 1) % n]] : 0
+        range = isFullTurn ? turn : span + usual
+        step = usual; largestGap = n > 1 ? gaps.max()! : turn
+        positions = place; weights = weight
+    }
+}
+
 extension FanBeam {
     /// The scan with a symmetric detector, when it is a full turn with a displaced one.
     var widened: (FanBeam, WidenedDetector)? {
-        guard angles.count > 1, scanRange > 2 * .pi - 1.5 * scanRange / Double(angles.count),
+        guard ScannedArc(angles).isFullTurn,
               let wide = WidenedDetector(center: center, detectors: detectors, offset: { fanAngle($0) }) else { return nil }
         var whole = self
         whole.detectors = wide.detectors; whole.center = wide.center
         return (whole, wide)
     }
     func check(_ sinogram: Sinogram) throws(TomographyError) {
-        guard detectorSpacing > 0, detectorSpacing.isFinite, center.isFinite, angles.allSatisfy(\.isFinite),
-              sourceToAxis > 0, sourceToDetector > sourceToAxis, sourceToDetector.isFinite else {
+        guard isLength(detectorSpacing), isPlace(center), angles.allSatisfy(isPlace), isLength(sourceToAxis), isLength(sourceToDetector), sourceToDetector > sourceToAxis else {
             throw .invalidGeometry("A fan needs 0 < source-to-axis < source-to-detector distance, spacing above 0, finite angles.")
         }
         guard halfFan < 35 * .pi / 180 else { throw .invalidGeometry("Fan half-angles above 35 degrees are not supported; found \(Int(halfFan * 180 / .pi)).") }

@@ -1,5 +1,6 @@
 import CTomography
 import Glibc
+import Synchronization
 
 /// Weighted filtered back-projection of a helical multi-row scan (Stierstorfer et al. 2004): every row is rebinned from fans to parallel
 /// views, filtered along them, and back-projected along the true rays; the rays that meet a voxel from the same direction modulo 180
@@ -18,8 +19,10 @@ public func weightedBackprojection(_ projections: Projections, onto template: Sl
     let reach = Double(scan.rows) * scan.rowSpacing * (scan.fan.sourceToAxis + scan.fan.sourceToAxis) / scan.fan.sourceToDetector + scan.rowSpacing * 4
     var result = template
     let width = grid.columns, plane = width * grid.rows
-    let missing = SharedFlag()
-    let batch = 4
+    let missing = Atomic<Bool>(false)
+    let windows = lanes.map { $0.views(from: zs[0] - reach, to: zs[slices - 1] + reach) }
+    // Rows between two looks at `progress`: several for each core, so that none waits long for the others.
+    let batch = max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     for y0 in stride(from: 0, to: grid.rows, by: batch) {
         guard progress(0.4 + 0.6 * Double(y0) / Double(grid.rows)) else { throw .cancelled }
         result.values.withUnsafeMutableBufferPointer { buffer in
@@ -33,8 +36,7 @@ public func weightedBackprojection(_ projections: Projections, onto template: Sl
                         // Outside the field of the scan nothing is known: 0.
                         if (px * px + py * py).squareRoot() > lanes[0].fieldRadius { continue }
                         memory.update(repeating: 0)
-                        for lane in lanes {
-                            let window = lane.views(from: zs[0] - reach, to: zs[slices - 1] + reach)
+                        for (lane, window) in zip(lanes, windows) {
                             tg_helix_backproject(num, den, Int32(slices), template.firstZ, template.sliceSpacing, px, py, lane.data, lane.heights,
                                                  Int32(window.lowerBound), Int32(window.upperBound), Int32(perHalf), lane.cosines, lane.sines,
                                                  Int32(lane.count), lane.spacing, lane.center, lane.along, lane.reach,
@@ -46,14 +48,15 @@ public func weightedBackprojection(_ projections: Projections, onto template: Sl
                                 let w = den[v * slices + z]
                                 if w > 0 { sum += num[v * slices + z] / w } else { unseen += 1 }
                             }
-                            if unseen > perHalf / 50 { missing.set() }
+                            if unseen > perHalf / 50 { missing.store(true, ordering: .relaxed) }
                             out.pointer[z * plane + y * width + x] = sum * Float(.pi / Double(perHalf))
                         }
                     }
                 }
             }
         }
-        if missing.isSet {
+        // The workers have ended.
+        if missing.load(ordering: .relaxed) {
             throw .invalidGeometry("Some of the slices asked for are not seen from all directions: at the ends of the helix, or because the pitch is too high for this field. Ask for fewer slices.")
         }
     }
@@ -94,7 +97,7 @@ private struct HelicalLane: Sendable {
         let rising = fan.angles[chosen.last!] > fan.angles[chosen[0]]
         let order = rising ? chosen : chosen.reversed()
         let step = abs(fan.angles[order.last!] - fan.angles[order[0]]) / Double(order.count - 1)
-        guard step > 0, zip(order, order.dropFirst()).allSatisfy({ abs(fan.angles[$1] - fan.angles[$0] - step) < 0.2 * step + 1e-4 }) else {
+        guard step > 1e-6, zip(order, order.dropFirst()).allSatisfy({ abs(fan.angles[$1] - fan.angles[$0] - step) < 0.2 * step + 1e-4 }) else {
             throw .invalidGeometry("Views of a helix must be evenly spaced in angle; use an iterative method for others.")
         }
         let shift = scan.spotShifts.isEmpty ? SIMD3<Double>.zero : scan.spotShifts[order[0]]
@@ -175,13 +178,6 @@ private struct HelicalLane: Sendable {
             for v in 0..<views { for i in 0..<width { data[(v * width + i) * rows + r] = lines[v, i] } }
         }
     }
-}
-
-private final class SharedFlag: @unchecked Sendable {
-    private var value = false
-    var isSet: Bool { value }
-    /// Set by any worker, read after they have all ended.
-    func set() { value = true }
 }
 
 extension HelicalBeam {

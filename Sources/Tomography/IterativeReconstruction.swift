@@ -108,6 +108,12 @@ protocol MatchedPair: Sendable {
     var axes: [(count: Int, stride: Int, weight: Float)] { get }
     func project(_ image: [Float]) -> [Float]
     func transpose(_ data: [Float]) -> [Float]
+    /// `project` of ones: each ray's length in the image.
+    func rowSums() -> [Float]
+}
+
+extension MatchedPair {
+    func rowSums() -> [Float] { project(Array(repeating: 1, count: imageCount)) }
 }
 
 extension Projector: MatchedPair {
@@ -132,7 +138,7 @@ public func reconstruct(_ sinogram: Sinogram, _ scan: PlanarScan, onto grid: Ima
     let order = accessOrder(count)
     var parts: [Projector] = []
     if count > 1 { for m in order { parts.append(try scan.subset(m, of: count).projector(grid)) } }
-    let run = try solve(whole: try scan.projector(grid), parts: parts, data: sinogram.storage,
+    let run = try solve(whole: try scan.projector(grid), parts: parts, data: { sinogram.storage },
                         partData: { count > 1 ? sinogram.subset(order[$0], of: count).storage : sinogram.storage },
                         weights: options.weights.map { w in (w.storage, { count > 1 ? w.subset(order[$0], of: count).storage : w.storage }) },
                         rays: sinogram.views * sinogram.detectors, method: method, options: options, progress: progress)
@@ -180,7 +186,7 @@ public func reconstruct(_ projections: Projections, onto template: SliceStack, m
         options.start = whole.columns(of: start)
     }
     let isWeighted = if case .penalized = method { true } else { false }
-    let run = try solve(whole: whole, parts: parts, data: turned(all, measured), partData: { turned(count > 1 ? subset(order[$0]) : all, measured) },
+    let run = try solve(whole: whole, parts: parts, data: { turned(all, measured) }, partData: { turned(count > 1 ? subset(order[$0]) : all, measured) },
                         weights: isWeighted ? (turned(all, expected), { turned(count > 1 ? subset(order[$0]) : all, expected) }) : nil,
                         rays: views * perView, method: method, options: options, progress: progress)
     var stack = template
@@ -211,7 +217,7 @@ private struct Solution { var image: [Float]; var residuals: [Double]; var stopp
 
 /// The algorithms themselves, on flat arrays. `parts` are the ordered subsets in the order of use, empty for one; `partData` gives the
 /// data of the n-th of them, `weights` those of all data and of a part.
-private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data: [Float], partData: (Int) -> [Float],
+private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data: () -> [Float], partData: (Int) -> [Float],
                                    weights given: (all: [Float], part: (Int) -> [Float])?, rays: Int, method: IterativeMethod, options: IterationOptions,
                                    progress: (Int, Double) -> Bool) throws(TomographyError) -> Solution {
     let count = projector.imageCount
@@ -226,7 +232,7 @@ private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data:
 
     switch method {
     case .cgls:
-        var residual = difference(data, projector.project(x))
+        var residual = difference(data(), projector.project(x))
         var s = projector.transpose(residual), p = s
         var gamma = dot(s, s)
         for k in 0..<options.iterations {
@@ -244,31 +250,35 @@ private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data:
         }
 
     case .sirt, .orderedSubsets:
-        var parts: [(projector: P, data: [Float], rows: [Float], columns: [Float])] = []
-        for (m, part) in operators.enumerated() {
-            let rowSums = part.project(Array(repeating: 1, count: count)), columnSums = part.transpose(Array(repeating: 1, count: part.dataCount))
-            parts.append((part, partData(m), rowSums.map { $0 > 1e-6 ? 1 / $0 : 0 }, columnSums.map { $0 > 1e-6 ? 1 / $0 : 0 }))
+        // Many subsets are alike, each with views from all around: a voxel's step is that of whichever of three sees it most.
+        let judged = operators.count > 3 ? 3 : operators.count
+        var columns = operators[..<judged].map { $0.transpose(Array(repeating: 1, count: $0.dataCount)) }
+        if operators.count > 3 {
+            let (b, c) = (columns[1], columns[2])
+            columns = [columns[0].indices.map { max(columns[0][$0], b[$0], c[$0]) }]
         }
+        columns = columns.map { $0.map { $0 > 1e-6 ? 1 / $0 : 0 } }
+        var parts: [(projector: P, data: [Float], rows: [Float])] = []
+        for (m, part) in operators.enumerated() { parts.append((part, partData(m), part.rowSums().map { $0 > 1e-6 ? 1 / $0 : 0 })) }
         let relaxation = Float(options.relaxation), floor: Float = options.isNonNegative ? 0 : -.infinity
+        var isNothing = options.start == nil
         for k in 0..<options.iterations {
             var sum = 0.0, stop = false
             for (m, part) in parts.enumerated() {
-                var residual = difference(part.data, part.projector.project(x))
+                var residual = isNothing ? part.data : difference(part.data, part.projector.project(x))
+                isNothing = false
                 sum += dot(residual, residual)
                 if m == parts.count - 1, try history.add(sum.squareRoot(), k, progress) { stop = true; break }
                 multiply(&residual, part.rows)
-                let update = part.projector.transpose(residual)
-                x.withUnsafeMutableBufferPointer { x in update.withUnsafeBufferPointer { u in part.columns.withUnsafeBufferPointer { c in
-                    for i in 0..<x.count { x[i] = max(floor, x[i] + relaxation * c[i] * u[i]) }
-                } } }
+                step(&x, part.projector.transpose(residual), columns[columns.count > 1 ? m : 0], relaxation, floor)
             }
             if stop { break }
         }
 
     case .penalized(_, let strength, let prior):
-        var all = given?.all ?? Array(repeating: 1, count: data.count)
+        var all = given?.all ?? Array(repeating: 1, count: projector.dataCount)
         // Normalised, so that strength means the same for any photon count.
-        let mean = Float(all.reduce(0.0) { $0 + Double($1) } / Double(given == nil ? data.count : rays))
+        let mean = Float(all.reduce(0.0) { $0 + Double($1) } / Double(given == nil ? all.count : rays))
         guard mean > 0, mean.isFinite else { throw .notFinite("The weights must be finite and above 0 somewhere.") }
         for i in all.indices { all[i] /= mean }
         // Majorant of the data term: Aᵀ W A 1
@@ -307,7 +317,7 @@ private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data:
 
     case .totalVariation(let strength):
         // K = (A, c∇): c balances the two operators' norms; step sizes 1/‖K‖.
-        let axes = projector.axes, largest = operatorNorm(projector)
+        let axes = projector.axes, largest = operatorNorm(projector), data = data()
         let c = Float(largest / (4 * Double(axes.count)).squareRoot())
         let step = 1 / (Float(largest) * Float(2).squareRoot())
         let tau = step, sigma = step
@@ -439,7 +449,25 @@ private func combine(_ a: inout [Float], _ factor: Float, _ b: [Float]) {
 }
 private func multiply(_ a: inout [Float], _ b: [Float]) {
     precondition(a.count == b.count)
-    a.withUnsafeMutableBufferPointer { a in b.withUnsafeBufferPointer { b in for i in 0..<a.count { a[i] *= b[i] } } }
+    a.withUnsafeMutableBufferPointer { a in b.withUnsafeBufferPointer { b in
+        guard let first = a.baseAddress, let second = b.baseAddress else { return }
+        let x = Shared(first), y = SharedConst(second)
+        inPieces(a.count) { for i in $0 { x.pointer[i] *= y.pointer[i] } }
+    } }
+}
+/// x = max(floor, x + relaxation · weight · update)
+private func step(_ x: inout [Float], _ update: [Float], _ weight: [Float], _ relaxation: Float, _ floor: Float) {
+    precondition(x.count == update.count && x.count == weight.count)
+    x.withUnsafeMutableBufferPointer { x in update.withUnsafeBufferPointer { u in weight.withUnsafeBufferPointer { w in
+        guard let first = x.baseAddress, let second = u.baseAddress, let third = w.baseAddress else { return }
+        let a = Shared(first), b = SharedConst(second), c = SharedConst(third)
+        inPieces(x.count) { for i in $0 { a.pointer[i] = max(floor, a.pointer[i] + relaxation * c.pointer[i] * b.pointer[i]) } }
+    } } }
+}
+/// Runs `body` on parts of 0 ..< count on all cores.
+private func inPieces(_ count: Int, _ body: @Sendable (Range<Int>) -> Void) {
+    let piece = 1 << 17
+    parallelFor((count + piece - 1) / piece) { body($0 * piece..<min(count, ($0 + 1) * piece)) }
 }
 private func norm(_ a: [Float]) -> Double { dot(a, a).squareRoot() }
 

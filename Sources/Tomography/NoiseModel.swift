@@ -22,7 +22,7 @@ public struct NoiseModel: Sendable {
     /// Floor of the map in HU: images from a simulation may hold no noise at all.
     static let floor: Float = 0.25
 
-    /// Measures on at most seven of `slices` (each columns × rows, HU), evenly spread. Three or more neighbours are needed for the real
+    /// Measures on at most nine triples of neighbouring `slices` (each columns × rows, HU), evenly spread. Three or more slices are needed for the real
     /// thing; with fewer, differences within the slice serve, and the spectrum is taken to be white.
     public init(estimating slices: [[Float]], columns: Int, rows: Int) throws(TomographyError) {
         try validate(slices, columns, rows)

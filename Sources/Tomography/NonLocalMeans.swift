@@ -7,7 +7,7 @@ import Glibc
 /// plane and across slices, in which correlated noise is small and nearly white at the scale of a patch; the threshold follows a
 /// noise map measured on that guide. What is averaged are the original values.
 public struct NonLocalMeans: Hashable, Codable, Sendable {
-    /// 0 leaves the image alone, 1 is the default; above 1 trades detail for smoothness.
+    /// 0 (and what is below a thousandth) leaves the image alone, 1 is the default; above 1 trades detail for smoothness.
     public var strength: Double
     /// Half width in pixels of the search window, and slices searched on either side.
     public var radius: Int, sliceRadius: Int
@@ -35,7 +35,7 @@ public struct NonLocalMeans: Hashable, Codable, Sendable {
             throw .invalidGeometry("Strength must be 0 or more, radius 1…12, slice radius 0…8, patch 1…3.")
         }
         for slice in slices where !slice.allSatisfy(\.isFinite) { throw .notFinite("The series holds NaN or infinite values.") }
-        if strength == 0 { return wanted.map { slices[$0] } }
+        if strength < Denoiser.leastStrength { return wanted.map { slices[$0] } }
 
         let layout = PaddedLayout(columns: columns, rows: rows)
         let slab = slab?.clamped(to: 0..<slices.count) ?? wanted

@@ -1,3 +1,5 @@
+import CDenoising
+import CTomography
 import Glibc
 import Synchronization
 
@@ -5,7 +7,7 @@ import Synchronization
 /// your own, not from Swift's cooperative pool.
 ///
 /// The helpers are threads of its own, which inherit the caller's priority: Dispatch's would run at the usual one, whatever the program
-/// or `BackgroundWork` was told.
+/// or `BackgroundWork` was told. They use the instructions that were forced for the caller.
 func parallelFor(_ count: Int, _ body: @Sendable (Int) -> Void) {
     if count <= 1 { if count == 1 { body(0) }; return }
     let helpers = min(count, max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))) - 1
@@ -30,9 +32,11 @@ func parallelFor(_ count: Int, _ body: @Sendable (Int) -> Void) {
 private final class WorkShare: @unchecked Sendable {
     let next = Atomic<Int>(0)
     let count: Int
+    private let instructions = (tg_forced_path(), dn_forced_path())
     var body: (@Sendable (Int) -> Void)?
     init(count: Int, body: @escaping @Sendable (Int) -> Void) { self.count = count; self.body = body }
     func run() {
+        tg_force_path(instructions.0); dn_force_path(instructions.1)
         while true {
             let k = next.wrappingAdd(1, ordering: .relaxed).oldValue
             guard k < count else { return }

@@ -85,25 +85,30 @@ public enum Scan: Hashable, Codable, Sendable {
         case .helical(let s): atAxis(s.fan)
         }
     }
-    /// What is wrong with distances, counts and angles.
+    /// What is wrong with distances, counts and angles. Numbers are kept to what a scanner may have, so that none overflows later.
     public func check() throws(TomographyError) {
         switch self {
         case .parallel(let s): try s.check(Sinogram(views: s.angles.count, detectors: s.detectors))
         case .fan(let s): try s.check(Sinogram(views: s.angles.count, detectors: s.detectors))
         case .cone(let s):
             try Scan.fan(s.fan).check()
-            guard s.rows > 0, s.rowSpacing > 0, s.rowSpacing.isFinite, s.centerRow.isFinite else { throw .invalidGeometry("A cone needs rows and a row spacing above 0.") }
+            guard s.rows > 0, isLength(s.rowSpacing), isPlace(s.centerRow) else { throw .invalidGeometry("A cone needs rows and a row spacing above 0.") }
         case .helical(let s):
             try Scan.fan(s.fan).check()
-            guard s.rows > 0, s.rowSpacing > 0, s.rowSpacing.isFinite, s.centerRow.isFinite else { throw .invalidGeometry("A helix needs rows and a row spacing above 0.") }
-            guard s.z.count == s.fan.angles.count, s.z.allSatisfy(\.isFinite) else { throw .invalidGeometry("A helix needs one finite table position per view.") }
+            guard s.rows > 0, isLength(s.rowSpacing), isPlace(s.centerRow) else { throw .invalidGeometry("A helix needs rows and a row spacing above 0.") }
+            guard s.z.count == s.fan.angles.count, s.z.allSatisfy(isPlace) else { throw .invalidGeometry("A helix needs one finite table position per view.") }
             guard s.spotShifts.isEmpty || s.spotShifts.count == s.z.count, [1, 2, 4].contains(s.spotPeriod),
-                  s.spotShifts.allSatisfy({ $0.x.isFinite && $0.y.isFinite && $0.z.isFinite }) else {
+                  s.spotShifts.allSatisfy({ isPlace($0.x) && isPlace($0.y) && isPlace($0.z) }) else {
                 throw .invalidGeometry("The flying focal spot needs one finite shift per view and 1, 2 or 4 positions.")
             }
         }
     }
 }
+
+/// Distances and spacings, mm, that a scanner may have: nothing computed from them overflows.
+func isLength(_ value: Double) -> Bool { value >= 1e-7 && value <= 1e7 }
+/// The same for places (mm, columns, rows, turned angles), which may be 0 or negative.
+func isPlace(_ value: Double) -> Bool { abs(value) <= 1e6 }
 
 /// Line integrals of an acquisition, ready for reconstruction: views × rows × detector columns.
 public struct Projections: Sendable {

@@ -98,18 +98,24 @@ public struct Reconstruction: Sendable {
         if let spacing = settings.spacing, !(spacing > 0 && spacing < 100) { throw .invalidGeometry("The pixel spacing must be above 0 mm.") }
         if let spacing = settings.sliceSpacing, !(spacing > 0 && spacing < 1000) { throw .invalidGeometry("The slice spacing must be above 0 mm.") }
         if let n = settings.slices, !(1...8192).contains(n) { throw .invalidGeometry("The number of slices must be 1…8192.") }
-        if let mu = settings.waterAttenuation, !(mu > 0 && mu < 10) { throw .invalidGeometry("The attenuation of water is in 1/mm, about 0.02.") }
+        for case let mu? in [settings.waterAttenuation, projections.waterAttenuation] where !(mu > 0 && mu < 10) {
+            throw .invalidGeometry("The attenuation of water is in 1/mm, about 0.02; found \(mu).")
+        }
         self.projections = projections; self.settings = settings
         let scan = projections.scan
         if settings.method == .fdk { guard case .cone = scan else { throw .invalidGeometry("FDK is for cone-beam scans; this one is \(scan.name). Use fbp.") } }
         if settings.method == .fbp, case .cone = scan { throw .invalidGeometry("A cone-beam scan is reconstructed by fdk or an iterative method.") }
 
         let field = 2 * scan.fieldRadius
-        let size = settings.size ?? min(1024, max(8, Int((field / scan.sampleSpacing).rounded(.up))))
+        let size = settings.size ?? Int(min(1024, max(8, (field / scan.sampleSpacing).rounded(.up))))
         let grid = ImageGrid(columns: size, rows: size, spacing: settings.spacing ?? field / Double(size))
         try grid.check()
         self.grid = grid
         let radius = grid.spacing * Double(size) / 2
+        func count(_ slices: Double) throws(TomographyError) -> Int {
+            guard slices < 8192 else { throw .invalidGeometry("More than 8192 slices would be needed; ask for a larger slice spacing.") }
+            return max(1, Int(slices.rounded(.down)) + 1)
+        }
         switch scan {
         case .parallel, .fan:
             slices = projections.rows
@@ -120,7 +126,7 @@ public struct Reconstruction: Sendable {
             let step = settings.sliceSpacing ?? atAxis
             // What the near side of the field sees on all views.
             let height = Double(cone.rows - 1) * atAxis * max(0.1, 1 - min(radius, scan.fieldRadius) / cone.fan.sourceToAxis)
-            slices = settings.slices ?? max(1, Int((height / step).rounded(.down)) + 1)
+            if let wish = settings.slices { slices = wish } else { slices = try count(height / step) }
             sliceSpacing = step
             let middle = (Double(cone.rows - 1) / 2 - cone.centerRow) * atAxis
             firstZ = middle - Double(slices - 1) / 2 * step
@@ -129,8 +135,8 @@ public struct Reconstruction: Sendable {
             guard let covered = helix.coverage(radius: min(radius, scan.fieldRadius)) else {
                 throw .invalidGeometry("The helix is too short to see any slice from all directions.")
             }
-            let most = Int((covered.upperBound - covered.lowerBound) / step) + 1
-            slices = min(settings.slices ?? most, max(1, most))
+            let most = try count((covered.upperBound - covered.lowerBound) / step)
+            slices = min(settings.slices ?? most, most)
             sliceSpacing = step
             firstZ = (covered.lowerBound + covered.upperBound) / 2 - Double(slices - 1) / 2 * step
         }
@@ -171,11 +177,6 @@ public struct Reconstruction: Sendable {
         let pair = isStackOfSlices ? joseph * 2 / 1.2e9 : joseph * 2 / 0.5e9
         let perVoxel: Double = switch settings.method { case .pwls: 20e-9 * Double(settings.subsetCount(projections.scan.views)); case .tv: 12e-9; default: 4e-9 }
         return (Double(settings.iterationCount) * (pair / cores + image * perVoxel)) + (settings.warmStart ? once / cores : 0) + 0.05
-    }
-
-    /// Refuses before any work when memory is short.
-    public func checkMemory(available: Int = MemoryBudget.available()) throws(TomographyError) {
-        guard predictedBytes <= available else { throw .outOfMemory(needed: predictedBytes, available: available) }
     }
 
     /// Does the work. `progress` gets the fraction done; false cancels.

@@ -56,11 +56,6 @@ public struct FanBeam: Hashable, Codable, Sendable {
     }
     /// Largest angle from the central ray on both sides.
     public var halfFan: Double { max(abs(fanAngle(0)), abs(fanAngle(Double(detectors - 1)))) }
-    /// Angle covered by the views, one step beyond the last included.
-    public var scanRange: Double {
-        guard angles.count > 1, let first = angles.first, let last = angles.last else { return 0 }
-        return abs(last - first) * Double(angles.count) / Double(angles.count - 1)
-    }
 }
 
 /// A cone of rays on a circular orbit; the detector's rows are parallel to the plane of rotation.

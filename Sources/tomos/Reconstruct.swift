@@ -74,7 +74,7 @@ struct Reconstruct: AsyncParsableCommand {
                 for remark in file.projections.remarks { Output.note(remark) }
                 let job = try ReconstructionJob(file, command.settings(file.projections.scan), version: Tomos.version, available: budget)
                 let plan = job.plan
-                Output.note("\(plan.settings.text(views: plan.projections.scan.views)): \(plan.grid.columns) × \(plan.grid.rows) × \(plan.slices) voxels from \(plan.projections.scan.views) \(plan.projections.scan.name) views; about \(Output.decimal(plan.predictedSeconds, 1)) s and \(Output.bytes(plan.predictedBytes))")
+                Output.note("\(plan.settings.text(views: plan.projections.scan.views)): \(plan.grid.columns) × \(plan.grid.rows) × \(plan.slices) voxels from \(plan.projections.scan.views) \(plan.projections.scan.name) views; about \(Output.decimal(plan.predictedSeconds, 1)) s and \(Output.bytes(job.predictedBytes))")
                 let line = ProgressLine("reconstructing")
                 let result = try job.run { fraction in
                     line.update(Int(fraction * 1000), of: 1000)
@@ -82,7 +82,7 @@ struct Reconstruct: AsyncParsableCommand {
                 }
                 line.finish()
                 let quality: Quality? = result.unit == "HU" ? try qualityReport(after: result.volume, before: nil, reference: compared) : nil
-                var document = WorkReport(kind: "reconstruct", version: Tomos.version, method: job.text, predicted: .init(bytes: plan.predictedBytes, seconds: plan.predictedSeconds), seconds: result.seconds, volume: result.volume, quality: quality)
+                var document = WorkReport(kind: "reconstruct", version: Tomos.version, method: job.text, predicted: .init(bytes: job.predictedBytes, seconds: plan.predictedSeconds), seconds: result.seconds, volume: result.volume, quality: quality)
                 document.residuals = result.residuals
                 document.stopped = result.stopped?.rawValue
                 try work.finish(document, pictures: [("Reconstruction, middle slice", result.volume)]) { progress in try job.write(result, to: command.output, progress: progress) }

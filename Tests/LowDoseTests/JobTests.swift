@@ -121,6 +121,49 @@ private func noisyVolume(slices: Int = 6, size: Int = 96, noise: Double = 25) th
         do { _ = try DenoisingJob(source, DenoisingSettings(.nonLocalMeans, strength: .nan), version: "1"); Issue.record("accepted") } catch { #expect(error.code == "invalid-strength") }
     }
 
+    @Test func announcedMemoryIsWhatIsRefusedAndCountsTheMethodsOwn() throws {
+        let source = try noisyVolume()
+        for method in Denoiser.Method.allCases {
+            let needed = try DenoisingJob(source, DenoisingSettings(method), version: "1").predictedBytes
+            #expect(needed >= 4 * source.geometry.voxelCount + Denoiser(method).memory(columns: 96, rows: 96))
+            #expect(throws: LowDoseError.self) { try DenoisingJob(source, DenoisingSettings(method), version: "1", available: needed - 1) }
+            _ = try DenoisingJob(source, DenoisingSettings(method), version: "1", available: needed)
+        }
+        let file = try disc(), job = try ReconstructionJob(file, ReconstructionSettings(.fbp), version: "1"), needed = job.predictedBytes
+        // The volume is made of the stack: both are there at once.
+        #expect(needed >= 8 * job.plan.grid.columns * job.plan.grid.rows * job.plan.slices && needed >= job.plan.predictedBytes)
+        #expect(throws: LowDoseError.self) { try ReconstructionJob(file, ReconstructionSettings(.fbp), version: "1", available: needed - 1) }
+        _ = try ReconstructionJob(file, ReconstructionSettings(.fbp), version: "1", available: needed)
+    }
+
+    @Test(arguments: Denoiser.Method.allCases) func workIsCancelledBeforeItsFirstSliceIsDone(_ method: Denoiser.Method) throws {
+        let job = try DenoisingJob(noisyVolume(), DenoisingSettings(method), version: "1")
+        var asked = 0
+        do {
+            try job.run { done, _ in asked += done == 0 ? 1 : 0; return asked < 2 }
+            Issue.record("not cancelled")
+        } catch { #expect(error.code == "cancelled") }
+        #expect(asked == 2 && job.result.loadedSlices == 0)
+    }
+
+    @Test func whateverChangesAReconstructionChangesItsUIDs() throws {
+        let file = try disc()
+        func uid(_ change: (inout ProjectionFile) -> Void) throws -> String {
+            var other = file
+            change(&other)
+            return try ReconstructionJob(other, ReconstructionSettings(.fbp), version: "1").resultUID
+        }
+        func scan(_ change: (inout ParallelBeam) -> Void) -> (inout ProjectionFile) -> Void {
+            guard case .parallel(var beam) = file.projections.scan else { return { _ in } }
+            change(&beam)
+            return { [beam] in $0.projections.scan = .parallel(beam) }
+        }
+        let all = try [uid { _ in }, uid(scan { $0.center += 0.5 }), uid(scan { $0.detectorSpacing = 1.1 }), uid(scan { $0.angles[7] += 0.001 }), uid { $0.projections.sliceSpacing = 2 },
+                       uid { $0.projections.waterAttenuation = 0.021 }, uid { $0.projections.waterAttenuation = nil }, uid { $0.projections.photons = Array(repeating: 9, count: 180 * 129) }]
+        #expect(Set(all).count == all.count)
+        #expect(try uid { _ in } == all[0])
+    }
+
     @Test(arguments: Denoiser.Method.allCases) func slicesUnderTheEyeComeFirstAndAreTheSameAsInOneGo(_ method: Denoiser.Method) throws {
         let source = try noisyVolume(slices: 12)
         let job = try DenoisingJob(source, DenoisingSettings(method), version: "1")
@@ -133,7 +176,8 @@ private func noisyVolume(slices: Int = 6, size: Int = 96, noise: Double = 25) th
         #expect(order.count == 12)
         // Total variation solves twelve slices together.
         if method != .totalVariation { #expect(order.first == 8 && order.last! < 8) }
-        let whole = try Denoiser(method)((0..<12).map { source.floats(slice: $0) }, columns: 96, rows: 96, wanted: 0..<12)
+        // Pixels of 0.8 mm in slices 2 mm apart.
+        let whole = try Denoiser(method, sliceRatio: 0.4)((0..<12).map { source.floats(slice: $0) }, columns: 96, rows: 96, wanted: 0..<12)
         for k in 0..<12 {
             // Hounsfield units are rounded as they will be stored.
             let found = job.result.floats(slice: k)

@@ -122,6 +122,41 @@ import Tomography
         #expect(throws: ProjectionError.self) { try MATLABFile.read(Array(matlab.prefix(5000))) }
     }
 
+    /// A MAT-file element: type, length, content padded to eight bytes.
+    private func element(_ kind: UInt32, _ content: [UInt8]) -> [UInt8] {
+        var bytes: [UInt8] = []
+        for word in [kind, UInt32(content.count)] { withUnsafeBytes(of: word.littleEndian) { bytes += $0 } }
+        return bytes + content + Array(repeating: 0, count: (8 - content.count % 8) % 8)
+    }
+    private func raw<T>(_ values: [T]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
+    private func file(_ type: UInt8, size: [UInt8], _ rest: [UInt8]) -> [UInt8] {
+        let matrix = element(6, [type, 0, 0, 0, 0, 0, 0, 0]) + size + element(1, Array("x".utf8)) + rest
+        return Array("MATLAB 5.0 MAT-file".utf8) + Array(repeating: 32, count: 105) + [0, 1, UInt8(ascii: "I"), UInt8(ascii: "M")] + element(14, matrix)
+    }
+
+    @Test func numbersInMATLABFilesThatAreNoCountsAreTypedErrors() throws {
+        let two = element(5, raw([Int32(1), 2])), values = element(9, raw([3.5, -1]))
+        guard case .numbers(let shape, let found)? = try MATLABFile.read(file(6, size: two, values))["x"] else { Issue.record("not read"); return }
+        #expect(shape == [1, 2] && found == [3.5, -1])
+        #expect(try MATLABFile.read(file(4, size: two, element(4, raw([UInt16(72), 105]))))["x"]?.string == "Hi")
+        for wrong in [Double.nan, .infinity, -.infinity, 1e30, 0.5, -1e19] {
+            #expect(throws: ProjectionError.self, "size \(wrong)") { try MATLABFile.read(file(6, size: element(9, raw([1, wrong])), values)) }
+            #expect(throws: ProjectionError.self, "letter \(wrong)") { try MATLABFile.read(file(4, size: two, element(9, raw([72, wrong])))) }
+            let width = element(9, raw([wrong])), names = element(1, Array("field".utf8) + [0, 0, 0])
+            #expect(throws: ProjectionError.self, "width \(wrong)") { try MATLABFile.read(file(2, size: element(5, raw([Int32(1), 1])), width + names)) }
+        }
+        #expect(throws: ProjectionError.self) { try MATLABFile.read(file(4, size: two, element(3, raw([Int16(-1), 70])))) }
+        #expect(throws: ProjectionError.self) { try MATLABFile.read(file(6, size: element(13, raw([UInt64.max, 1])), values)) }
+        #expect(throws: ProjectionError.self) { try MATLABFile.read(file(6, size: element(5, raw([Int32(-1), -2])), values)) }
+        // Every byte damaged, one after the other.
+        let whole = file(4, size: two, element(4, raw([UInt16(72), 105])))
+        for k in 128..<whole.count { for value: UInt8 in [0, 7, 9, 0x7f, 0x80, 0xff] {
+            var bytes = whole
+            bytes[k] = value
+            _ = try? MATLABFile.read(bytes)
+        } }
+    }
+
     @Test func ringsAreSuppressedAndTheObjectStays() throws {
         let scan = ParallelBeam(views: 90, detectors: 100, detectorSpacing: 1)
         var values: [Float] = []

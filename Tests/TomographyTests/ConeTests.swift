@@ -55,6 +55,17 @@ private struct Ball {
         for mirrored in [SIMD3(20, 10, -8.0), SIMD3(20, -10, 8.0), SIMD3(-20, 10, 8.0)] { #expect(abs(mean(mirrored, 5)) < 60) }
     }
 
+    @Test func viewsAtUnevenAnglesWeighWhatTheyStandFor() throws {
+        let angles = (0..<300).map { k in let u = Double(k) / 300; return 2 * .pi * u + 0.35 * sin(2 * .pi * u) }
+        let fan = FanBeam(angles: angles, detectors: 100, detectorSpacing: 3, sourceToAxis: 600, sourceToDetector: 1000)
+        let stack = try feldkamp(projections(ConeBeam(fan: fan, rows: 45, rowSpacing: 3)), onto: SliceStack(grid: ImageGrid(columns: 64, rows: 64, spacing: 2), slices: 3, sliceSpacing: 2))
+        for (x, y) in [(32, 48), (32, 16), (10, 32), (45, 45)] {
+            var sum = 0.0
+            for j in -2...2 { for i in -2...2 { sum += Double(stack.values[(64 + y + j) * 64 + x + i]) } }
+            #expect(abs(sum / 25 / 0.0195 * 1000 - 1000) < 20, "at \(x), \(y): \(sum / 25 / 0.0195 * 1000 - 1000) HU")
+        }
+    }
+
     @Test func cancellingStopsWithATypedError() throws {
         let fan = FanBeam(angles: (0..<8).map { Double($0) * 2 * .pi / 8 }, detectors: 40, detectorSpacing: 6, sourceToAxis: 600, sourceToDetector: 1000)
         let p = try projections(ConeBeam(fan: fan, rows: 10, rowSpacing: 6))

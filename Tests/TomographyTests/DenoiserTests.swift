@@ -70,6 +70,18 @@ enum LowDose {
         #expect(removed == removed.sorted() && removed[0] > 0, "\(method): \(removed)")
     }
 
+    @Test(arguments: methods) func aVanishingStrengthChangesNothing(_ method: Denoiser.Method) throws {
+        for strength in [1e-30, 1e-300, 0.9e-3] { #expect(try run(Denoiser(method, strength: strength))[0] == LowDose.noisy[3], "\(strength)") }
+        #expect(try run(Denoiser(method, strength: 1e-3))[0].allSatisfy(\.isFinite))
+    }
+
+    @Test(arguments: methods) func valuesThatOverflowNeverBecomeNaN(_ method: Denoiser.Method) {
+        let slices = (0..<5).map { z in (0..<48 * 48).map { ($0 * 7 + z * 3) % 5 < 2 ? Float(3e38) : Float(-3e38) } }
+        do { #expect(try Denoiser(method)(slices, columns: 48, rows: 48, wanted: 2..<3)[0].allSatisfy(\.isFinite)) } catch {
+            guard case .notFinite = error else { Issue.record("\(error)"); return }
+        }
+    }
+
     @Test(arguments: methods) func strengthOneIsNearTheBest(_ method: Denoiser.Method) throws {
         let errors = try [0.5, 1, 1.5, 2].map { LowDose.rms(try run(Denoiser(method, strength: $0))[0], LowDose.clean) }
         #expect(errors[1] < errors[0] && errors[1] < 1.3 * errors.min()!, "\(method): \(errors) HU at strengths 0.5, 1, 1.5, 2")
@@ -110,6 +122,19 @@ enum LowDose {
         #expect(throws: TomographyError.self) { try run(Denoiser(method, strength: .nan)) }
         #expect(throws: TomographyError.self) { try run(Denoiser(method, strength: -1)) }
         #expect(throws: TomographyError.cancelled) { try Denoiser(method)(LowDose.noisy, columns: 160, rows: 160, wanted: 0..<7) { $0 < 2 } }
+    }
+
+    /// Thick slices show what their neighbours do not: total variation must not wipe it out.
+    @Test func totalVariationCouplesSlicesByTheirDistance() throws {
+        var slices = LowDose.noisy
+        let spot = (0..<160 * 160).filter { let x = $0 % 160 - 80, y = $0 / 160 - 84; return x * x + y * y <= 9 }
+        for i in spot { slices[3][i] += 60 }
+        func contrast(_ ratio: Double) throws -> Float {
+            let with = try run(Denoiser(.totalVariation, sliceRatio: ratio), 3..<4, slices)[0], without = try run(Denoiser(.totalVariation, sliceRatio: ratio))[0]
+            return spot.reduce(0) { $0 + with[$1] - without[$1] } / Float(spot.count)
+        }
+        let thin = try contrast(1), thick = try contrast(0.2)
+        #expect(thick > 1.1 * thin && thick > 30, "\(thin) and \(thick) of 60 HU")
     }
 
     @Test func predictedMemoryGrowsWithTheSliceNotWithTheSeries() {

@@ -1,5 +1,8 @@
+import CDenoising
 import CTomography
+import Dispatch
 import Glibc
+import Synchronization
 import TestSupport
 import Testing
 @testable import Tomography
@@ -59,7 +62,25 @@ import Testing
     }
 }
 
-@Suite(.serialized) struct InstructionPathTests {
+@Suite struct InstructionPathTests {
+    /// What a test forces reaches the threads that share its work, and no others: those of tests that run meanwhile.
+    @Test func instructionsAreForcedForOneThreadAndItsHelpers() {
+        tg_force_path(0); dn_force_path(0)
+        defer { tg_force_path(-1); dn_force_path(-1) }
+        let others = Atomic<Int>(0), ended = DispatchSemaphore(value: 0), elsewhere = Mutex<[Int32]>([])
+        parallelFor(64) { _ in
+            if tg_path() != 0 || dn_path() != 0 { others.add(1, ordering: .relaxed) }
+            usleep(100)
+        }
+        #expect(others.load(ordering: .relaxed) == 0)
+        BackgroundWork.run {
+            elsewhere.withLock { $0 = [tg_forced_path(), dn_forced_path()] }
+            ended.signal()
+        }
+        ended.wait()
+        #expect(elsewhere.withLock { $0 } == [-1, -1])
+    }
+
     @Test func allInstructionSetsAgree() throws {
         defer { tg_force_path(-1) }
         let grid = ImageGrid(columns: 130, rows: 117, spacing: 1.9, center: [3, -4])

@@ -44,6 +44,52 @@ import Testing
         #expect(throws: TomographyError.self) { try filteredBackprojection(sinogram(body, gap), gap, onto: Self.grid) }
     }
 
+    @Test(arguments: [2 * Double.pi, 1.2 * .pi]) func viewsOfAFanAtUnevenAnglesInAnyOrderWeighWhatTheyStandFor(_ range: Double) throws {
+        var random = SeededGenerator(seed: 31)
+        // Dense on one side, sparse on the other: taken as even, the body would be wrong by a sixth.
+        let angles = (0..<500).map { k in let u = Double(k) / 500; return 0.3 + range * (u + 0.35 / (2 * .pi) * sin(2 * .pi * u)) }
+        for (angles, tolerance) in [(angles, 20.0), (angles.shuffled(using: &random), 20), (angles.map { -$0 }, 20), (angles + angles.map { $0 + 2 * .pi }, 20)] {
+            let scan = FanBeam(angles: angles, detectors: 280, detectorSpacing: 2, shape: .curved, sourceToAxis: 570, sourceToDetector: 1040)
+            let image = try filteredBackprojection(sinogram(body, scan), scan, onto: Self.grid)
+            #expect(rmsHU(image.values, Self.truth, Self.grid) < tolerance, "\(rmsHU(image.values, Self.truth, Self.grid))")
+            #expect(abs(biasHU(image.values, Self.truth, Self.grid)) < 2, "\(biasHU(image.values, Self.truth, Self.grid))")
+        }
+        var gap = FanBeam(angles: angles, detectors: 280, detectorSpacing: 2, sourceToAxis: 570, sourceToDetector: 1040)
+        gap.angles.removeAll { abs($0 - 1.5) < 0.2 || abs($0 - 3.2) < 0.2 }
+        #expect(throws: TomographyError.self) { try filteredBackprojection(sinogram(body, gap), gap, onto: Self.grid) }
+    }
+
+    @Test func numbersThatNoScannerHasAreTypedErrors() throws {
+        func refused(_ scan: Scan, _ settings: ReconstructionSettings = ReconstructionSettings(.sirt)) -> Bool {
+            do {
+                var p = try Projections(scan: scan, rows: 1, values: Array(repeating: 0, count: scan.views * scan.detectors))
+                p.waterAttenuation = 0.02
+                _ = try Reconstruction(p, settings)
+                return false
+            } catch { return true }
+        }
+        let fan = FanBeam(angles: [0, 1, 2, 3], detectors: 8, detectorSpacing: 1, sourceToAxis: 500, sourceToDetector: 900)
+        #expect(!refused(.parallel(ParallelBeam(views: 4, detectors: 8, detectorSpacing: 1))) && !refused(.fan(fan)) && !refused(.cone(ConeBeam(fan: fan, rows: 1, rowSpacing: 1))))
+        for wrong in [1e30, -1e30, .infinity, .nan, 1e300] {
+            #expect(refused(.parallel(ParallelBeam(angles: [0, 1, 2, 3], detectors: 8, detectorSpacing: 1, center: wrong))), "\(wrong)")
+            #expect(refused(.parallel(ParallelBeam(angles: [0, 1, 2, wrong], detectors: 8, detectorSpacing: 1))))
+            #expect(refused(.cone(ConeBeam(fan: fan, rows: 1, rowSpacing: 1, centerRow: wrong))) && refused(.cone(ConeBeam(fan: fan, rows: 1, rowSpacing: wrong))))
+            #expect(refused(.helical(HelicalBeam(fan: fan, rows: 1, rowSpacing: 1, z: [0, 1, 2, wrong]))))
+        }
+        #expect(refused(.parallel(ParallelBeam(angles: [0, 1, 2, 3], detectors: 8, detectorSpacing: 1e-300))))
+        // Slices without number.
+        var settings = ReconstructionSettings(.fdk)
+        settings.sliceSpacing = 1e-300
+        #expect(refused(.cone(ConeBeam(fan: fan, rows: 1, rowSpacing: 1)), settings) == false)
+        var tall = try Projections(scan: .cone(ConeBeam(fan: fan, rows: 2, rowSpacing: 1)), rows: 2, values: Array(repeating: 0, count: 64))
+        #expect(throws: TomographyError.self) { try Reconstruction(tall, settings) }
+        // Water that attenuates nothing, or less.
+        for wrong in [0, -0.02, .nan, .infinity, 100] {
+            tall.waterAttenuation = wrong
+            #expect(throws: TomographyError.self, "\(wrong)") { try Reconstruction(tall, ReconstructionSettings(.fdk)) }
+        }
+    }
+
     static let balls = [Ball3(center: [0, 0, 0], radius: 60, value: 0.0195), Ball3(center: [20, 10, 8], radius: 12, value: 0.01), Ball3(center: [-25, -5, -10], radius: 10, value: -0.015)]
 
     static func helix(pitch: Double, rows: Int = 16, shape: DetectorShape = .curved, spots: Bool = false, rising: Bool = true) -> HelicalBeam {
@@ -109,6 +155,17 @@ import Testing
         let a = dot(projector.forward(x), y), b = dot(x, projector.adjoint(y))
         #expect(a > 0 && abs(a - b) < 1e-5 * abs(a), "\(a) \(b)")
         #expect(projector.stack(of: x) == stack)
+    }
+
+    @Test(arguments: [false, true]) func sumsOfRowsAreProjectionsOfOnes(_ flying: Bool) throws {
+        // Slices that most views see in part, and pixels beyond the field.
+        let helix = Self.helix(pitch: 0.8, spots: flying), middle = helix.z.count / 2
+        let scan = helix.picking(Array(middle - 40..<middle + 40)), stack = SliceStack(grid: ImageGrid(columns: 70, rows: 61, spacing: 3, center: [4, -3]), slices: 21, sliceSpacing: 0.9)
+        let projector = try ConeProjector(scan, onto: stack)
+        let ones = projector.columns(of: Array(repeating: 1, count: stack.values.count))
+        let expected = projector.forward(ones), found = projector.rowSums()
+        #expect(expected.max()! > 150 && expected.contains { $0 > 0.1 && $0 < 20 } && expected.contains(0))
+        #expect(zip(found, expected).allSatisfy { abs($0 - $1) < 2e-3 + 1e-4 * $1 }, "\(zip(found, expected).map { abs($0 - $1) }.max()!)")
     }
 
     @Test func coneProjectionsOfABallAreItsChords() throws {

@@ -67,7 +67,7 @@ struct DenoiseWorkload: Workload {
         guard let method = Denoiser.Method(rawValue: request.method ?? Denoiser().method.rawValue) else {
             throw Refusal(description: "method is one of \(Denoiser.Method.allCases.map(\.rawValue).joined(separator: ", "))")
         }
-        denoiser = Denoiser(method, strength: request.strength ?? 1, sliceRatio: volume.geometry.spacing.z / volume.geometry.spacing.x)
+        denoiser = Denoiser(method, strength: request.strength ?? 1, sliceRatio: min(1, volume.geometry.spacing.x / volume.geometry.spacing.z))
         let g = volume.geometry, count = g.columns * g.rows
         let around = max(0, g.slices / 2 - 8)..<min(g.slices, g.slices / 2 + 8)
         slices = around.map { z in (0..<count).map { Float(volume.voxels.int16[z * count + $0]) } }

@@ -5,7 +5,9 @@
 #define CDENOISING_H
 #include <stdint.h>
 
-// Which instructions the kernels use: 0 portable, 1 AVX2, 2 AVX-512. `dn_force_path(-1)` returns to the processor's best.
+// Which instructions the kernels use: 0 portable, 1 AVX2, 2 AVX-512. `dn_force_path` chooses for the calling thread, for tests;
+// -1 returns to the processor's best. `dn_forced_path` tells what was chosen, for threads that share this one's work.
+int dn_forced_path(void);
 int dn_path(void);
 void dn_force_path(int path);
 

@@ -6,7 +6,9 @@
 
 #define TG_PADDING 64
 
-// Which instructions the kernels use: 0 portable, 1 AVX2, 2 AVX-512. `tg_force_path(-1)` returns to the processor's best.
+// Which instructions the kernels use: 0 portable, 1 AVX2, 2 AVX-512. `tg_force_path` chooses for the calling thread, for tests;
+// -1 returns to the processor's best. `tg_forced_path` tells what was chosen, for threads that share this one's work.
+int tg_forced_path(void);
 int tg_path(void);
 void tg_force_path(int path);
 

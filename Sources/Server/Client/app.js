@@ -837,12 +837,12 @@ async function loadList() {
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     listed = (await response.json()).series;
   } catch (error) {
-    $("list").replaceChildren(element("p", { class: "note", text: `The list of series could not be loaded: ${error.message}.` }));
+    fillList(element("p", { class: "note", text: `The list of series could not be loaded: ${error.message}.` }));
     return [];
   }
   const projections = await scans.section();
   if (!listed.length) {
-    $("list").replaceChildren(element("p", { class: "note" }, "No series yet. Import a folder of DICOM files with ", element("code", { text: "tomos import" }), "."), ...projections);
+    fillList(element("p", { class: "note" }, "No series yet. Import a folder of DICOM files with ", element("code", { text: "tomos import" }), "."), ...projections);
     return [];
   }
   const studies = new Map();
@@ -850,13 +850,30 @@ async function loadList() {
     if (!studies.has(series.studyInstanceUID)) studies.set(series.studyInstanceUID, []);
     studies.get(series.studyInstanceUID).push(series);
   }
-  $("list").replaceChildren(...[...studies.values()].map((all) => {
+  fillList(...[...studies.values()].map((all) => {
     const first = all[0];
     const title = personName(first.patientName) || first.patientID || "Study";
     const detail = [first.studyDescription, dateText(first.studyDate)].filter(Boolean).join(" · ");
     return element("section", { class: "study" }, element("h2", { text: title }), ...(detail ? [element("p", { text: detail })] : []), ...all.flatMap(seriesButtons));
   }), ...projections);
   return listed;
+}
+
+/** The list may be filled anew under the reader's hands: what has the focus keeps it, and the place stays. */
+function fillList(...content) {
+  const list = $("list"), held = document.activeElement?.closest("#list .series")?.dataset, top = list.scrollTop;
+  list.replaceChildren(...content);
+  if (held) [...list.querySelectorAll(".series")].find(({ dataset: d }) => d.series === held.series && d.volume === held.volume && d.scan === held.scan)?.focus({ preventScroll: true });
+  list.scrollTop = top;
+  markCurrent();
+}
+
+/** Which of the list is on the screen. */
+function markCurrent() {
+  for (const button of $("list").querySelectorAll(".series")) {
+    const isCurrent = button.dataset.series === study?.series.seriesInstanceUID && button.dataset.volume === String(study?.volume.index);
+    button.setAttribute("aria-current", String(isCurrent));
+  }
 }
 
 async function loadPresets() {
@@ -907,10 +924,7 @@ function open(series, volume) {
   document.body.classList.remove("is-empty");
   $("cine").disabled = !(volume.slices > 1 || volume.timePoints > 1);
   $("subject").textContent = [...new Set([personName(series.patientName), series.patientID, series.description, dateText(series.studyDate)])].filter(Boolean).join("  ·  ");
-  for (const button of $("list").querySelectorAll(".series")) {
-    const isCurrent = button.dataset.series === series.seriesInstanceUID && button.dataset.volume === String(volume.index);
-    button.setAttribute("aria-current", String(isCurrent));
-  }
+  markCurrent();
   $("spoken").textContent = `${series.description || "Series"} opened`;
   showLook();
   setTool(tool);
@@ -1017,6 +1031,10 @@ fillHelp();
 setTool(tool);
 if (shareToken) beginAsGuest();
 let [listed] = shareToken ? [[]] : await Promise.all([loadList(), loadPresets()]);
+// A job of this page or another has made a series that the list does not hold yet.
+if (!shareToken) connection.addEventListener("job", async ({ detail: { state, result } }) => {
+  if (state === "done" && result && !listed.some((s) => s.seriesInstanceUID === result)) listed = await loadList();
+});
 /** For tests and scripts: what is shown, and the library's panes. */
 if (!shareToken) window.tomos = { connection, get panes() { return panes; }, get study() { return study; }, get shared() { return shared; }, get lowDose() { return lowDose; }, open: (uid, index = 0) => {
   const series = listed.find((s) => s.seriesInstanceUID === uid);

@@ -149,6 +149,8 @@ export class LowDose {
 export class Scans {
   #host;
   #jobs = new Map();
+  /** Writes how a scan's job stands into the button that the list has now. */
+  #show = new Map();
   constructor(host) { this.#host = host; }
 
   async section() {
@@ -167,6 +169,7 @@ export class Scans {
       const job = this.#jobs.get(name);
       detail.textContent = job && isAtWork(job) ? `Reconstructing … ${Math.round(100 * job.fraction)} % · click to stop` : "Click to reconstruct";
     };
+    this.#show.set(name, show);
     show();
     return element("button", { class: "series", "data-scan": name, title: name, onclick: async () => {
       const running = this.#jobs.get(name);
@@ -174,8 +177,8 @@ export class Scans {
       try {
         const job = await post({ kind: "reconstruct", input: name });
         this.#jobs.set(name, job);
-        show();
-        await follow(this.#host.connection, job, show);
+        this.#show.get(name)();
+        await follow(this.#host.connection, job, () => this.#show.get(name)());
         if (job.state === "done") this.#host.done(job.result);
         else if (job.state === "failed") throw new Error(job.message);
       } catch (error) { this.#host.tell(error); }

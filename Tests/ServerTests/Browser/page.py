@@ -404,7 +404,11 @@ async def lowdose(options):
         after = await pixels(browser, 0)
         check(not np.array_equal(before, after), "denoising changes the picture")
         check(await browser.evaluate("tomos.panes[0].scene.volume.series") == await browser.evaluate("tomos.lowDose.result"), "the pane shows the derived series")
+        await browser.evaluate("document.querySelector('#list .series').focus()")
         await browser.until("tomos.lowDose.job.state === 'done'", 300, "the whole series")
+        await browser.until("document.querySelector(`#list .series[data-series='${tomos.lowDose.result}']`) !== null", 20, "the derived series in the list")
+        check(await browser.evaluate("[...document.querySelectorAll('#list .series[aria-current=true]')].map((b) => b.dataset.series).join() === tomos.study.series.seriesInstanceUID"), "the list still says what is open")
+        check(await browser.evaluate("document.activeElement.matches('#list .series')"), "the focus stays in the list")
         check(await browser.evaluate("!document.getElementById('report').hidden && fetch(document.getElementById('report').href).then((r) => r.ok)"), "the report can be opened")
         await shown(browser, "the whole series shown", 120)
         # What was looked at while it was computed is what the files hold.

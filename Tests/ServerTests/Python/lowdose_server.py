@@ -2,7 +2,6 @@
 
   lowdose_server.py SCENARIO --url http://127.0.0.1:PORT/ --series UID --tomos PATH --data FOLDER
 """
-import argparse
 import asyncio
 import json
 import math
@@ -16,6 +15,7 @@ import numpy as np
 import websockets
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "Clients" / "python"))
+from scenarios import run  # noqa: E402
 from tomos_client import HEADER  # noqa: E402
 
 
@@ -46,7 +46,7 @@ async def jobs(o):
     status, listed = call(f"{base}/api/series/{o.series}")
     volume = listed["series"][0]["volumes"][0]
     near = volume["slices"] - 6
-    wish = {"kind": "denoise", "series": o.series, "strength": 1, "slice": near}
+    wish = {"kind": "denoise", "series": o.series, "strength": 0.9, "slice": near}      # another strength than the page's
     status, job = call(f"{base}/api/jobs", "POST", wish)
     assert status == 202, (status, job)
     assert job["result"] and job["result"] != o.series and job["state"] in ("queued", "running"), job
@@ -153,6 +153,19 @@ async def reconstruction(o):
         status, report = call(f"{base}/api/jobs/{job['id']}/report")
         assert status == 200 and report["kind"] == "reconstruct", report
 
+        # The same wish again ends with the same series and report; another axis of rotation makes another series.
+        time.sleep(1.1)      # the content time of what is computed now would differ
+        status, again = call(f"{base}/api/jobs", "POST", {"kind": "reconstruct", "input": "disc.json", "filter": "hann", "size": 96})
+        assert status == 202 and again["id"] != job["id"], (status, again)
+        told = await ended(again)
+        assert told[-1]["state"] == "done" and told[-1]["result"] == result, told[-1]
+        assert call(f"{base}/api/jobs/{again['id']}/report") == (200, report)
+        (folder / "aside.json").write_text((folder / "disc.json").read_text().replace("47.5", "48.0"))
+        status, other = call(f"{base}/api/jobs", "POST", {"kind": "reconstruct", "input": "aside.json", "filter": "hann", "size": 96})
+        told = await ended(other)
+        assert told[-1]["state"] == "done" and told[-1]["result"] not in (result, ""), told[-1]
+        aside = told[-1]["result"]
+
         # NaN in the data is a typed error that names the place.
         status, job = call(f"{base}/api/jobs", "POST", {"kind": "reconstruct", "input": "broken.json"})
         told = await ended(job)
@@ -167,7 +180,9 @@ async def reconstruction(o):
         told = await ended(job)
         assert told[-1]["state"] == "cancelled" and told[-1]["fraction"] < 0.9, told[-1]
     after = {s["seriesInstanceUID"] for s in call(f"{base}/api/series")[1]["series"]}
-    assert after == before | {result}, after - before
+    # Other tests may work on this server meanwhile: what they have done is in the list of jobs.
+    made = {j["result"] for j in call(f"{base}/api/jobs")[1]["jobs"] if j["state"] == "done"}
+    assert {result, aside} <= after and after - before <= made, (after - before, made)
     left = pathlib.Path(o.data, "jobs")
     assert not left.exists() or not list(left.iterdir()), list(left.iterdir())
 
@@ -198,9 +213,4 @@ async def refusals(o):
     assert {s["seriesInstanceUID"] for s in call(f"{base}/api/series")[1]["series"]} == before
 
 
-parser = argparse.ArgumentParser()
-parser.add_argument("scenario")
-for name in ("--url", "--series", "--tomos", "--data"):
-    parser.add_argument(name)
-options, _ = parser.parse_known_args()
-asyncio.run({"jobs": jobs, "refusals": refusals, "reconstruction": reconstruction}[options.scenario](options))
+run({"jobs": jobs, "refusals": refusals, "reconstruction": reconstruction})

@@ -1,12 +1,12 @@
 import Foundation
 import Tomography
 
-// DenoiseWorker METHOD STRENGTH COLUMNS ROWS COUNT FROM TO INPUT OUTPUT [REPEATS]
+// DenoiseWorker METHOD STRENGTH COLUMNS ROWS COUNT FROM TO INPUT OUTPUT [REPEATS [SLICE_RATIO]]
 // Raw little-endian 32-bit floats in HU, slice after slice. Writes slices FROM ..< TO and prints one JSON line with the time per slice.
 let arguments = CommandLine.arguments
 guard arguments.count >= 10, let method = Denoiser.Method(rawValue: arguments[1]), let strength = Double(arguments[2]), let columns = Int(arguments[3]),
       let rows = Int(arguments[4]), let count = Int(arguments[5]), let from = Int(arguments[6]), let to = Int(arguments[7]), from >= 0, from < to, to <= count else {
-    FileHandle.standardError.write(Data("usage: DenoiseWorker \(Denoiser.Method.allCases.map(\.rawValue).joined(separator: "|")) STRENGTH COLUMNS ROWS COUNT FROM TO INPUT OUTPUT [REPEATS]\n".utf8))
+    FileHandle.standardError.write(Data("usage: DenoiseWorker \(Denoiser.Method.allCases.map(\.rawValue).joined(separator: "|")) STRENGTH COLUMNS ROWS COUNT FROM TO INPUT OUTPUT [REPEATS [SLICE_RATIO]]\n".utf8))
     exit(64)
 }
 let repeats = arguments.count > 10 ? Int(arguments[10]) ?? 1 : 1
@@ -18,7 +18,7 @@ let slices: [[Float]] = (0..<count).map { k in
         n = columns * rows
     }
 }
-let denoiser = Denoiser(method, strength: strength)
+let denoiser = Denoiser(method, strength: strength, sliceRatio: arguments.count > 11 ? Double(arguments[11]) ?? 1 : 1)
 var result: [[Float]] = [], wall: [Double] = [], cpu: [Double] = []
 for _ in 0..<repeats {
     let began = ContinuousClock.now, used = clock()

@@ -18,7 +18,6 @@ struct Task: Decodable {
     var strength: Double?
     var photons: Double?
     var waterAttenuation: Double?
-    var columns: Int?
 }
 
 func cpuSeconds() -> Double {
@@ -57,19 +56,13 @@ case "forward":
     switch task.scan { case .parallel(let s): planar = .parallel(s); case .fan(let s): planar = .fan(s); default: fatalError("planar scans only") }
     let projector = try planar.projector(grid)
     measure { projector.forward(input).values }
-case "nlm":
-    let n = task.size * task.size, stack = (0..<input.count / n).map { Array(input[$0 * n..<($0 + 1) * n]) }
-    try measure { try NonLocalMeans(strength: task.strength ?? 1)(stack, columns: task.size, rows: task.size, wanted: 0..<stack.count).flatMap { $0 } }
 case "sart":
     // One pass over ordered subsets of a cone, from zero: as the peers count it.
     let p = try Projections(scan: task.scan, rows: task.rows ?? 1, values: input)
-    var options = IterationOptions(iterations: (task.iterations ?? 1) + 1)
+    var options = IterationOptions(iterations: task.iterations ?? 1)
     options.relaxation = 1
     let template = SliceStack(grid: grid, slices: task.slices ?? task.size, sliceSpacing: task.sliceSpacing ?? task.spacing)
-    let wanted = task.iterations ?? 1
-    options.iterations = wanted
-    let frozen = options
-    try measure { try reconstruct(p, onto: template, method: .orderedSubsets(subsets: 9), options: frozen).stack.values }
+    try measure { [options] in try reconstruct(p, onto: template, method: .orderedSubsets(subsets: 9), options: options).stack.values }
 default:
     var p = try Projections(scan: task.scan, rows: task.rows ?? 1, values: input)
     if let n = task.photons { p.photons = Array(repeating: Float(n), count: task.scan.views * task.scan.detectors) }
