@@ -28,7 +28,7 @@ extension Archive {
                 // File entries first, then the index: what is indexed exists.
                 let series = Set(new.map(\.texts.series))
                 if !series.isEmpty { await pool.run { [store] in store.synchronise(series: series) } }
-                let added = try await index.add(new)
+                let added = try await enter(new)
                 for outcome in outcomes {
                     switch outcome {
                     case .stored(let instance):
@@ -55,7 +55,6 @@ extension Archive {
             }
             report.series = touched.union(containers).sorted()
             if !touched.isEmpty {
-                try await index.forgetRanges(of: touched.sorted())
                 // Assembled now, so that the first list and the first picture need not wait for it.
                 for uid in touched.sorted() { _ = try await self.series(uid) }
             }
@@ -97,7 +96,7 @@ extension Archive {
         let path = InstanceStore.path(series: texts.series, instance: header.sopInstance)
         do {
             // A known instance is compared, not copied.
-            if let known = try index.fingerprint(of: header.sopInstance) { return try compare(file, header.sopInstance, known) }
+            if let known = try index.fingerprint(of: header.sopInstance) { return try compare(file, path, known) }
             switch try store.store(file.path, as: path) {
             case .stored(let bytes, let hash):
                 return .stored(.init(sopInstance: header.sopInstance, texts: texts, header: header, path: path, bytes: bytes, hash: hash))
@@ -105,7 +104,7 @@ extension Archive {
                 // Stored by a parallel import a moment ago, perhaps not yet indexed: its file is the truth.
                 let there = store.folder + "/" + path
                 let known = try InstanceStore.fingerprint(of: there)
-                let outcome = try compare(file, header.sopInstance, known)
+                let outcome = try compare(file, path, known)
                 guard case .duplicate = outcome else { return outcome }
                 let (texts, header) = try Self.readHeader(there)
                 return .stored(.init(sopInstance: header.sopInstance, texts: texts, header: header, path: path, bytes: known.bytes, hash: known.hash))
@@ -134,28 +133,10 @@ extension Archive {
         }
     }
 
-    /// Whether two files hold the same object, coded differently perhaps: every attribute but the file meta information, and every sample.
-    private static func areSame(_ a: String, _ b: String) -> Bool {
-        do {
-            let a = try DataSet(path: a), b = try DataSet(path: b)
-            // Pixel data has another VR, and padding behind it another length, when it is compressed.
-            let coded: Set<UInt16> = [0x7FE0, 0xFFFC]
-            guard try a.json(inlineLimit: .max, leavingOut: coded) == b.json(inlineLimit: .max, leavingOut: coded) else { return false }
-            guard a.contains(.rows) else { return true }
-            let one = try a.imageDescription(), other = try b.imageDescription()
-            guard one.frames == other.frames, one.frameBytes == other.frameBytes else { return false }
-            for frame in 0..<one.frames where try a.frame(frame) != b.frame(frame) { return false }
-            return true
-        } catch {
-            return false
-        }
-    }
-
-    private func compare(_ file: FileListing.File, _ instance: String, _ known: (bytes: Int, hash: UInt64)) throws -> Outcome {
+    private func compare(_ file: FileListing.File, _ path: String, _ known: (bytes: Int, hash: UInt64)) throws -> Outcome {
         let new = try InstanceStore.fingerprint(of: file.path)
         if new == known { return .duplicate }
-        // Archives rewrite the file meta information, or the transfer syntax, of objects that pass through them.
-        if let stored = try index.path(of: instance), Self.areSame(file.path, store.folder + "/" + stored) { return .duplicate }
+        if Self.isSameObject(file.path, store.folder + "/" + path) { return .duplicate }
         return .refused(.init(file: file.path, code: "conflicting-content",
             message: "An instance with the same SOP Instance UID (0008,0018) but other content is already stored. Changed objects need a new UID."))
     }

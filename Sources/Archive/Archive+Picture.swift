@@ -20,12 +20,9 @@ extension Archive {
                 let step = plan.resampling.map { $0[slice] } ?? Double(slice)
                 let map = Affine<Patient, Voxel>(x: g.patientFromVoxel.x, y: g.patientFromVoxel.y, z: g.patientFromVoxel.z, origin: g.patientFromVoxel * Point(0, 0, step))
                 guard let geometry = VolumeGeometry(columns: g.columns, rows: g.rows, slices: 1, patientFromVoxel: map) else { continue }
-                var description = Volume.Description(id: Volume.ID(series: texts.series), geometry: geometry, format: plan.description.format)
-                let d = plan.description
-                description.slope = d.slope; description.intercept = d.intercept; description.unit = d.unit; description.modality = d.modality
-                description.frameOfReference = d.frameOfReference; description.windows = d.windows; description.isInverted = d.isInverted
-                description.background = d.background; description.isLossy = d.isLossy; description.isStack = d.isStack; description.remarks = d.remarks
-                single.description = description
+                single.description.id = Volume.ID(series: texts.series)
+                single.description.geometry = geometry
+                single.description.timePoints = 1
                 single.times = [[sources[slice]]]
                 single.resampling = nil
                 guard let load = VolumeLoad(plan: single, time: 0, headers: [header], files: [path], cached: nil, finished: { _ in }) else {

@@ -67,8 +67,7 @@ extension Archive {
             let new = read.compactMap(\.instance)
             let series = Set(new.map(\.texts.series))
             if !series.isEmpty { await pool.run { [store] in store.synchronise(series: series) } }
-            let added = try await index.add(new)
-            if !series.isEmpty { try await index.forgetRanges(of: series.sorted()) }
+            let added = try await enter(new)
             return read.map { item in
                 var receipt = item.receipt
                 if let instance = item.instance, !added.contains(instance.sopInstance) { receipt.outcome = .duplicate }
@@ -77,8 +76,8 @@ extension Archive {
         } catch { throw Self.wrap(error) }
     }
 
-    /// Whether two files hold the same object in different encodings: an association rewrites meta information, lengths and transfer
-    /// syntaxes, so that what came by STOW-RS and comes again by C-STORE differs in its bytes.
+    /// Whether two files hold the same object in different encodings: associations and other archives rewrite meta information, lengths
+    /// and transfer syntaxes of what passes through them.
     static func isSameObject(_ a: String, _ b: String) -> Bool {
         guard let first = try? DataSet(path: a), let second = try? DataSet(path: b) else { return false }
         return (try? first.isSameObject(as: second)) ?? false

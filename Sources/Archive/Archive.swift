@@ -32,6 +32,8 @@ public final class Archive: Sendable {
         /// Series in `assembled`, oldest use first.
         var recent: [String] = []
         var loads: [Volume.ID: VolumeLoad] = [:]
+        /// Loads of what a series was before it grew, by their volumes: whoever holds one of these can still follow it.
+        var superseded: [ObjectIdentifier: VolumeLoad] = [:]
         var waiting: [Volume.ID: [AsyncStream<LoadProgress>.Continuation]] = [:]
         var preferred: [Volume.ID: Int] = [:]
         /// What loading found out about volumes, beyond their headers.
@@ -196,7 +198,16 @@ public final class Archive: Sendable {
 
     /// The volumes of a series, from headers in the index.
     func assembled(_ series: String) async throws -> AssembledSeries {
+        await complete(series)
+        return try await assembledHere(series)
+    }
+
+    /// Brings what the origin has more of the series.
+    private func complete(_ series: String) async {
         if let origin = shared.withLock({ $0.origin }) { await origin(series) }
+    }
+
+    private func assembledHere(_ series: String) async throws -> AssembledSeries {
         guard let key = try await index.state(of: series) else { throw ArchiveError.unknownSeries(series) }
         if let known = shared.withLock({ $0.assembled[series] }), known.key == key { return known }
         let stored = try await index.instances(of: series)
@@ -222,6 +233,33 @@ public final class Archive: Sendable {
         return made
     }
 
+    /// Enters instances whose files are in place; the SOP Instance UIDs of the new ones. What was made of their series before they
+    /// came no longer holds: it is made again for the next who asks, while those who have it keep it.
+    func enter(_ instances: [Index.Instance]) async throws -> Set<String> {
+        let added = try await index.add(instances)
+        let series = Set(instances.filter { added.contains($0.sopInstance) }.map(\.texts.series))
+        guard !series.isEmpty else { return added }
+        volumes.remove { series.contains($0.series) }
+        shared.withLock { s in
+            for (id, load) in s.loads where series.contains(id.series) {
+                s.superseded[ObjectIdentifier(load.volume)] = load
+                s.loads[id] = nil
+            }
+            s.found = s.found.filter { !series.contains($0.key.series) }
+            s.failures = s.failures.filter { !series.contains($0.key.series) }
+        }
+        return added
+    }
+
+    /// Changes whenever instances of one of these series come or go.
+    public func state(of series: Set<String>) async throws(ArchiveError) -> String {
+        do {
+            var states: [String] = []
+            for uid in series.sorted() { states.append("\(uid) \(try await index.state(of: uid) ?? "")") }
+            return states.joined(separator: "\n")
+        } catch { throw Self.wrap(error) }
+    }
+
     static func wrap(_ error: any Error) -> ArchiveError {
         switch error {
         case let error as ArchiveError: error
@@ -240,7 +278,9 @@ public final class Archive: Sendable {
         do {
             let volume = try await volumes.value(for: id) { [self] reservation in
                 if let container = try index.container(of: id.series) { return try await load(id, container, reservation) }
-                let series = try await assembled(id.series)
+                await complete(id.series)
+                reservation.renew()
+                let series = try await assembledHere(id.series)
                 let plans = series.assembly.plans
                 if plans.isEmpty {
                     throw ArchiveError.noImages(series: id.series, reason: series.assembly.warnings.first ?? "it holds no images.")
@@ -299,11 +339,14 @@ public final class Archive: Sendable {
 
     private func finish(_ load: VolumeLoad, key: UInt64, path: String) {
         let id = load.volume.id
-        shared.withLock { s in
-            guard s.loads[id] === load else { return }
+        let isCurrent = shared.withLock { s -> Bool in
+            s.superseded[ObjectIdentifier(load.volume)] = nil
+            guard s.loads[id] === load else { return false }
             s.loads[id] = nil
             if load.failure != nil { s.failures[id] = load.progress }
+            return true
         }
+        guard isCurrent else { return }
         if let failure = load.failure {
             // Not kept: the next caller tries again, with a new file perhaps.
             logger.error("volume cannot be loaded", metadata: ["code": "\(failure.code)"])
@@ -370,6 +413,20 @@ public final class Archive: Sendable {
         }
     }
 
+    /// Progress of this very volume, which may no longer be what its series has grown to. Nothing where that failed before.
+    public func loadProgress(of volume: Volume) -> AsyncStream<LoadProgress> {
+        let (load, isKnown) = shared.withLock { s -> (VolumeLoad?, Bool) in
+            let load = s.superseded[ObjectIdentifier(volume)] ?? s.loads[volume.id].flatMap { $0.volume === volume ? $0 : nil }
+            return (load, s.computed[volume.id] != nil || s.failures[volume.id] != nil)
+        }
+        if load == nil, isKnown { return loadProgress(of: volume.id) }
+        return AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
+            if let load { return load.watch(continuation) }
+            if volume.isComplete { continuation.yield(LoadProgress(loaded: volume.loadedSlices, total: volume.geometry.slices, state: .complete)) }
+            continuation.finish()
+        }
+    }
+
     /// Asks for the neighbourhood of this slice first.
     public func prefer(slice: Int, of id: Volume.ID) {
         let load = shared.withLock { s -> VolumeLoad? in
@@ -384,12 +441,15 @@ public final class Archive: Sendable {
 
     /// The volume with all its slices; throws what made the load fail.
     public func completeVolume(_ id: Volume.ID) async throws(ArchiveError) -> Volume {
-        let volume = try await volume(id)
-        guard !volume.isComplete else { return volume }
-        for await progress in loadProgress(of: id) {
-            if case .failed(let code, let message) = progress.state { throw .damaged(file: "series \(id.series)", code: code, message: message) }
+        while true {
+            let volume = try await volume(id)
+            guard !volume.isComplete else { return volume }
+            for await progress in loadProgress(of: volume) {
+                if case .failed(let code, let message) = progress.state { throw .damaged(file: "series \(id.series)", code: code, message: message) }
+            }
+            if volume.isComplete { return volume }
+            // The series has grown and another volume has taken its place.
+            guard !Task.isCancelled else { throw .cancelled }
         }
-        guard volume.isComplete else { throw .cancelled }
-        return volume
     }
 }

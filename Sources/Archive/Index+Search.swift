@@ -25,16 +25,23 @@ extension Index {
         CREATE INDEX instancesUnsearchable ON instances(searchable) WHERE searchable = 0;
         """
 
-    static func addSearch(_ t: InstanceTexts, _ sopInstance: String, _ header: InstanceHeader, _ db: Database) throws {
+    /// Values of `number`, `rows`, `columns`, `bitsAllocated` and `frames`.
+    static func pictureColumns(_ header: InstanceHeader) -> [(any DatabaseValueConvertible)?] {
+        [header.instanceNumber, header.rows, header.columns, header.rows > 0 ? header.bitsAllocated : 0, header.rows > 0 ? header.frames.count : 0]
+    }
+
+    /// For instances that an older version has entered.
+    private static func addSearch(_ t: InstanceTexts, _ sopInstance: String, _ header: InstanceHeader, _ db: Database) throws {
         try db.execute(sql: """
             UPDATE studies SET patientID = ?, patientName = ?, patientBirthDate = ?, patientSex = ?, referringPhysician = ?, searchable = 1
             WHERE uid = ? AND searchable = 0
             """, arguments: [t.patientID, t.patientName, t.patientBirthDate, t.patientSex, t.referringPhysician, t.study])
         try db.execute(sql: """
-            UPDATE series SET performedDate = ?, performedTime = ?, requestedProcedure = ?, scheduledStep = ? WHERE uid = ?
+            UPDATE series SET performedDate = ?, performedTime = ?, requestedProcedure = ?, scheduledStep = ?
+            WHERE uid = ? AND performedDate || performedTime || requestedProcedure || scheduledStep = ''
             """, arguments: [t.performedDate, t.performedTime, t.requestedProcedure, t.scheduledStep, t.series])
         try db.execute(sql: "UPDATE instances SET number = ?, rows = ?, columns = ?, bitsAllocated = ?, frames = ?, searchable = 1 WHERE sopInstance = ?",
-                       arguments: [header.instanceNumber, header.rows, header.columns, header.rows > 0 ? header.bitsAllocated : 0, header.rows > 0 ? header.frames.count : 0, sopInstance])
+                       arguments: StatementArguments(pictureColumns(header) + [sopInstance]))
     }
 
     /// Instances indexed before there was a search.

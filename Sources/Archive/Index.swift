@@ -144,27 +144,39 @@ final class Index: Sendable {
     }
 
     private static func add(_ instances: [Instance], _ headers: [Data], _ db: Database) throws -> Set<String> {
-        var added: Set<String> = []
+        var added: Set<String> = [], series: Set<String> = []
         for (instance, header) in zip(instances, headers) {
             let t = instance.texts
             try db.execute(sql: "INSERT OR IGNORE INTO patients VALUES (?, ?, ?, ?)",
                            arguments: [t.patientID, t.patientName, t.patientBirthDate, t.patientSex])
-            try db.execute(sql: "INSERT OR IGNORE INTO studies (uid, patient, date, time, description, accessionNumber, studyID) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                           arguments: [t.study, t.patientID, t.studyDate, t.studyTime, t.studyDescription, t.accessionNumber, t.studyID])
-            try db.execute(sql: "INSERT OR IGNORE INTO series (uid, study, modality, number, description, bodyPart) VALUES (?, ?, ?, ?, ?, ?)",
-                           arguments: [t.series, t.study, instance.header.modality, t.seriesNumber, t.seriesDescription, t.bodyPart])
+            // What is said of a study or series is what its first instance says.
             try db.execute(sql: """
-                INSERT OR IGNORE INTO instances (sopInstance, series, sopClass, transferSyntax, path, bytes, hash, headerVersion, header)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-                """, arguments: [
-                    instance.sopInstance, t.series, instance.header.sopClass, t.transferSyntax, instance.path, instance.bytes,
-                    Int64(bitPattern: instance.hash), InstanceHeader.version, header,
-                ])
+                INSERT OR IGNORE INTO studies (uid, patient, date, time, description, accessionNumber, studyID,
+                                               patientID, patientName, patientBirthDate, patientSex, referringPhysician, searchable)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
+                """, arguments: [t.study, t.patientID, t.studyDate, t.studyTime, t.studyDescription, t.accessionNumber, t.studyID,
+                                 t.patientID, t.patientName, t.patientBirthDate, t.patientSex, t.referringPhysician])
+            try db.execute(sql: """
+                INSERT OR IGNORE INTO series (uid, study, modality, number, description, bodyPart, performedDate, performedTime, requestedProcedure, scheduledStep)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """, arguments: [t.series, t.study, instance.header.modality, t.seriesNumber, t.seriesDescription, t.bodyPart,
+                                 t.performedDate, t.performedTime, t.requestedProcedure, t.scheduledStep])
+            let values: [(any DatabaseValueConvertible)?] = [
+                instance.sopInstance, t.series, instance.header.sopClass, t.transferSyntax, instance.path, instance.bytes,
+                Int64(bitPattern: instance.hash), InstanceHeader.version, header,
+            ]
+            try db.execute(sql: """
+                INSERT OR IGNORE INTO instances (sopInstance, series, sopClass, transferSyntax, path, bytes, hash, headerVersion, header,
+                                                 number, rows, columns, bitsAllocated, frames, searchable)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
+                """, arguments: StatementArguments(values + pictureColumns(instance.header)))
             if db.changesCount > 0 {
                 added.insert(instance.sopInstance)
-                try addSearch(t, instance.sopInstance, instance.header, db)
+                series.insert(t.series)
             }
         }
+        // A changed series has other volumes: what was measured no longer holds.
+        for uid in series { try db.execute(sql: "DELETE FROM ranges WHERE series = ?", arguments: [uid]) }
         return added
     }
 
@@ -187,11 +199,6 @@ final class Index: Sendable {
         let decoder = JSONDecoder()
         decoder.nonConformingFloatDecodingStrategy = .convertFromString(positiveInfinity: "+inf", negativeInfinity: "-inf", nan: "nan")
         return decoder
-    }
-
-    /// Where a stored instance lies.
-    func path(of sopInstance: String) throws -> String? {
-        try database.read { db in try String.fetchOne(db, sql: "SELECT path FROM instances WHERE sopInstance = ?", arguments: [sopInstance]) }
     }
 
     /// Paths of everything indexed.
@@ -304,12 +311,4 @@ final class Index: Sendable {
             try db.execute(sql: "INSERT OR REPLACE INTO ranges VALUES (?, ?, ?, ?, ?, ?)",
                            arguments: [series, volume, time, Int64(bitPattern: planKey), range.lowerBound, range.upperBound])
         }
-    }
-
-    /// A changed series has other volumes: what was measured no longer holds.
-    func forgetRanges(of series: [String]) async throws {
-        try await database.write { db in
-            for uid in series { try db.execute(sql: "DELETE FROM ranges WHERE series = ?", arguments: [uid]) }
-        }
-    }
-}
+    }}

@@ -261,26 +261,28 @@ struct SeriesAssembler {
             return parts.keys.sorted { $0.lexicographicallyPrecedes($1) }.flatMap { split(parts[$0]!) }
         }
 
-        // The same picture twice, under two identifiers: one is enough.
+        // One position only: a cine loop, in which a picture may well come twice.
+        if places.count == 1 {
+            let remark = Volume.Remark(.doubtful, "same-position", "All \(items.count) images lie at one position: only pictures as acquired are shown.")
+            result.warn(remark.code, remark.text)
+            addStack(items.sorted { Self.cineOrder($0, $1) }, remark: remark)
+            return []
+        }
+
+        // The same picture twice, under two identifiers: one is enough. Frames of one object are never copies.
         let unique = places.flatMap { place in
-            var seen: Set<[UInt64]> = []
+            var owners: [[UInt64]: Int] = [:]
             return place.filter { item in
                 guard place.count > 1, let hash = pixels(item.instance, item.frame) else { return true }
-                return seen.insert([hash, item.header.slope.bitPattern, item.header.intercept.bitPattern]).inserted
+                let key = [hash, item.header.slope.bitPattern, item.header.intercept.bitPattern]
+                guard let owner = owners[key] else { owners[key] = item.instance; return true }
+                return owner == item.instance
             }
         }
         if unique.count < items.count {
             let copies = items.count - unique.count
             result.warn("duplicates", "\(copies) image\(copies == 1 ? " is an identical copy" : "s are identical copies") of others at the same position and left out.")
             return split(unique)
-        }
-
-        // One position only: a cine loop or repeated picture.
-        if places.count == 1 {
-            let remark = Volume.Remark(.doubtful, "same-position", "All \(items.count) images lie at one position: only pictures as acquired are shown.")
-            result.warn(remark.code, remark.text)
-            addStack(items.sorted { Self.cineOrder($0, $1) }, remark: remark)
-            return []
         }
 
         // Nothing in the headers tells them apart: each pass in Instance Number order is a volume of its own.

@@ -50,6 +50,9 @@ OFList<OFString> plainSyntaxes() {
     return list;
 }
 
+/// A number of sub-operations in its 16 bits: larger ones stay at the end.
+Uint16 count16(size_t count) { return Uint16(std::min<size_t>(count, 0xFFFF)); }
+
 void check(const OFCondition &condition) {
     if (condition.bad()) throw Failure("network", "The peer or the line failed: %.200s.", condition.text());
 }
@@ -274,7 +277,7 @@ private:
         const OFCondition received = receiveSTORERequest(request, id, path.c_str());
         if (received.good()) status = owner->callbacks.stored(owner->callbacks.context, path.c_str());
         unlink(path.c_str());
-        if (received.bad() && received != EC_Normal && !isConnected()) return received;
+        if (received.bad() && !isConnected()) return received;
         return sendSTOREResponse(id, request, status);
     }
 
@@ -325,9 +328,9 @@ private:
             T_DIMSE_C_GetRSP response;
             memset(&response, 0, sizeof response);
             response.DimseStatus = status;
-            response.NumberOfRemainingSubOperations = Uint16(std::min<size_t>(left, 0xFFFF));
-            response.NumberOfCompletedSubOperations = Uint16(std::min<size_t>(done, 0xFFFF));
-            response.NumberOfFailedSubOperations = Uint16(std::min<size_t>(failed, 0xFFFF));
+            response.NumberOfRemainingSubOperations = count16(left);
+            response.NumberOfCompletedSubOperations = count16(done);
+            response.NumberOfFailedSubOperations = count16(failed);
             response.opts = O_GET_NUMBEROFREMAININGSUBOPERATIONS | O_GET_NUMBEROFCOMPLETEDSUBOPERATIONS | O_GET_NUMBEROFFAILEDSUBOPERATIONS | O_GET_NUMBEROFWARNINGSUBOPERATIONS;
             // Only pending and cancelled ones say what remains.
             if (status != STATUS_GET_Pending_SubOperationsAreContinuing && status != STATUS_GET_Cancel_SubOperationsTerminatedDueToCancelIndication)
@@ -397,7 +400,7 @@ private:
         const std::string query = identifier ? jsonOf(*identifier) : "{}";
         delete identifier;
         auto respond = [&](Uint16 status, size_t left, size_t done, size_t failed) {
-            return sendMOVEResponse(id, request.MessageID, request.AffectedSOPClassUID, nullptr, status, nullptr, Uint16(left), Uint16(done), Uint16(failed), 0);
+            return sendMOVEResponse(id, request.MessageID, request.AffectedSOPClassUID, nullptr, status, nullptr, count16(left), count16(done), count16(failed), 0);
         };
         char host[256];
         unsigned port = 0;
@@ -503,6 +506,11 @@ bool cdicom_echo(const cdicom_peer *peer, cdicom_error *error) {
     });
 }
 
+/// The last status of a query: success, pending and warnings are none.
+static void tellRefusal(Uint16 status) {
+    if (status != 0 && (status & 0xF000) != 0xB000 && (status & 0xFF00) != 0xFF00) throw Failure("refused", "The peer refused with status %04X.", status);
+}
+
 char *cdicom_network_find(const cdicom_peer *peer, const char *keys, cdicom_error *error) {
     return guarded(error, (char *)nullptr, [&]() -> char * {
         auto scu = user(*peer);
@@ -515,12 +523,15 @@ char *cdicom_network_find(const cdicom_peer *peer, const char *keys, cdicom_erro
         OFList<QRResponse *> responses;
         const OFCondition result = scu->sendFINDRequest(scu->findPresentationContextID(model, ""), &query, &responses);
         std::string all = "[";
+        Uint16 status = 0;
         for (QRResponse *response : responses) {
             if (response->m_dataset) all += (all.size() > 1 ? "," : "") + jsonOf(*response->m_dataset);
+            status = response->m_status;
             delete response;
         }
         scu->releaseAssociation();
         check(result);
+        tellRefusal(status);
         return strdup((all + "]").c_str());
     });
 }
@@ -535,7 +546,7 @@ static bool finish(OFList<RetrieveResponse *> &responses, const OFCondition &res
         delete response;
     }
     check(result);
-    if (status != 0 && (status & 0xF000) != 0xB000 && (status & 0xFF00) != 0xFF00) throw Failure("refused", "The peer refused with status %04X.", status);
+    tellRefusal(status);
     return true;
 }
 

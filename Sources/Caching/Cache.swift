@@ -20,6 +20,8 @@ public final class Cache<Key: Hashable & Sendable, Value: AnyObject & Sendable>:
         fileprivate let key: Key
         /// May be called more than once; the amounts add up.
         public func reserve(_ bytes: Int) throws(Full) { try cache.reserve(bytes, key: key, token: token) }
+        /// What the load reads from now on is what there is: a `remove(where:)` before this does not make it start again.
+        public func renew() { cache.renew(key: key, token: token) }
     }
 
     public typealias Load = @Sendable (Reservation) async throws -> Value
@@ -29,6 +31,9 @@ public final class Cache<Key: Hashable & Sendable, Value: AnyObject & Sendable>:
         var token: UInt64
         var cost = 0
         var task: Task<Void, Never>?
+        let load: Load
+        /// What is being loaded has changed meanwhile.
+        var isStale = false
         var waiters: [UInt64: CheckedContinuation<Value, any Error>] = [:]
     }
     private struct State {
@@ -82,6 +87,22 @@ public final class Cache<Key: Hashable & Sendable, Value: AnyObject & Sendable>:
         _ = dropped
     }
 
+    /// Forgets what these keys stood for. Holders keep theirs; a load under way starts again, so that whoever asks from now on
+    /// gets what there is now.
+    public func remove(where isGone: (Key) -> Bool) {
+        let dropped = state.withLock { s -> [Entry] in
+            var dropped: [Entry] = []
+            for key in s.entries.keys.filter(isGone) {
+                let entry = s.entries.removeValue(forKey: key)!
+                s.bytes -= entry.cost
+                dropped.append(entry)
+            }
+            for key in s.loading.keys.filter(isGone) { s.loading[key]!.isStale = true }
+            return dropped
+        }
+        withExtendedLifetime(dropped) {}
+    }
+
     /// Drops every value that nobody else holds.
     public func removeUnused() { _ = state.withLock { Self.makeRoom(for: .max, in: &$0) } }
 
@@ -97,18 +118,20 @@ public final class Cache<Key: Hashable & Sendable, Value: AnyObject & Sendable>:
                 s.loading[key]!.waiters[waiter] = continuation
                 return nil
             }
-            var loading = Loading(token: now)
-            loading.waiters[waiter] = continuation
-            let reservation = Reservation(cache: self, token: now, key: key)
-            loading.task = Task {
-                let result: Result<Value, any Error>
-                do { result = .success(try await load(reservation)) } catch { result = .failure(error) }
-                self.finish(key, token: now, result)
-            }
-            s.loading[key] = loading
+            s.loading[key] = start(key, token: now, load, waiters: [waiter: continuation])
             return nil
         }
         if let outcome { continuation.resume(with: outcome) }
+    }
+
+    private func start(_ key: Key, token: UInt64, _ load: @escaping Load, waiters: [UInt64: CheckedContinuation<Value, any Error>]) -> Loading {
+        let reservation = Reservation(cache: self, token: token, key: key)
+        let task = Task {
+            let result: Result<Value, any Error>
+            do { result = .success(try await load(reservation)) } catch { result = .failure(error) }
+            self.finish(key, token: token, result)
+        }
+        return Loading(token: token, task: task, load: load, waiters: waiters)
     }
 
     private func withdraw(_ waiter: UInt64, from key: Key) {
@@ -132,6 +155,11 @@ public final class Cache<Key: Hashable & Sendable, Value: AnyObject & Sendable>:
     private func finish(_ key: Key, token: UInt64, _ result: Result<Value, any Error>) {
         let waiters = state.withLock { s -> [CheckedContinuation<Value, any Error>] in
             guard let loading = s.loading[key], loading.token == token else { return [] }
+            if loading.isStale {
+                s.bytes -= loading.cost
+                s.loading[key] = start(key, token: s.tick(), loading.load, waiters: loading.waiters)
+                return []
+            }
             s.loading[key] = nil
             switch result {
             case .success(let value): s.entries[key] = Entry(value: value, cost: loading.cost, lastUse: s.tick())
@@ -140,6 +168,10 @@ public final class Cache<Key: Hashable & Sendable, Value: AnyObject & Sendable>:
             return Array(loading.waiters.values)
         }
         for waiter in waiters { waiter.resume(with: result) }
+    }
+
+    private func renew(key: Key, token: UInt64) {
+        state.withLock { s in if s.loading[key]?.token == token { s.loading[key]!.isStale = false } }
     }
 
     private func reserve(_ bytes: Int, key: Key, token: UInt64) throws(Full) {

@@ -7,18 +7,17 @@ extension DataSet {
     /// Binary values up to `inlineLimit` bytes are given inline as Base64, longer ones and pixel data as a bulk data URI, for
     /// which `bulkDataURI` is asked with the path to the element, keys of tags and item numbers from 1 ("00540016/1/00181072");
     /// without an answer the value is left out.
-    /// Elements of the top level whose group is in `leavingOut` are left out.
     /// Throws if a sequence is damaged.
-    public func json(inlineLimit: Int = 4096, leavingOut groups: Set<UInt16> = [], bulkDataURI: (String) -> String? = { _ in nil }) throws(DICOMError) -> String {
+    public func json(inlineLimit: Int = 4096, bulkDataURI: (String) -> String? = { _ in nil }) throws(DICOMError) -> String {
         var text = ""
-        try appendJSON(to: &text, path: "", leavingOut: groups, inlineLimit: inlineLimit, bulkDataURI: bulkDataURI)
+        try appendJSON(to: &text, path: "", inlineLimit: inlineLimit, bulkDataURI: bulkDataURI)
         return text
     }
 
-    private func appendJSON(to text: inout String, path: String, leavingOut groups: Set<UInt16> = [], inlineLimit: Int, bulkDataURI: (String) -> String?) throws(DICOMError) {
+    private func appendJSON(to text: inout String, path: String, inlineLimit: Int, bulkDataURI: (String) -> String?) throws(DICOMError) {
         text += "{"
         var isFirst = true
-        for tag in tags where tag.group != 2 && tag.element != 0 && !groups.contains(tag.group) {
+        for tag in tags where tag.group != 2 && tag.element != 0 {
             guard let element = element(tag) else { continue }
             let representation = valueRepresentation(tag) ?? "UN"
             text += isFirst ? "" : ","

@@ -91,10 +91,20 @@ extension DataSet {
     }
 
     /// Whether this is the same object in another encoding: other meta information, lengths, VRs that an implicit syntax does not tell,
-    /// padding, transfer syntax. Throws where pixel data cannot be decoded for the comparison.
+    /// padding, transfer syntax. Compressed frames are equal when their bytes are, or the samples that they decode to. Throws where
+    /// pixel data cannot be decoded for the comparison.
     public func isSameObject(as other: DataSet) throws(DICOMError) -> Bool {
         guard try hasSameElements(as: other, isTop: true) else { return false }
         guard [Tag.pixelData, .floatPixelData, .doubleFloatPixelData].contains(where: { contains($0) || other.contains($0) }) else { return true }
+        if isEncapsulated || other.isEncapsulated {
+            let one = try imageDescription(), another = try other.imageDescription(), isSameSyntax = transferSyntax == other.transferSyntax
+            guard one.frames == another.frames, one.frameBytes == another.frameBytes else { return false }
+            for i in 0..<one.frames {
+                if isSameSyntax, try encodedFrame(i) == other.encodedFrame(i) { continue }
+                guard try frame(i) == other.frame(i) else { return false }
+            }
+            return true
+        }
         let a = try explicitLittleEndian(), b = try other.explicitLittleEndian()
         guard a.count - a.head.count == b.count - b.head.count else { return false }
         var left: ArraySlice<UInt8> = [], right: ArraySlice<UInt8> = [], i = 0, j = 0

@@ -32,7 +32,7 @@ public struct NetworkPeer: Hashable, Sendable {
             return body(&peer)
         } } }
     }
-    private static func lines(_ keys: [Tag: String]) -> String {
+    fileprivate static func lines(_ keys: [Tag: String]) -> String {
         keys.sorted { $0.key < $1.key }.map { "\($0.key.jsonKey)=\($0.value.filter { !$0.isNewline && $0 != "\u{0C}" })" }.joined(separator: "\n")
     }
 
@@ -130,9 +130,7 @@ public final class NetworkProvider: Sendable {
             stored: { context, path in Unmanaged<Box>.fromOpaque(context!).takeUnretainedValue().answers.stored(String(cString: path)) },
             find: { context, identifier in
                 guard let found = Unmanaged<Box>.fromOpaque(context!).takeUnretainedValue().answers.find(String(cString: identifier)) else { return nil }
-                return strdup(found.map { item in
-                    item.sorted { $0.key < $1.key }.map { "\($0.key.jsonKey)=\($0.value.filter { !$0.isNewline && $0 != "\u{0C}" })" }.joined(separator: "\n")
-                }.joined(separator: "\u{0C}"))
+                return strdup(found.map { NetworkPeer.lines($0) }.joined(separator: "\u{0C}"))
             },
             locate: { context, identifier in
                 Unmanaged<Box>.fromOpaque(context!).takeUnretainedValue().answers.locate(String(cString: identifier)).map { strdup($0.joined(separator: "\n")) }

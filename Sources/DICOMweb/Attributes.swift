@@ -95,13 +95,13 @@ struct Attributes: Sendable {
                 text += ",\"Value\":[" + values.map { v in
                     if v.isEmpty { return "null" }
                     if isNumber, let n = Double(v), n.isFinite { return jsonNumber(n) }
-                    return quoted(v)
+                    return jsonString(v)
                 }.joined(separator: ",") + "]"
             case .names(let values): text += ",\"Value\":[" + values.map(jsonPersonName).joined(separator: ",") + "]"
             case .numbers(let values): text += ",\"Value\":[" + values.map(jsonNumber).joined(separator: ",") + "]"
             case .items(let items): text += ",\"Value\":[" + items.map(\.json).joined(separator: ",") + "]"
             case .inline(let bytes): text += ",\"InlineBinary\":\"\(Data(bytes).base64EncodedString())\""
-            case .bulk(let uri): text += ",\"BulkDataURI\":\(quoted(uri))"
+            case .bulk(let uri): text += ",\"BulkDataURI\":\(jsonString(uri))"
             }
             text += "}"
         }
@@ -144,8 +144,6 @@ struct Attributes: Sendable {
         return text
     }
 }
-
-func quoted(_ text: String) -> String { jsonString(text) }
 
 private func escaped(_ text: String) -> String {
     var out = ""

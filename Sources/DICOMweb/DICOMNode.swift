@@ -65,10 +65,15 @@ public final class DICOMNode: Sendable {
         return (try await archive.search(search).found, keys, asked)
     }
 
+    /// Largest answer to a C-FIND, which is made whole before it is sent; more are refused.
+    static let maximumResults = 20_000
+
     private static func find(_ identifier: String, in archive: Archive) async throws -> [[Tag: String]] {
         let (found, keys, level) = try await found(identifier, in: archive, isMove: false)
+        guard found.count <= maximumResults else { throw WebError(413, "too-broad", "more than \(maximumResults) objects match") }
         let wanted = keys.list.map(\.tag)
-        return found.map { item in
+        // Attributes outside the index come from files.
+        return await archive.perform { found.map { item in
             let answer = DICOMwebService.answer(item, level, base: "", isScoped: (false, false), all: false, extra: wanted.map { [$0] })
             var out: [Tag: String] = [Tag(0x0008, 0x0052): level == .study ? "STUDY" : level == .series ? "SERIES" : "IMAGE"]
             for tag in wanted where tag != Tag(0x0008, 0x0052) && tag != .specificCharacterSet {
@@ -79,7 +84,7 @@ public final class DICOMNode: Sendable {
                 }
             }
             return out
-        }
+        } }
     }
 }
 

@@ -1,3 +1,4 @@
+import DICOM
 import Foundation
 
 extension DICOMwebService {
@@ -60,9 +61,9 @@ extension DICOMwebService {
 
     private static func capabilitiesJSON(_ base: String) -> String {
         let entries = capabilityList.map { c in
-            "{\"path\":\(quoted(c.path)),\"method\":\"\(c.method)\",\"id\":\(quoted(c.id)),\"parameters\":[\(c.parameters.map(quoted).joined(separator: ","))],\"mediaTypes\":[\(c.types.map(quoted).joined(separator: ","))]}"
+            "{\"path\":\(jsonString(c.path)),\"method\":\"\(c.method)\",\"id\":\(jsonString(c.id)),\"parameters\":[\(c.parameters.map(jsonString).joined(separator: ","))],\"mediaTypes\":[\(c.types.map(jsonString).joined(separator: ","))]}"
         }
-        return "{\"base\":\(quoted(base)),\"charset\":[\"utf-8\"],\"resources\":[\(entries.joined(separator: ","))]}"
+        return "{\"base\":\(jsonString(base)),\"charset\":[\"utf-8\"],\"resources\":[\(entries.joined(separator: ","))]}"
     }
 
     /// A tree of `resource` elements, one for each segment.

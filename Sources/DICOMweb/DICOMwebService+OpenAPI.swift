@@ -1,14 +1,15 @@
+import DICOM
 import Foundation
 
 extension DICOMwebService {
-    /// The interface as OpenAPI 3.1, from the same list as the capabilities. `examples` are requests that the tests run.
+    /// The interface as OpenAPI 3.1, from the same list as the capabilities.
     public static func openAPI(version: String) -> String {
         func schema(_ name: String) -> (String, String) {
             // Schema and description.
             switch name {
             case "limit", "offset": ("{\"type\":\"integer\",\"minimum\":0,\"maximum\":100000}", "Page of the results.")
             case "fuzzymatching": ("{\"type\":\"string\",\"enum\":[\"true\",\"false\"]}", "Not supported: answered with a Warning.")
-            case "includefield": ("{\"type\":\"string\",\"pattern\":\"^(all|[0-9A-Fa-f]{8})$\"}", "Attributes to return beside the usual ones: keywords or tags, or all.")
+            case "includefield": ("{\"type\":\"string\",\"pattern\":\"^[0-9A-Za-z.]+(,[0-9A-Za-z.]+)*$\"}", "Attributes to return beside the usual ones: keywords or tags (with dots into sequences, commas between several), or all.")
             case "accept": ("{\"type\":\"string\"}", "Media types, before those of the Accept header.")
             case "quality": ("{\"type\":\"integer\",\"minimum\":1,\"maximum\":100}", "Of lossy types; 100 is best.")
             case "viewport": ("{\"type\":\"string\"}", "vw,vh[,sx,sy,sw,sh] (PS3.18 8.3.5.1.3).")
@@ -39,16 +40,16 @@ extension DICOMwebService {
             }
             for name in c.parameters {
                 let (schema, text) = schema(name)
-                parameters.append("{\"name\":\"\(name)\",\"in\":\"query\",\"required\":false,\"description\":\(quoted(text)),\"schema\":\(schema)}")
+                parameters.append("{\"name\":\"\(name)\",\"in\":\"query\",\"required\":false,\"description\":\(jsonString(text)),\"schema\":\(schema)}")
             }
             var bodies: [String] = []
-            for type in c.types { bodies.append("\(quoted(type.split(separator: ";").first.map(String.init) ?? type)):{}") }
+            for type in c.types { bodies.append("\(jsonString(type.split(separator: ";").first.map(String.init) ?? type)):{}") }
             bodies = Array(Set(bodies)).sorted()
             let isPicture = c.path.contains("rendered") || c.path.hasSuffix("thumbnail")
             var content = bodies
             if isPicture { content.append("\"multipart/related\":{}") }
             var answers = ["\"200\":{\"description\":\"The answer.\",\"content\":{\(Array(Set(content)).sorted().joined(separator: ","))}}"]
-            func problem(_ status: Int, _ text: String) { answers.append("\"\(status)\":{\"description\":\(quoted(text)),\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}") }
+            func problem(_ status: Int, _ text: String) { answers.append("\"\(status)\":{\"description\":\(jsonString(text)),\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}") }
             if c.method == "POST" {
                 answers.append("\"202\":{\"description\":\"Some instances are stored.\",\"content\":{\(bodies.joined(separator: ","))}}")
                 answers.append("\"409\":{\"description\":\"Nothing is stored: conflicts.\",\"content\":{\(bodies.joined(separator: ","))}}")
@@ -67,14 +68,14 @@ extension DICOMwebService {
             problem(401, "A bearer token is needed."); problem(403, "The host name is not allowed."); problem(406, "No acceptable media type.")
             problem(405, "The method is not allowed."); problem(414, "The address is too long.")
             let payload = c.method == "POST" ? ",\"requestBody\":{\"required\":true,\"content\":{\"application/dicom\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}},\"multipart/related\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}}}" : ""
-            let operation = "\"\(c.method.lowercased())\":{\"operationId\":\"\(c.id)\",\"summary\":\(quoted(words(c.id))),\"parameters\":[\(parameters.joined(separator: ","))]\(payload),\"responses\":{\(answers.joined(separator: ","))}}"
+            let operation = "\"\(c.method.lowercased())\":{\"operationId\":\"\(c.id)\",\"summary\":\(jsonString(words(c.id))),\"parameters\":[\(parameters.joined(separator: ","))]\(payload),\"responses\":{\(answers.joined(separator: ","))}}"
             let path = "/dicomweb/" + c.path
             if let i = paths.firstIndex(where: { $0.0 == path }) { paths[i].1.append((c.method, operation)) } else { paths.append((path, [(c.method, operation)])) }
         }
         paths += ownPaths()
-        let list = paths.map { "\(quoted($0.0)):{\($0.1.map(\.1).joined(separator: ","))}" }.joined(separator: ",\n")
+        let list = paths.map { "\(jsonString($0.0)):{\($0.1.map(\.1).joined(separator: ","))}" }.joined(separator: ",\n")
         return """
-            {"openapi":"3.1.0","info":{"title":"Tomos DICOMweb","version":\(quoted(version)),"description":"DICOMweb (DICOM PS3.18) with Rendered Volume resources. Conformance.md states the choices the standard leaves open.","license":{"name":"Apache-2.0","identifier":"Apache-2.0"}},
+            {"openapi":"3.1.0","info":{"title":"Tomos DICOMweb","version":\(jsonString(version)),"description":"DICOMweb (DICOM PS3.18) with Rendered Volume resources. Conformance.md states the choices the standard leaves open.","license":{"name":"Apache-2.0","identifier":"Apache-2.0"}},
             "servers":[{"url":"/"}],"paths":{\(list)},
             "components":{"schemas":{"Problem":{"type":"object","required":["type","title","status","code","detail"],"properties":{"type":{"type":"string"},"title":{"type":"string"},"status":{"type":"integer"},"code":{"type":"string"},"detail":{"type":"string"}}}},"securitySchemes":{"bearer":{"type":"http","scheme":"bearer"}}},"security":[{},{"bearer":[]}]}
             """
@@ -83,13 +84,13 @@ extension DICOMwebService {
     /// What stands beside the tree of the capabilities: WADO-URI, saved views, and the capabilities themselves.
     private static func ownPaths() -> [(String, [(String, String)])] {
         func answers(_ ok: [String], _ others: [(Int, String)]) -> String {
-            (["\"200\":{\"description\":\"The answer.\",\"content\":{\(ok.map { "\(quoted($0)):{}" }.joined(separator: ","))}}"] + others.map {
-                [204, 206, 304].contains($0.0) ? "\"\($0.0)\":{\"description\":\(quoted($0.1))}"
-                    : "\"\($0.0)\":{\"description\":\(quoted($0.1)),\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}"
+            (["\"200\":{\"description\":\"The answer.\",\"content\":{\(ok.map { "\(jsonString($0)):{}" }.joined(separator: ","))}}"] + others.map {
+                [204, 206, 304].contains($0.0) ? "\"\($0.0)\":{\"description\":\(jsonString($0.1))}"
+                    : "\"\($0.0)\":{\"description\":\(jsonString($0.1)),\"content\":{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}"
             }).joined(separator: ",")
         }
         func parameter(_ name: String, _ schema: String, _ text: String, isRequired: Bool = false) -> String {
-            "{\"name\":\"\(name)\",\"in\":\"query\",\"required\":\(isRequired),\"description\":\(quoted(text)),\"schema\":\(schema)}"
+            "{\"name\":\"\(name)\",\"in\":\"query\",\"required\":\(isRequired),\"description\":\(jsonString(text)),\"schema\":\(schema)}"
         }
         let guarded = [(401, "A bearer token is needed."), (403, "The host name is not allowed."), (405, "The method is not allowed."), (414, "The address is too long.")]
         let uid = "{\"type\":\"string\",\"pattern\":\"^[0-9]+(\\\\.[0-9]+)*$\",\"maxLength\":64}", text = "{\"type\":\"string\"}"
@@ -106,7 +107,7 @@ extension DICOMwebService {
         ]
         let states = [
             parameter("kind", "{\"type\":\"string\",\"enum\":[\(PresentationState.Kind.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ","))]}", "What becomes of the view."),
-            parameter("label", "{\"type\":\"string\",\"minLength\":1,\"maxLength\":16}", "Content label."),
+            parameter("label", "{\"type\":\"string\",\"minLength\":1,\"maxLength\":64}", "Name of the view: at most 64 bytes in UTF-8."),
         ]
         let body = "{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":[\"scene\",\"size\"],\"properties\":{\"scene\":{\"type\":\"object\"},\"size\":{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":4096},\"minItems\":2,\"maxItems\":2}}}}}}"
         return [

@@ -55,7 +55,7 @@ extension DICOMwebService {
     /// One frame (from 1) of a stored image.
     func picture(_ found: Found, _ frame: Int, _ query: PictureQuery, _ type: PictureType) async throws -> [UInt8] {
         let key = PictureCache.Key(scene: Scene(volume: VolumeReference(series: found.instance!.uid, index: frame), view: .slice(Slice(index: 0)), presentation: { var p = Presentation(); p.window = query.window; return p }()),
-                                   size: PixelSize(1, 1), form: "\(type.rawValue) \(query.quality ?? 0) \(query.profile.rawValue) \(query.viewport.map { "\($0)" } ?? "") \(query.annotation.sorted())")
+                                   size: PixelSize(1, 1), content: "", form: "\(type.rawValue) \(query.quality ?? 0) \(query.profile.rawValue) \(query.viewport.map { "\($0)" } ?? "") \(query.annotation.sorted())")
         if let known = pictures[key] { return known }
         let volume = try await Archive.picture(inFileAt: found.file, frame: frame - 1, on: archive)
         var (scene, size) = try Self.scene(of: volume, query)
@@ -63,7 +63,7 @@ extension DICOMwebService {
             let words = query.annotation, file = found.file
             scene.annotation = await archive.perform { Self.annotation(words, file) }
         }
-        let bytes = try await picture(scene, size, query, type, volume: volume, isKept: false)
+        let bytes = try await picture(scene, size, query, type, content: nil, volume: volume)
         pictures.keep(bytes, for: key)
         return bytes
     }

@@ -149,7 +149,7 @@ extension DICOMwebService {
         let item = found[0], numbers = target.frames!, archive = self.archive, path = item.file
         let image = try await archive.perform { Result { () throws(DICOMError) in
             let data = try DataSet(path: path)
-            return (try data.imageDescription(), data.transferSyntax)
+            return (try data.imageDescription(), data.transferSyntax, UncheckedBox(data))
         } }.mapError { WebError(400, $0.code, $0.message) }.get()
         guard numbers.last! <= image.0.frames else { throw WebError(404, "no-such-frame", "the instance has \(image.0.frames) frame\(image.0.frames == 1 ? "" : "s")") }
         guard let choice = Self.pixelForm(accepted, image.1, isEncapsulated: image.0.isEncapsulated, items: numbers.count) else { throw WebError.notAcceptable }
@@ -157,8 +157,9 @@ extension DICOMwebService {
         let parts = numbers.map { number in
             Part(headers: [("Content-Type", choice.type), ("Content-Location", "\(location)/frames/\(number)")],
                  length: choice.isEncoded ? nil : image.0.bitsAllocated == 1 ? nil : image.0.frameBytes) { write in
+                // One part after another is written.
                 let bytes = await archive.perform { Result { () throws(DICOMError) -> [UInt8] in
-                    let data = try DataSet(path: path)
+                    let data = image.2.value
                     return choice.isEncoded ? try data.encodedFrame(number - 1) : try data.packedFrame(number - 1, image.0)
                 } }
                 try await write(try bytes.get())
@@ -248,6 +249,7 @@ extension DICOMwebService {
         let found = try await instances(target), archive = self.archive
         guard let range = accepted.first(where: { $0.covers("application/octet-stream") || $0.isMultipart && $0.partType == nil }) else { throw WebError.notAcceptable }
         let places = found.map { (path: $0.file, address: address(request, $0)) }
+        let opened = UncheckedBox(OpenDataSet())
         let parts = await archive.perform { () -> [Part] in
             places.flatMap { place -> [Part] in
                 guard let data = try? DataSet(path: place.path) else { return [] }
@@ -258,7 +260,7 @@ extension DICOMwebService {
                     for n in 1...max(1, image.frames) {
                         parts.append(Part(headers: [("Content-Type", type), ("Content-Location", "\(place.address)/frames/\(n)")], length: nil) { write in
                             try await write(try await archive.perform { Result { () throws(DICOMError) -> [UInt8] in
-                                let data = try DataSet(path: place.path)
+                                let data = try opened.value.take(place.path)
                                 return stored ? try data.encodedFrame(n - 1) : try data.packedFrame(n - 1, image)
                             } }.get())
                         })
@@ -280,6 +282,17 @@ extension DICOMwebService {
             return WebResponse(200, headers: parts[0].headers.map { ($0.name.lowercased(), $0.value) } + headers, body: .stream(length: parts[0].length, parts[0].produce))
         }
         return multipart("application/octet-stream", boundary: "tomos-\(headers[0].value.filter(\.isHexDigit))", parts, headers: headers)
+    }
+}
+
+/// The data set read last, for parts of one object that follow each other.
+private final class OpenDataSet {
+    private var last: (path: String, data: DataSet)?
+    func take(_ path: String) throws(DICOMError) -> DataSet {
+        if let last, last.path == path { return last.data }
+        let data = try DataSet(path: path)
+        last = (path, data)
+        return data
     }
 }
 

@@ -8,8 +8,6 @@ extension DICOMwebService {
         let accepted = try request.accepted()
         guard let form = accepted.lazy.compactMap({ Self.metadataForm($0) }).first else { throw WebError.notAcceptable }
         let query = try SearchQuery(request.query)
-        if let study = scope.study, scope.level == .series || scope.series == nil || upstream == nil { _ = try Self.uid(study, "study") }
-        if let series = scope.series { _ = try Self.uid(series, "series") }
 
         var search = scope
         var rest: [SearchQuery.Condition] = []
@@ -171,7 +169,6 @@ extension DICOMwebService {
                 if let attribute = Attributes.attribute(tag, of: data, inlineLimit: 256) { a.add(attribute) }
             }
         }
-        if let zone = try? DataSet(path: found.file).string(.timezoneOffsetFromUTC), all { a.set(.timezoneOffsetFromUTC, text: zone) }
         return a
     }
 

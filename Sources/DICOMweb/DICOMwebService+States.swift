@@ -55,7 +55,7 @@ extension DICOMwebService {
                 let writer = switch kind {
                 case .presentation: try PresentationState.volumetric(view, volumes: volumes, sources: sources, header: source, label: label)
                 case .softcopy: try PresentationState.softcopy(view, volume: volumes[0], sources: sources[0], header: source, label: label)
-                case .capture: try PresentationState.capture(raster, header: source, label: label)
+                case .capture: try PresentationState.capture(raster, of: view.scene, header: source, label: label)
                 case .keyobject: PresentationState.keyObject({ if case .slice(let slice) = view.scene.view, sources[0].indices.contains(slice.index) { [sources[0][slice.index]] } else { sources[0] } }(), series: view.scene.volume.series, header: source, label: label)
                 }
                 return try writer.encoded()
@@ -83,13 +83,19 @@ extension DICOMwebService {
             return (PresentationState.ownView(data), PresentationState.inputs(data))
         } }.get()
         var view: StoredView
+        let content: String
         var volumes: [Volume] = []
+        func read(_ ids: [Volume.ID]) async throws { for id in ids { volumes.append(try await referenced { try await self.archive.completeVolume(id) }) } }
         if let own = parsed.0 {
             view = own
-            for reference in [own.scene.volume] + own.scene.layers.map(\.volume) { volumes.append(try await referenced { try await self.archive.completeVolume(reference.id) }) }
+            content = try await archive.state(of: own.scene.allSeries)
+            try await read(([own.scene.volume] + own.scene.layers.map(\.volume)).map(\.id))
         } else {
             guard !parsed.1.isEmpty else { throw WebError(400, "bad-state", "the presentation state refers to no images") }
-            for input in parsed.1 { volumes.append(try await volume(of: input)) }
+            var ids: [Volume.ID] = []
+            for input in parsed.1 { ids.append(try await volume(of: input)) }
+            content = try await archive.state(of: Set(ids.map(\.series)))
+            try await read(ids)
             let inputs = volumes
             view = try await archive.perform { Result { () throws(WebError) -> StoredView in
                 guard let data = try? DataSet(path: path) else { throw WebError(500, "storage", "a stored file cannot be read") }
@@ -98,9 +104,14 @@ extension DICOMwebService {
         }
         if query.overridesView { view.scene.view = try Self.turned(view, query, volumes[0].geometry) }
         if let viewport = shared.viewport { view = Self.fitted(view, viewport) }
+        try require(view.size)
         if !shared.annotation.isEmpty { view.scene.annotation = try await annotation(shared, view.scene.volume.series) }
-        let bytes = try await picture(view.scene, view.size, shared, type, volume: volumes[0], layers: Array(volumes.dropFirst()), segmentations: try await segmentations(view.scene))
+        let bytes = try await picture(view.scene, view.size, shared, type, content: content, volume: volumes[0], layers: Array(volumes.dropFirst()), segmentations: try await segmentations(view.scene))
         return still(bytes, type, isMultipart, source: address(request, found), headers: shared.warnings.map { (name: "warning", value: "299 \(options.agent): \($0)") })
+    }
+
+    private func require(_ size: PixelSize) throws(WebError) {
+        guard max(size.width, size.height) <= options.largestSide else { throw WebError(400, "bad-state", "the saved view is larger than \(options.largestSide) pixels a side; name a smaller viewport") }
     }
 
     /// What a state refers to and is not here is 404.
@@ -109,7 +120,7 @@ extension DICOMwebService {
     }
 
     /// The volume whose slices an input lists.
-    private func volume(of input: [PresentationState.Reference]) async throws -> Volume {
+    private func volume(of input: [PresentationState.Reference]) async throws -> Volume.ID {
         guard let first = input.first, let found = try await archive.search(Search(.instance, instance: first.instance)).found.first, let series = found.series?.uid else { throw WebError.notFound("an image to which the presentation state refers") }
         let wanted = Set(input.map(\.instance))
         let match = try await archive.sources(of: series).first { source in
@@ -118,7 +129,7 @@ extension DICOMwebService {
             }
         }
         guard let match else { throw WebError(400, "bad-state", "the images of an input of the presentation state do not form a volume") }
-        return try await archive.completeVolume(match.volume)
+        return match.volume
     }
 
     private static func turned(_ view: StoredView, _ query: VolumeQuery, _ geometry: VolumeGeometry) throws(WebError) -> View {
@@ -161,20 +172,16 @@ extension DICOMwebService {
         let state = try await archive.perform { Result { () throws(DICOMError) -> Softcopy in
             let data = try DataSet(path: path)
             let images = data.items(.referencedSeriesSequence).flatMap { $0.items(.referencedImageSequence) }.map { PresentationState.Reference(instance: $0.string(.referencedSOPInstanceUID) ?? "", frames: $0.ints(.referencedFrameNumber)) }
-            let voi = data.items(.softcopyVOILUTSequence).first
-            var window: Window?
-            if let c = voi?.double(.windowCenter), let w = voi?.double(.windowWidth) {
-                let f: Window.Function = voi?.string(.voiLUTFunction) == "SIGMOID" ? .sigmoid : voi?.string(.voiLUTFunction) == "LINEAR_EXACT" ? .linearExact : .linear
-                window = Window(center: c, width: f == .linear ? max(1, w) : max(w, 1e-9), function: f)
-            }
             let area = data.items(Tag(0x0070, 0x005A)).first
-            return Softcopy(own: PresentationState.ownView(data), images: images, window: window, isInverse: data.string(.presentationLUTShape) == "INVERSE",
+            return Softcopy(own: PresentationState.ownView(data), images: images, window: data.items(.softcopyVOILUTSequence).first.flatMap { PresentationState.window($0) }, isInverse: data.string(.presentationLUTShape) == "INVERSE",
                             rotation: (data.int(Tag(0x0070, 0x0042)) ?? 0) / 90, isFlipped: data.string(Tag(0x0070, 0x0041)) == "Y", area: [area?.ints(Tag(0x0070, 0x0052)) ?? [], area?.ints(Tag(0x0070, 0x0053)) ?? []])
         } }.get()
         if var own = state.own {
+            let content = try await archive.state(of: own.scene.allSeries)
             let volume = try await referenced { try await self.archive.completeVolume(own.scene.volume.id) }
             if let viewport = shared.viewport { own = Self.fitted(own, viewport) }
-            return still(try await picture(own.scene, own.size, shared, type, volume: volume), type, isMultipart, source: address(request, found), headers: [])
+            try require(own.size)
+            return still(try await picture(own.scene, own.size, shared, type, content: content, volume: volume), type, isMultipart, source: address(request, found), headers: [])
         }
         var pictures: [(source: String, bytes: [UInt8])] = []
         for image in state.images {
@@ -184,22 +191,22 @@ extension DICOMwebService {
                 let volume = try await Archive.picture(inFileAt: item.file, frame: frame - 1, on: archive), g = volume.geometry
                 var look = Presentation()
                 // Without a VOI the identity, never the image's own (C.11.8).
-                let r = volume.range ?? 0...1
-                look.window = state.window ?? Window(center: (r.lowerBound + r.upperBound + 1) / 2, width: max(1, r.upperBound - r.lowerBound + 1))
+                look.window = state.window ?? PresentationState.identity(of: volume)
                 look.invert = state.isInverse != volume.description.isInverted
                 var area = (x: 0.0, y: 0.0, width: Double(g.columns), height: Double(g.rows))
                 if state.area.allSatisfy({ $0.count == 2 }) {
-                    let a = state.area[0], b = state.area[1]
-                    area = (Double(min(a[0], b[0]) - 1), Double(min(a[1], b[1]) - 1), Double(abs(b[0] - a[0]) + 1), Double(abs(b[1] - a[1]) + 1))
+                    let a = state.area[0].map { Double($0) }, b = state.area[1].map { Double($0) }
+                    area = (min(a[0], b[0]) - 1, min(a[1], b[1]) - 1, abs(b[0] - a[0]) + 1, abs(b[1] - a[1]) + 1)
                 }
                 guard area.width <= 1e5, area.height <= 1e5 else { throw WebError(400, "bad-state", "the displayed area is too large") }
                 let turned = state.rotation % 2 != 0, aspect = g.spacing.y / g.spacing.x
                 let shown = turned ? (area.height * aspect, area.width) : (area.width, area.height * aspect)
-                let fit = (shared.viewport ?? PictureQuery.Viewport(width: max(1, min(options.largestSide, Int(shown.0.rounded()))), height: max(1, min(options.largestSide, Int(shown.1.rounded()))))).fit(shown.0, shown.1)
+                func side(_ length: Double) -> Int { Int(max(1, min(Double(options.largestSide), length.rounded()))) }
+                let fit = (shared.viewport ?? PictureQuery.Viewport(width: side(shown.0), height: side(shown.1))).fit(shown.0, shown.1)
                 let slice = Slice(index: 0, zoom: fit.scale == 1 ? (aspect == 1 && area.x == 0 && area.y == 0 && !turned ? 1 : 1 + 1e-12) : fit.scale,
                                   center: [area.x + area.width / 2 - 0.5, area.y + area.height / 2 - 0.5], rotation: state.rotation, isFlipped: state.isFlipped)
                 let scene = Scene(volume: VolumeReference(series: volume.id.series), view: .slice(slice), presentation: look)
-                pictures.append((address(request, item), try await picture(scene, fit.size, shared, type, volume: volume, isKept: false)))
+                pictures.append((address(request, item), try await picture(scene, fit.size, shared, type, content: nil, volume: volume)))
             }
         }
         guard let first = pictures.first else { throw WebError(400, "bad-state", "the presentation state refers to no images") }

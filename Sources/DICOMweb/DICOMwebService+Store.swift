@@ -1,6 +1,7 @@
 import Archive
 import DICOM
 import Foundation
+import Synchronization
 
 extension DICOMwebService {
     /// STOW-RS (PS3.18 10.5). Parts go to disk as they come; memory holds a piece of one.
@@ -30,7 +31,7 @@ extension DICOMwebService {
 
     private func receive(_ request: WebRequest, _ boundary: String, _ study: String?) async throws -> [Receipt] {
         var reader = MultipartReader(boundary: boundary)
-        var current: IncomingInstance?, isIgnored = false
+        var current: IncomingInstance?
         var waiting: [IncomingInstance] = [], receipts: [Receipt] = [], parts = 0
         while let piece = try await request.body() {
             do {
@@ -39,7 +40,7 @@ extension DICOMwebService {
                     case .part(let headers):
                         parts += 1
                         let type = headers["content-type"].flatMap { MediaType(parsing: $0[...]) }
-                        isIgnored = type.map { $0.name != "application/dicom" && $0.name != "application/octet-stream" } ?? false
+                        let isIgnored = type.map { $0.name != "application/dicom" && $0.name != "application/octet-stream" } ?? false
                         if isIgnored {
                             receipts.append(Receipt(outcome: .refused(code: "media-type", message: "the part is no application/dicom")))
                         } else { current = try archive.receive() }
@@ -60,6 +61,21 @@ extension DICOMwebService {
             return receipts
         }
         return receipts + (try await archive.file(waiting, study: study))
+    }
+
+    /// Assembles series soon, so that the first picture need not wait for it; nobody waits for this. Once however many requests bring
+    /// one's instances meanwhile.
+    private func assemble(_ series: Set<String>) {
+        let new = settling.withLock { known in
+            defer { known.formUnion(series) }
+            return series.subtracting(known)
+        }
+        guard !new.isEmpty else { return }
+        Task { [self] in
+            try? await Task.sleep(for: .seconds(1))
+            settling.withLock { $0.subtract(new) }
+            for uid in new.sorted() { _ = try? await archive.series(uid) }
+        }
     }
 
     /// Failure reasons (Annex I.2.2, PS3.4 table): decimal in JSON.
@@ -97,9 +113,7 @@ extension DICOMwebService {
         if !other.isEmpty { a.set(Tag(0x0008, 0x119A), .items(other), "SQ") }
         let isConflict = receipts.contains { if case .refused(let code, _) = $0.outcome { code == "conflicting-content" || code == "other-study" } else { false } }
         let status = receipts.isEmpty ? 400 : failed.isEmpty && other.isEmpty ? 200 : !stored.isEmpty ? 202 : isConflict ? 409 : 400
-        let series = Set(receipts.map(\.series)).filter { !$0.isEmpty }.sorted()
-        // Assembled now, so that the first picture need not wait for it; nobody waits for this.
-        Task { [archive] in for uid in series { _ = try? await archive.series(uid) } }
+        assemble(Set(receipts.map(\.series)).filter { !$0.isEmpty })
         var response: WebResponse
         switch form {
         case .json: response = WebResponse(status, type: "application/dicom+json", Array(a.json.utf8))

@@ -11,7 +11,7 @@ extension DICOMwebService {
             var response = try await retrieveByURI(request).conditional(request).ranged(request)
             if request.method == "HEAD" { response.body = .none }
             return response
-        } catch { return Self.web(error).response }
+        } catch { return refused(request, error) }
     }
 
     private func retrieveByURI(_ request: WebRequest) async throws -> WebResponse {

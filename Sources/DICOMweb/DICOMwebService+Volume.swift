@@ -26,6 +26,7 @@ extension DICOMwebService {
             }
         }
         let choice = try await volumes(target, query)
+        let content = try await archive.state(of: [choice[0].series])
         let volume = try await archive.completeVolume(choice[0])
         guard !volume.description.isStack else { throw WebError(400, "no-volume", "the images have no common geometry") }
         let mapping = try VolumeMapping(query, shared, volume)
@@ -51,7 +52,7 @@ extension DICOMwebService {
             return WebResponse(200, type: type.rawValue, bytes, headers: warnings + [("cache-control", "private, no-cache")])
         }
         let (type, isMultipart, _) = try PictureType.choose(accepted, animated: false)
-        let bytes = try await picture(finished(mapping.scene(mapping.viewpoint)), mapping.size, shared, type, volume: volume)
+        let bytes = try await picture(finished(mapping.scene(mapping.viewpoint)), mapping.size, shared, type, content: content, volume: volume)
         return still(bytes, type, isMultipart, source: "\(request.base)/\(request.path.dropLast().joined(separator: "/"))", headers: warnings)
     }
 
@@ -63,14 +64,15 @@ extension DICOMwebService {
 
     // MARK: Pictures
 
-    func picture(_ scene: Scene, _ size: PixelSize, _ shared: PictureQuery, _ type: PictureType, volume: Volume, layers: [Volume] = [], segmentations: [Segmentation] = [], isKept: Bool = true) async throws -> [UInt8] {
+    /// Kept under `content`, the state of the scene's series before `volume` was taken; not at all where that is nil.
+    func picture(_ scene: Scene, _ size: PixelSize, _ shared: PictureQuery, _ type: PictureType, content: String?, volume: Volume, layers: [Volume] = [], segmentations: [Segmentation] = []) async throws -> [UInt8] {
         let flip = (shared.viewport?.isFlippedHorizontally ?? false, shared.viewport?.isFlippedVertically ?? false)
-        let key = PictureCache.Key(scene: scene, size: size, form: "\(type.rawValue) \(shared.quality ?? 0) \(shared.profile.rawValue) \(flip)")
-        if isKept, let known = pictures[key] { return known }
+        let key = content.map { PictureCache.Key(scene: scene, size: size, content: $0, form: "\(type.rawValue) \(shared.quality ?? 0) \(shared.profile.rawValue) \(flip)") }
+        if let key, let known = pictures[key] { return known }
         let request = RenderRequest(scene: scene, size: size, volume: volume, layerVolumes: layers, segmentations: segmentations)
         let raster = try await renderer.render(request, priority: .interaction).raster
         let bytes = try await archive.perform { Result { try type.encoded(raster.flipped(horizontally: flip.0, vertically: flip.1), shared) } }.get()
-        if isKept, volume.isComplete { pictures.keep(bytes, for: key) }
+        if let key { pictures.keep(bytes, for: key) }
         return bytes
     }
 
@@ -157,9 +159,9 @@ extension DICOMwebService {
             var allowed: Set<String>? = isWhole ? nil : inTarget
             var frameMatches: [String: Set<Int>] = [:]
             if !query.matches.isEmpty {
-                let files = members.map { ($0.instance!.uid, $0.file) }, conditions = query.matches
-                frameMatches = await archive.perform { files.reduce(into: [:]) { out, file in
-                    out[file.0] = (try? DataSet(path: file.1)).map { Self.matchingFrames($0, conditions) } ?? []
+                let instances = members.map { $0.instance! }, conditions = query.matches
+                frameMatches = await archive.perform { instances.reduce(into: [:]) { out, instance in
+                    out[instance.uid] = (try? DataSet(path: instance.path)).map { Self.matchingFrames($0, of: max(1, instance.frames), conditions) } ?? []
                 } }
                 allowed = Set(frameMatches.filter { !$0.value.isEmpty }.map(\.key))
             }
@@ -194,8 +196,7 @@ extension DICOMwebService {
     }
 
     /// Frames (from 0) of an object that match; attributes may stand in its functional groups.
-    private static func matchingFrames(_ data: DataSet, _ conditions: [SearchQuery.Condition]) -> Set<Int> {
-        let count = max(1, data.int(.numberOfFrames) ?? 1)
+    private static func matchingFrames(_ data: DataSet, of count: Int, _ conditions: [SearchQuery.Condition]) -> Set<Int> {
         let perFrame = data.items(.perFrameFunctionalGroupsSequence), shared = data.items(.sharedFunctionalGroupsSequence)
         func values(_ item: DataSet, _ path: [Tag], depth: Int = 0) -> [String] {
             let own = item.texts(path)

@@ -2,6 +2,7 @@ public import Archive
 import DICOM
 import Foundation
 public import Rendering
+import Synchronization
 
 /// The DICOMweb services over an archive (PS3.18): search, retrieve, store, rendered and rendered-volume resources.
 public final class DICOMwebService: Sendable {
@@ -28,6 +29,8 @@ public final class DICOMwebService: Sendable {
     let pictures = PictureCache()
     let fetches = SharedTasks()
     let lookedUp = RecentNames()
+    /// Series to be assembled.
+    let settling = Mutex<Set<String>>([])
 
     public init(archive: Archive, renderer: Renderer, options: Options = Options(), upstream: (any Upstream)? = nil) {
         self.archive = archive; self.renderer = renderer; self.options = options; self.upstream = upstream
@@ -50,10 +53,15 @@ public final class DICOMwebService: Sendable {
             }
             return response.conditional(request).ranged(request).compressed(request)
         } catch {
-            let web = Self.web(error)
-            if web.status == 500 { options.report("\(request.method) failed: \(web.code): \((error as? ArchiveError)?.message ?? (error is WebError ? web.message : String(describing: error)))") }
-            return web.response
+            return refused(request, error)
         }
+    }
+
+    /// The answer to a failure; those inside are reported.
+    func refused(_ request: WebRequest, _ error: any Error) -> WebResponse {
+        let web = Self.web(error)
+        if web.status == 500 { options.report("\(request.method) failed: \(web.code): \((error as? ArchiveError)?.message ?? (error is WebError ? web.message : String(describing: error)))") }
+        return web.response
     }
 
     static func web(_ error: any Error) -> WebError {

@@ -96,7 +96,7 @@ struct Part: Sendable {
 }
 
 /// Writes parts one after another; the length is known when every part's is.
-func multipart(_ type: String, boundary: String, transferSyntax: String? = nil, _ parts: [Part], headers: [(name: String, value: String)] = []) -> WebResponse {
+func multipart(_ type: String, boundary: String, _ parts: [Part], headers: [(name: String, value: String)] = []) -> WebResponse {
     @Sendable func head(_ part: Part, _ index: Int) -> [UInt8] {
         Array("\(index == 0 ? "" : "\r\n")--\(boundary)\r\n\(part.headers.map { "\($0.name): \($0.value)\r\n" }.joined())\r\n".utf8)
     }

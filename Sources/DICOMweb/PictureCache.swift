@@ -7,6 +7,8 @@ final class PictureCache: Sendable {
     struct Key: Hashable, Sendable {
         var scene: Scene
         var size: PixelSize
+        /// Of the series that the scene draws on, before any of them was read: they may grow.
+        var content: String
         /// Everything else that chooses the bytes.
         var form: String
     }

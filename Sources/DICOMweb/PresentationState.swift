@@ -52,23 +52,23 @@ enum PresentationState {
         func unsupported(_ what: String) -> WebError { WebError(501, "unsupported-state", "\(what) of this presentation state is not supported") }
         func broken(_ what: String) -> WebError { WebError(400, "bad-state", "\(what) of the presentation state is missing or wrong") }
         guard let main = volumes.first else { throw broken("Volumetric Presentation State Input Sequence (0070,1201)") }
-        func triple(_ tag: Tag, _ name: String) throws(WebError) -> SIMD3<Double> {
+        /// Millimetres, factors, directions: what is larger than a kilometre is no part of a patient.
+        func numbers(_ tag: Tag, _ count: Int, _ name: String) throws(WebError) -> [Double] {
             let v = data.doubles(tag)
-            guard v.count == 3, v.allSatisfy(\.isFinite) else { throw broken("\(name) \(tag)") }
+            guard v.count == count, v.allSatisfy({ abs($0) <= Self.farthest }) else { throw broken("\(name) \(tag)") }
+            return v
+        }
+        func number(_ tag: Tag, _ name: String, default standard: Double) throws(WebError) -> Double { data.doubles(tag).isEmpty ? standard : try numbers(tag, 1, name)[0] }
+        func triple(_ tag: Tag, _ name: String) throws(WebError) -> SIMD3<Double> {
+            let v = try numbers(tag, 3, name)
             return SIMD3(v[0], v[1], v[2])
         }
+        let lengths = Self.shortest...Self.farthest
         let reference = VolumeReference(series: main.id.series, index: main.id.index, time: main.id.time)
         var look = Presentation()
         let inputs = data.items(Tag(0x0070, 0x1201))
         func window(_ item: DataSet, of volume: Volume) -> Window {
-            let softcopy = item.items(.softcopyVOILUTSequence).first ?? item
-            if let c = softcopy.double(.windowCenter), let w = softcopy.double(.windowWidth), w > 0 {
-                let function: Window.Function = softcopy.string(.voiLUTFunction) == "SIGMOID" ? .sigmoid : softcopy.string(.voiLUTFunction) == "LINEAR_EXACT" ? .linearExact : .linear
-                return Window(center: c, width: function == .linear ? max(1, w) : w, function: function)
-            }
-            // No VOI in the state is the identity, never the image's: the whole range.
-            let r = volume.range ?? 0...1
-            return Window(center: (r.lowerBound + r.upperBound + 1) / 2, width: max(1, r.upperBound - r.lowerBound + 1))
+            self.window(item.items(.softcopyVOILUTSequence).first ?? item) ?? identity(of: volume)
         }
         let crop = try self.crop(data, inputs.first, volume: main)
         let method = data.string(Tag(0x0070, 0x120D)) ?? ""
@@ -77,8 +77,8 @@ enum PresentationState {
             guard data.string(Tag(0x0070, 0x1501)) ?? "PLANAR" == "PLANAR" else { throw unsupported("the geometry") }
             let corner = Point<Patient>(try triple(Tag(0x0070, 0x1505), "MPR Top Left Hand Corner"))
             guard let right = Vector<Patient>(try triple(Tag(0x0070, 0x1507), "MPR View Width Direction")).normalized, let down = Vector<Patient>(try triple(Tag(0x0070, 0x1511), "MPR View Height Direction")).normalized,
-                  abs(right.dot(down)) < 1e-3, let width = data.double(Tag(0x0070, 0x1508)), let height = data.double(Tag(0x0070, 0x1512)), width > 0, height > 0, width <= 1e5, height <= 1e5 else { throw broken("the MPR view") }
-            if data.string(Tag(0x0070, 0x1502)) == "SLAB" { look.slab = max(0, data.double(Tag(0x0070, 0x1503)) ?? 0) }
+                  abs(right.dot(down)) < 1e-3, let width = data.double(Tag(0x0070, 0x1508)), let height = data.double(Tag(0x0070, 0x1512)), lengths.contains(width), lengths.contains(height) else { throw broken("the MPR view") }
+            if data.string(Tag(0x0070, 0x1502)) == "SLAB" { look.slab = max(0, try number(Tag(0x0070, 0x1503), "MPR Slab Thickness", default: 0)) }
             look.fold = method == "MAXIMUM_IP" ? .maximum : method == "MINIMUM_IP" ? .minimum : .mean
             if let item = inputs.first { look.window = window(item, of: main) }
             look.invert = data.string(.presentationLUTShape) == "INVERSE"
@@ -95,12 +95,12 @@ enum PresentationState {
         }
         let position = Point<Patient>(try triple(Tag(0x0070, 0x1603), "Viewpoint Position")), target = Point<Patient>(try triple(Tag(0x0070, 0x1604), "Viewpoint LookAt Point"))
         let up = Vector<Patient>(try triple(Tag(0x0070, 0x1605), "Viewpoint Up Direction"))
-        let field = data.doubles(Tag(0x0070, 0x1606))
-        guard field.count == 6, field[0] < field[1], field[2] > field[3], field[4] < field[5], field.allSatisfy(\.isFinite), position != target, up.normalized != nil else { throw broken("Render Field of View (0070,1606)") }
+        let field = try numbers(Tag(0x0070, 0x1606), 6, "Render Field of View"), distance = position.distance(to: target)
         let isPerspective = data.string(Tag(0x0070, 0x1602)) == "PERSPECTIVE"
         // X and Y are measured at the far plane; ours at the target.
-        let scale = isPerspective ? position.distance(to: target) / field[5] : 1
+        let scale = isPerspective ? distance / field[5] : 1
         let width = (field[1] - field[0]) * scale, height = (field[2] - field[3]) * scale
+        guard field[4] < field[5], lengths.contains(distance), lengths.contains(width), lengths.contains(height), up.normalized != nil else { throw broken("Render Field of View (0070,1606)") }
         let sight = (target - position).normalized!, side = sight.cross(up).normalized ?? sight.anyPerpendicular, upwards = side.cross(sight)
         let shift = isPerspective ? Vector<Patient>.zero : side * ((field[0] + field[1]) / 2) + upwards * ((field[2] + field[3]) / 2)
         switch method {
@@ -110,17 +110,35 @@ enum PresentationState {
         }
         let voi = inputs.first.map { window($0, of: main) } ?? main.defaultWindow
         if look.fold == .composite {
-            look.transferFunction = transferFunction(data, voi, step: data.double(Tag(0x0070, 0x1607)) ?? 1)
+            look.transferFunction = transferFunction(data, voi, step: try number(Tag(0x0070, 0x1607), "Sampling Step Size", default: 1))
             if look.transferFunction == nil { look.transferFunction = .ramp(voi) }
             if let style = data.string(Tag(0x0070, 0x1701)), !style.isEmpty {
-                let light = data.doubles(Tag(0x0070, 0x1703))
-                look.shading = Shading(ambient: data.double(Tag(0x0070, 0x1702)) ?? 0.25, diffuse: data.double(Tag(0x0070, 0x1704)) ?? 0, specular: data.double(Tag(0x0070, 0x1705)) ?? 0,
-                                       shininess: (data.double(Tag(0x0070, 0x1706)) ?? 0) * 128, light: light.count == 3 ? Vector(light[0], light[1], light[2]) : nil)
+                let light = data.doubles(Tag(0x0070, 0x1703)).isEmpty ? nil : try triple(Tag(0x0070, 0x1703), "Light Direction")
+                look.shading = Shading(ambient: try number(Tag(0x0070, 0x1702), "Ambient Reflection Intensity", default: 0.25), diffuse: try number(Tag(0x0070, 0x1704), "Diffuse Reflection Intensity", default: 0),
+                                       specular: try number(Tag(0x0070, 0x1705), "Specular Reflection Intensity", default: 0), shininess: try number(Tag(0x0070, 0x1706), "Shininess", default: 0) * 128,
+                                       light: light.map { Vector($0) })
             }
         } else { look.window = voi }
         let size = width >= height ? PixelSize(512, max(1, Int((512 * height / width).rounded()))) : PixelSize(max(1, Int((512 * width / height).rounded())), 512)
         let camera = Camera(position: position + shift, target: target + shift, up: up, height: height, projection: isPerspective ? .perspective : .orthographic)
         return StoredView(scene: Scene(volume: reference, view: .camera(camera), presentation: look, crop: crop), size: size)
+    }
+
+    /// In mm: no field of view is smaller, no place farther.
+    private static let shortest = 1e-3, farthest = 1e6
+
+    /// The VOI window that an item states.
+    static func window(_ item: DataSet) -> Window? {
+        guard let c = item.double(.windowCenter), let w = item.double(.windowWidth), w > 0 else { return nil }
+        let function: Window.Function = item.string(.voiLUTFunction) == "SIGMOID" ? .sigmoid : item.string(.voiLUTFunction) == "LINEAR_EXACT" ? .linearExact : .linear
+        let window = Window(center: c, width: function == .linear ? max(1, w) : w, function: function)
+        return window.isValid ? window : nil
+    }
+
+    /// No VOI in a state is the identity, never the image's (C.11.8): the whole range.
+    static func identity(of volume: Volume) -> Window {
+        let r = volume.range ?? 0...1
+        return Window(center: (r.lowerBound + r.upperBound + 1) / 2, width: max(1, r.upperBound - r.lowerBound + 1))
     }
 
     /// Volume Cropping Sequence (0070,1301): boxes and planes.
@@ -133,14 +151,15 @@ enum PresentationState {
             switch item.string(Tag(0x0070, 0x1302)) {
             case "BOUNDING_BOX":
                 let v = item.doubles(Tag(0x0070, 0x1303))
-                guard v.count == 6 else { throw WebError(400, "bad-state", "Bounding Box Crop (0070,1303) needs two corners") }
+                guard v.count == 6, v.allSatisfy({ abs($0) <= farthest }) else { throw WebError(400, "bad-state", "Bounding Box Crop (0070,1303) needs two corners") }
                 let a = Point<Patient>(v[0], v[1], v[2]), d = Vector<Patient>(v[3] - v[0], v[4] - v[1], v[5] - v[2]), axes = volume.geometry.axes
                 crop.box = Crop.OrientedBox(center: a + d / 2, axes: axes, halfSize: axes.map { abs($0.dot(d)) / 2 })
             case "OBLIQUE_PLANES":
                 for plane in item.items(Tag(0x0070, 0x1304)) {
                     let v = plane.doubles(Tag(0x0070, 0x1305))
-                    guard v.count == 4, let n = Vector<Patient>(v[0], v[1], v[2]).normalized else { continue }
                     let stated = plane.doubles(Tag(0x0070, 0x1306))
+                    guard (v + stated).allSatisfy({ abs($0) <= farthest }) else { throw WebError(400, "bad-state", "Plane (0070,1305) or Plane Normal (0070,1306) lies too far out") }
+                    guard v.count == 4, let n = Vector<Patient>(v[0], v[1], v[2]).normalized else { continue }
                     let normal = stated.count == 3 ? Vector<Patient>(stated[0], stated[1], stated[2]) : n
                     let foot = n * (-v[3] / Vector<Patient>(v[0], v[1], v[2]).length)
                     crop.planes?.append(Crop.ClipPlane(point: Point(foot.simd), normal: normal.normalized ?? n))
@@ -187,13 +206,18 @@ enum PresentationState {
         w.set(.sopClassUID, sopClass); w.set(.sopInstanceUID, DICOMUID.random()); w.set(.seriesInstanceUID, DICOMUID.random())
         w.set(.modality, modality); w.set(.seriesNumber, 9000); w.set(.instanceNumber, 1)
         w.set(.manufacturer, "Tomos"); w.set(.seriesDescription, label)
-        let now = DateFormatter()
-        now.locale = Locale(identifier: "en_US_POSIX"); now.timeZone = TimeZone(identifier: "UTC")
-        now.dateFormat = "yyyyMMdd"; let date = now.string(from: Date())
-        now.dateFormat = "HHmmss"; let time = now.string(from: Date())
+        let (date, time) = now()
         w.set(.contentDate, date); w.set(.contentTime, time); w.set(.instanceCreationDate, date); w.set(.instanceCreationTime, time)
         w.set(.timezoneOffsetFromUTC, "+0000")
         return w
+    }
+
+    /// DA and TM of this moment, in UTC.
+    private static func now() -> (date: String, time: String) {
+        let format = DateFormatter()
+        format.locale = Locale(identifier: "en_US_POSIX"); format.timeZone = TimeZone(identifier: "UTC"); format.dateFormat = "yyyyMMdd HHmmss"
+        let parts = format.string(from: Date()).split(separator: " ").map(String.init)
+        return (parts[0], parts[1])
     }
 
     private static func remember(_ view: StoredView, in w: DataSetWriter) throws {
@@ -205,13 +229,11 @@ enum PresentationState {
     }
 
     private static func identify(_ w: DataSetWriter, _ label: String) {
-        w.set(.contentLabel, String(label.uppercased().filter { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }.prefix(16)).isEmpty ? "VIEW" : String(label.uppercased().filter { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }.prefix(16)))
+        let code = String(label.uppercased().filter { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }.prefix(16))
+        w.set(.contentLabel, code.isEmpty ? "VIEW" : code)
         w.set(.contentDescription, label); w.setEmpty(.contentCreatorName)
-        let now = DateFormatter()
-        now.locale = Locale(identifier: "en_US_POSIX"); now.timeZone = TimeZone(identifier: "UTC"); now.dateFormat = "yyyyMMdd"
-        w.set(Tag(0x0070, 0x0082), now.string(from: Date()))
-        now.dateFormat = "HHmmss"
-        w.set(Tag(0x0070, 0x0083), now.string(from: Date()))
+        let (date, time) = now()
+        w.set(Tag(0x0070, 0x0082), date); w.set(Tag(0x0070, 0x0083), time)
     }
 
     private static func references(_ sources: Sources) -> [DataSetWriter] {
@@ -371,10 +393,10 @@ enum PresentationState {
         return w
     }
 
-    /// A picture as secondary capture: its own pixels, shown as they are.
-    static func capture(_ raster: Raster, header source: DataSet, label: String) throws -> DataSetWriter {
+    /// A picture as secondary capture: its own pixels, shown as they are. Texts of the scene may name the patient.
+    static func capture(_ raster: Raster, of scene: Scene, header source: DataSet, label: String) throws -> DataSetWriter {
         let w = header(source, sopClass: SOPClass.secondaryCapture, modality: source.string(.modality) ?? "OT", label: label)
-        w.set(.conversionType, "WSD"); w.set(.burnedInAnnotation, "NO"); w.setEmpty(.patientOrientation)
+        w.set(.conversionType, "WSD"); w.set(.burnedInAnnotation, scene.annotation?.text?.isEmpty ?? true ? "NO" : "YES"); w.setEmpty(.patientOrientation)
         w.set(.imageType, ["DERIVED", "SECONDARY"])
         switch raster.pixels {
         case .grey(let v):

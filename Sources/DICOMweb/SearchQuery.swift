@@ -15,10 +15,9 @@ struct SearchQuery {
     var offset = 0
     var warnings: [String] = []
 
-    /// `reserved`: parameters that are none of the search.
-    init(_ query: [(name: String, value: String)], reserved: Set<String> = ["accept", "charset"]) throws(WebError) {
+    init(_ query: [(name: String, value: String)]) throws(WebError) {
         var seen: Set<[Tag]> = []
-        for (name, value) in query where !reserved.contains(name) {
+        for (name, value) in query {
             switch name {
             case "limit":
                 guard let n = Int(value), n >= 0, value.allSatisfy(\.isNumber) else { throw .invalid(name, "a whole number from 0 is expected") }

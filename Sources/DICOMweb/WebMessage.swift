@@ -1,3 +1,5 @@
+import DICOM
+
 /// A request as the service sees it, without sockets.
 public struct WebRequest: Sendable {
     public var method: String
@@ -34,14 +36,14 @@ public struct WebRequest: Sendable {
         var query: [(name: String, value: String)] = []
         for pair in parts.count > 1 ? parts[1].split(separator: "&") : [] {
             let sides = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard let name = percentDecoded(sides[0]), let value = percentDecoded(sides.count > 1 ? sides[1] : "", plus: true) else { return nil }
+            guard let name = percentDecoded(sides[0]), let value = percentDecoded(sides.count > 1 ? sides[1] : "") else { return nil }
             query.append((name, value))
         }
         return (path, query)
     }
 
-    private static func percentDecoded(_ text: Substring, plus: Bool = false) -> String? {
-        guard text.utf8.contains(UInt8(ascii: "%")) || plus else { return String(text) }
+    private static func percentDecoded(_ text: Substring) -> String? {
+        guard text.utf8.contains(UInt8(ascii: "%")) else { return String(text) }
         var bytes: [UInt8] = []
         var rest = Array(text.utf8)[...]
         func digit(_ byte: UInt8) -> UInt8? {
@@ -126,7 +128,7 @@ public struct WebError: Error, Sendable {
     ]
     /// A status report (PS3.18 8.6.3) in the form of RFC 9457.
     var response: WebResponse {
-        let text = "{\"type\":\"about:blank\",\"title\":\(quoted(Self.reasons[status] ?? "Error")),\"status\":\(status),\"code\":\(quoted(code)),\"detail\":\(quoted(message))}"
+        let text = "{\"type\":\"about:blank\",\"title\":\(jsonString(Self.reasons[status] ?? "Error")),\"status\":\(status),\"code\":\(jsonString(code)),\"detail\":\(jsonString(message))}"
         return WebResponse(status, type: "application/problem+json", Array(text.utf8), headers: headers + [("cache-control", "no-store")])
     }
 }

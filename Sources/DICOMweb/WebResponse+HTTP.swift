@@ -4,10 +4,18 @@ import Glibc
 extension WebResponse {
     /// 304 where the client has it already.
     func conditional(_ request: WebRequest) -> WebResponse {
-        guard status == 200, let tag = header("etag"), let given = request.header("if-none-match"),
-              given == "*" || given.split(separator: ",").contains(where: { trimmed($0) == tag || trimmed($0) == "W/" + tag }) else { return self }
-        return WebResponse(304, headers: headers.filter { ["etag", "cache-control", "vary", "content-location"].contains($0.name) })
+        guard status == 200, let tag = header("etag"), let given = request.header("if-none-match") else { return self }
+        let known = given.split(separator: ",").map { trimmed($0) }.map { $0.hasPrefix("W/") ? String($0.dropFirst(2)) : $0 }
+        // What the client has may have come compressed.
+        guard let match = given == "*" ? tag : ([tag] + Self.codings.map { Self.tag(tag, coding: $0.name) }).first(where: known.contains) else { return self }
+        var answer = WebResponse(304, headers: headers.filter { ["cache-control", "vary", "content-location"].contains($0.name) })
+        answer.set("etag", match)
+        return answer
     }
+    /// Names and window bits of zlib.
+    private static let codings: [(name: String, bits: Int32)] = [("gzip", 31), ("deflate", 15)]
+    /// A compressed answer is another representation.
+    private static func tag(_ tag: String, coding: String) -> String { "\"\(tag.filter(\.isHexDigit))-\(coding)\"" }
 
     /// One range of bytes, where the length is known (RFC 9110 14).
     func ranged(_ request: WebRequest) -> WebResponse {
@@ -75,14 +83,13 @@ extension WebResponse {
                 return parts.first == coding && !parts.dropFirst().contains { $0.hasPrefix("q=0") && Double($0.dropFirst(2)) == 0 }
             }
         }
-        let coding: (name: String, bits: Int32)
-        if takes("gzip") { coding = ("gzip", 31) } else if takes("deflate") { coding = ("deflate", 15) } else { return self }
+        guard let coding = Self.codings.first(where: { takes($0.name) }) else { return self }
         if case .bytes(let bytes) = body, bytes.count < 512 { return self }
         let source = body
         var answer = self
         answer.set("content-encoding", coding.name)
         answer.set("vary", "accept, accept-encoding")
-        if let tag = header("etag") { answer.set("etag", "\"\(tag.filter(\.isHexDigit))-\(coding.name)\"") }
+        if let tag = header("etag") { answer.set("etag", Self.tag(tag, coding: coding.name)) }
         answer.body = .stream(length: nil) { write in
             let packer = Packer(coding.bits)
             switch source {

@@ -1,5 +1,5 @@
 import Geometry
-import Imaging
+package import Imaging
 
 extension RenderRequest {
     /// Largest side of a picture in pixels.
@@ -62,5 +62,5 @@ extension RenderRequest {
 }
 
 extension Window {
-    var isValid: Bool { center.isFinite && width.isFinite && width > 0 && (function != .linear || width >= 1) }
+    package var isValid: Bool { center.isFinite && width.isFinite && width > 0 && (function != .linear || width >= 1) }
 }

@@ -23,6 +23,9 @@ public struct Scene: Hashable, Codable, Sendable {
         self.layers = layers; self.segments = segments; self.crop = crop; self.annotation = annotation
     }
 
+    /// Every series the scene draws on.
+    public var allSeries: Set<String> { Set([volume.series] + layers.map(\.volume.series) + segments.map(\.series)) }
+
     private enum CodingKeys: String, CodingKey { case volume, view, presentation, layers, segments, crop, annotation }
 
     public init(from decoder: any Decoder) throws {

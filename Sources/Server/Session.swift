@@ -295,7 +295,7 @@ actor Session {
     /// Reports loading, at most four times a second.
     private nonisolated func watch(_ pane: Int, _ volume: Volume) async {
         var last = -Double.infinity
-        for await news in services.archive.loadProgress(of: volume.id) {
+        for await news in services.archive.loadProgress(of: volume) {
             if Task.isCancelled { return }
             let now = monotonicSeconds()
             if news.state == .loading || news.state == .waiting, now - last < 0.25 { continue }

@@ -92,9 +92,4 @@ extension Scene {
         scene.presentation.invert = false
         return scene
     }
-
-    /// Every series the scene draws on.
-    public var allSeries: Set<String> {
-        Set([volume.series] + layers.map(\.volume.series) + segments.map(\.series))
-    }
 }

@@ -53,7 +53,7 @@ struct SourceOptions: ParsableArguments {
     private static func complete(_ id: Volume.ID, in archive: Archive) async throws -> Volume {
         let volume = try await archive.volume(id)
         let line = ProgressLine("loading")
-        for await progress in archive.loadProgress(of: id) {
+        for await progress in archive.loadProgress(of: volume) {
             line.update(progress.loaded, of: progress.total)
             if case .failed(let code, let message) = progress.state { throw Failure(code, message) }
         }

@@ -362,4 +362,58 @@ final class TemporaryArchive: Sendable {
         try FileManager.default.subpathsOfDirectory(atPath: TestData.path(set)).sorted().filter { FileListing.looksLikeDICOM(TestData.path(set + "/" + $0)) }
             .map { TestData.path(set + "/" + $0) }
     }
+
+    // MARK: Growing series
+
+    @Test func aSeriesThatGrowsIsLoadedAnewAndWhatIsHeldStays() async throws {
+        let (folder, paths) = try CTSeriesTests.written()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let t = try TemporaryArchive(), id = Volume.ID(series: CTSeriesTests.phantom.seriesUID)
+        func at(_ path: String) throws -> Double { try #require(try DataSet(path: path).doubles(.imagePositionPatient).last) }
+        let sorted = try paths.sorted { try at($0) < at($1) }
+        _ = try await t.archive.importFiles(at: Array(sorted[..<4]))
+        let part = try await t.archive.volume(id), before = try await t.archive.state(of: [id.series])
+        #expect(part.geometry.slices == 4)
+        // By import, then one by one as STOW-RS and C-STORE file them; while the first may still be loading.
+        _ = try await t.archive.importFiles(at: Array(sorted[4..<7]))
+        #expect(try await t.archive.volume(id).geometry.slices == 7)
+        for path in sorted[7...] {
+            let known = try await t.archive.completeVolume(id)
+            #expect(await t.archive.file(at: path).outcome == .stored)
+            let grown = try await t.archive.completeVolume(id)
+            #expect(grown.geometry.slices == known.geometry.slices + 1)
+        }
+        let whole = try await t.archive.completeVolume(id), made = try #require(CTSeriesTests.phantom.volume())
+        #expect(whole.geometry.slices == 9 && whole.range == made.range)
+        #expect(try await t.archive.state(of: [id.series]) != before)
+        var last: LoadProgress?
+        for await progress in t.archive.loadProgress(of: part) { last = progress }
+        #expect(last == LoadProgress(loaded: 4, total: 4, state: .complete) && part.isComplete)
+        // What is there already changes nothing.
+        _ = try await t.archive.importFiles(at: paths)
+        #expect(try await t.archive.volume(id) === whole)
+    }
+
+    @Test func whatIsSaidOfASeriesIsWhatItsFirstInstanceSays() async throws {
+        let t = try TemporaryArchive()
+        func object(_ number: Int, step: String, date: String) throws -> [UInt8] {
+            let w = DataSetWriter(), request = DataSetWriter()
+            w.set(.sopClassUID, SOPClass.secondaryCapture); w.set(.sopInstanceUID, "1.2.3.\(number)"); w.set(.studyInstanceUID, "1.2.3"); w.set(.seriesInstanceUID, "1.2.3.0")
+            w.set(.modality, "OT"); w.set(.patientID, "P"); w.set(.studyDate, date); w.set(Tag(0x0040, 0x0244), date)
+            request.set(Tag(0x0040, 0x0009), step); request.set(Tag(0x0040, 0x1001), step)
+            w.set(Tag(0x0040, 0x0275), items: [request])
+            w.setPixels([UInt8](repeating: UInt8(number), count: 4), rows: 2, columns: 2)
+            return try w.encoded()
+        }
+        for (number, step, date) in [(1, "first", "20200101"), (2, "second", "20210101")] {
+            let incoming = try t.archive.receive()
+            try incoming.write(try object(number, step: step, date: date))
+            #expect(try await t.archive.file([incoming]).map(\.outcome) == [.stored])
+        }
+        let found = try #require(try await t.archive.search(Search(.series, series: "1.2.3.0")).found.first), series = try #require(found.series)
+        #expect(series.instances == 2 && series.scheduledStep == "first" && series.requestedProcedure == "first" && series.performedDate == "20200101")
+        #expect(found.study.date == "20200101" && found.study.patientID == "P")
+        let second = try #require(try await t.archive.search(Search(.instance, instance: "1.2.3.2")).found.first?.instance)
+        #expect(second.rows == 2 && second.frames == 1 && second.bitsAllocated == 8)
+    }
 }

@@ -179,6 +179,20 @@ private func remarks(_ plan: VolumePlan) -> [String] { plan.description.remarks.
         #expect(series.assembled { _, _ in nil }.plans.count == 2)
     }
 
+    @Test func equalFramesOfOneObjectAreNoCopies() throws {
+        // A cine loop at one position, in which pictures come again; and passes over two positions.
+        func object(_ z: [Double]) -> Series {
+            var series = Series(z: [0])
+            let frame = series.headers[0].frames[0]
+            series.headers[0].frames = z.map { var f = frame; f.position?[2] = $0; return f }
+            return series
+        }
+        let cine = object([0, 0, 0, 0, 0]).assembled { _, frame in UInt64(frame % 2) }
+        #expect(cine.plans.count == 1 && cine.plans[0].times[0].map(\.frame) == [0, 1, 2, 3, 4] && codes(cine) == ["same-position"])
+        let passes = object([0, 2, 0, 2]).assembled { _, _ in 7 }
+        #expect(passes.plans.map { $0.times[0].map(\.frame) } == [[0, 1], [2, 3]])
+    }
+
     @Test func dimensionIndicesSeparateWhatNothingElseDoes() {
         var series = Series(z: [0])
         series.headers[0].isEnhanced = true

@@ -137,4 +137,33 @@ private final class Gate: Sendable {
         await #expect(throws: CancellationError.self) { try await task.value }
         #expect(cache.count == 0)
     }
+
+    @Test func whatHasChangedIsForgottenAndALoadUnderWayStartsAgain() async throws {
+        let cache = Cache<String, Box>(limit: 100), started = Gate(), gate = Gate(), loads = Counter()
+        let held = try await cache.value(for: "a", load: load("old", bytes: 10))
+        _ = try await cache.value(for: "b", load: load("b", bytes: 10))
+        let waiter = Task { try await cache.value(for: "c") { r in
+            loads.increase()
+            try r.reserve(10)
+            if loads.value == 1 { started.open(); await gate.wait(); return Box("old") }
+            return Box("new")
+        } }
+        await started.wait()
+        cache.remove { $0 != "b" }
+        #expect(cache.cached("a") == nil && cache.cached("b") != nil && held.name == "old")
+        gate.open()
+        #expect(try await waiter.value.name == "new")
+        #expect(loads.value == 2 && cache.bytes == 20 && cache.cached("c")?.name == "new")
+    }
+
+    @Test func whatALoadReadsAfterItsRenewalIsCurrent() async throws {
+        let cache = Cache<String, Box>(limit: 100), loads = Counter()
+        let value = try await cache.value(for: "a") { r in
+            loads.increase()
+            cache.remove { _ in true }
+            r.renew()
+            return Box("a")
+        }
+        #expect(loads.value == 1 && cache.cached("a") === value)
+    }
 }

@@ -210,4 +210,19 @@ import Testing
         #expect(try data.frame(0).map { Int8(bitPattern: $0) } == [15, 0, -16, 1, -1, 0])
         #expect(code { _ = try DataSet(bytes: Self.file(Self.explicitLittleEndian, Picture(stored: 12, high: 10), pixels: Self.element(0x7FE0, 0x10, "OW", Self.bytes(Self.words[0])))).imageDescription() } == "bad-attribute")
     }
+
+    // MARK: The same object again
+
+    /// Compressed one-bit frames have no Explicit VR Little Endian form here; they are compared as they are, or decoded.
+    @Test func oneBitFramesInFragmentsAreComparedToo() throws {
+        let syntax = Self.encapsulatedUncompressed, picture = Picture(rows: 4, columns: 4, allocated: 1, stored: 1, high: 0)
+        func data(_ bytes: [UInt8], preamble: UInt8) throws -> DataSet {
+            var file = Self.file(syntax, picture, pixels: Self.encapsulated([[bytes]], basicTable: false))
+            file[0] = preamble
+            return try file.withUnsafeBytes { try DataSet(bytes: $0) }
+        }
+        let one = try data([1, 2], preamble: 0)
+        #expect(try one.isSameObject(as: try data([1, 2], preamble: 9)))
+        #expect((try? one.isSameObject(as: try data([1, 3], preamble: 9))) != true)
+    }
 }

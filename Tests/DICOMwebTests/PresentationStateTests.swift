@@ -162,4 +162,98 @@ import Testing
         #expect(try await status("{}", "kind=painting") == 400)
         #expect(try await status("{\"scene\":{\"volume\":{\"series\":\"1.2.3\"},\"view\":{\"slice\":{\"index\":0}}},\"size\":[64,64]}") == 404)
     }
+
+    // MARK: What others write
+
+    /// An object with the attributes of a state, given by tag, as doubles unless it is text.
+    private func state(_ sopClass: String, _ numbers: [DICOM.Tag: [Double]], _ texts: [DICOM.Tag: String] = [:]) throws -> DataSet {
+        let w = DataSetWriter()
+        w.set(.sopClassUID, sopClass); w.set(.sopInstanceUID, "1.2.3"); w.set(.seriesInstanceUID, "1.2.4"); w.set(.studyInstanceUID, "1.2.5")
+        for (tag, values) in numbers { w.set(tag, values, representation: "FD") }
+        for (tag, text) in texts { w.set(tag, text, representation: "CS") }
+        return try w.encoded().withUnsafeBytes { try DataSet(bytes: $0) }
+    }
+
+    @Test func aStateWithImpossibleNumbersIsRefused() async throws {
+        let volume = try await site().volume
+        let corner = Tag(0x0070, 0x1505), right = Tag(0x0070, 0x1507), width = Tag(0x0070, 0x1508), down = Tag(0x0070, 0x1511), height = Tag(0x0070, 0x1512), thickness = Tag(0x0070, 0x1503)
+        let plane: [DICOM.Tag: [Double]] = [corner: [0, 0, 0], right: [1, 0, 0], down: [0, 1, 0], width: [200], height: [100], thickness: [3]]
+        let slab: [DICOM.Tag: String] = [Tag(0x0070, 0x1502): "SLAB"]
+        func reads(_ sopClass: String, _ numbers: [DICOM.Tag: [Double]], _ texts: [DICOM.Tag: String]) throws -> Bool {
+            do { _ = try PresentationState.view(try state(sopClass, numbers, texts), volumes: [volume]); return true } catch let error as WebError { #expect(error.code == "bad-state"); return false }
+        }
+        #expect(try reads(PresentationState.grayscaleMPR, plane, slab))
+        for (tag, bad) in [(width, [1e-300]), (width, [0]), (height, [1e-9]), (width, [1e300]), (corner, [1e308, 0, 0]), (corner, [.infinity, 0, 0]), (right, [.nan, 0, 0]), (thickness, [.infinity])] {
+            #expect(try !reads(PresentationState.grayscaleMPR, plane.merging([tag: bad]) { $1 }, slab), "\(tag) \(bad)")
+        }
+        let position = Tag(0x0070, 0x1603), target = Tag(0x0070, 0x1604), up = Tag(0x0070, 0x1605), field = Tag(0x0070, 0x1606), planes = Tag(0x0070, 0x1305), box = Tag(0x0070, 0x1303)
+        let camera: [DICOM.Tag: [Double]] = [position: [0, -500, 0], target: [0, 0, 0], up: [0, 0, 1], field: [-100, 100, 100, -100, 1, 1000]]
+        for projection in ["PERSPECTIVE", "ORTHOGRAPHIC"] {
+            let kind = [Tag(0x0070, 0x1602): projection]
+            #expect(try reads(PresentationState.volumeRendering, camera, kind))
+            for bad: [Double] in [[-1e308, 1e308, 100, -100, 1, 1000], [-100, 100, 1e308, -1e308, 1, 1000], [0, 0, 0, 0, 1, 1000], [-1e-9, 1e-9, 1, -1, 1, 1000], [100, -100, 100, -100, 1, 1000], [-100, 100, 100, -100, 5, 1]] {
+                #expect(try !reads(PresentationState.volumeRendering, camera.merging([field: bad]) { $1 }, kind), "\(projection) \(bad)")
+            }
+            #expect(try !reads(PresentationState.volumeRendering, camera.merging([target: [0, -500, 0]]) { $1 }, kind))
+            #expect(try !reads(PresentationState.volumeRendering, camera.merging([position: [0, -1e300, 0]]) { $1 }, kind))
+        }
+        // Zero far plane of a perspective.
+        #expect(try !reads(PresentationState.volumeRendering, camera.merging([field: [-100, 100, 100, -100, -1, 0]]) { $1 }, [Tag(0x0070, 0x1602): "PERSPECTIVE"]))
+        for crop in [(tag: box, values: [0, 0, 0, 1e308, 0, 0], kind: "BOUNDING_BOX"), (tag: planes, values: [1, 0, 0, .infinity], kind: "OBLIQUE_PLANES")] {
+            let w = DataSetWriter(), inner = DataSetWriter(), item = DataSetWriter()
+            inner.set(crop.tag, crop.values, representation: "FD")
+            item.set(Tag(0x0070, 0x1302), crop.kind, representation: "CS")
+            if crop.tag == box { item.set(crop.tag, crop.values, representation: "FD") } else { item.set(Tag(0x0070, 0x1304), items: [inner]) }
+            w.set(.sopClassUID, PresentationState.volumeRendering); w.set(.sopInstanceUID, "1.2.3"); w.set(.seriesInstanceUID, "1.2.4"); w.set(.studyInstanceUID, "1.2.5")
+            for (tag, values) in camera { w.set(tag, values, representation: "FD") }
+            w.set(Tag(0x0070, 0x1301), items: [item])
+            let data = try w.encoded().withUnsafeBytes { try DataSet(bytes: $0) }
+            #expect(throws: WebError.self) { try PresentationState.view(data, volumes: [volume]) }
+        }
+    }
+
+    /// Stores an object of the site's study; its address below the service.
+    private func store(_ sopClass: String, _ change: (DataSetWriter) -> Void) async throws -> String {
+        let s = try await site()
+        let source = try DataSet(path: try #require(try await s.archive.search(Search(.series, series: s.series)).found.first).file)
+        let w = PresentationState.header(source, sopClass: sopClass, modality: "PR", label: "Test")
+        change(w)
+        let incoming = try s.archive.receive()
+        try incoming.write(try w.encoded())
+        let receipt = try #require(try await s.archive.file([incoming]).first)
+        #expect(receipt.outcome == .stored)
+        return "/studies/\(receipt.study)/series/\(receipt.series)/instances/\(receipt.sopInstance)"
+    }
+
+    @Test(arguments: [[-9e18, -9e18, 9e18, 9e18], [-2_147_483_648, -2_147_483_648, 2_147_483_647, 2_147_483_647], [9e18, 9e18, 9e18, 9e18]])
+    func aSoftcopyStateWithAnImpossibleAreaIsRefused(corners: [Double]) async throws {
+        let s = try await site()
+        let address = try await store(PresentationState.grayscaleSoftcopy) { w in
+            let series = DataSetWriter(), image = DataSetWriter(), area = DataSetWriter()
+            image.set(.referencedSOPInstanceUID, s.instances[0]); series.set(.seriesInstanceUID, s.series); series.set(.referencedImageSequence, items: [image])
+            area.set(Tag(0x0070, 0x0052), Array(corners[..<2]), representation: "FD"); area.set(Tag(0x0070, 0x0053), Array(corners[2...]), representation: "FD")
+            w.set(.referencedSeriesSequence, items: [series]); w.set(Tag(0x0070, 0x005A), items: [area])
+        }
+        #expect((400..<500).contains(try await send("GET", address + "/rendered", accept: "image/png").status))
+    }
+
+    @Test func aSavedViewIsNoLargerThanPicturesMayBe() async throws {
+        let scene = try await oblique
+        let address = try await store(PresentationState.grayscaleMPR) { w in
+            w.set(Tag(0x0071, 0x0010), "TOMOS SCENE 1", representation: "LO")
+            w.set(Tag(0x0071, 0x1001), bytes: [UInt8]((try? JSONEncoder().encode(scene)) ?? Data()), representation: "UT")
+            w.set(Tag(0x0071, 0x1002), [16_000, 16_000], representation: "US")
+        }
+        #expect(try await send("GET", address + "/renderedmpr", accept: "image/png").status == 400)
+        #expect(try await send("GET", address + "/renderedmpr?viewport=64,64", accept: "image/png").status == 200)
+    }
+
+    @Test func aCaptureSaysWhetherTextIsBurnedIn() async throws {
+        var scene = try await oblique
+        #expect(try await stripped(try await save(scene, PixelSize(64, 50), kind: "capture")).string(.burnedInAnnotation) == "NO")
+        scene.annotation = Annotation(orientation: true, scaleBar: true)
+        #expect(try await stripped(try await save(scene, PixelSize(64, 50), kind: "capture")).string(.burnedInAnnotation) == "NO")
+        scene.annotation = Annotation(text: ["DOE^JANE"])
+        #expect(try await stripped(try await save(scene, PixelSize(64, 50), kind: "capture")).string(.burnedInAnnotation) == "YES")
+    }
 }

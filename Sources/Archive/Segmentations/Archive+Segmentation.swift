@@ -41,9 +41,13 @@ extension Archive {
                 let geometry = plan.description.geometry, area = geometry.columns * geometry.rows
                 var builder = SegmentationBuilder(geometry: geometry)
                 var segments: [Segmentation.Segment] = [], segmentOfGroup: [UInt16: Int] = [:]
+                // Frames of one object follow each other.
+                var last: (instance: Int, overlays: [Overlay])?
                 for (slice, source) in plan.times[0].enumerated() where series.headers[source.instance].hasOverlays {
                     do throws(DICOMError) {
-                        for overlay in try DataSet(path: series.files[source.instance]).overlays() {
+                        let overlays = if let last, last.instance == source.instance { last.overlays } else { try DataSet(path: series.files[source.instance]).overlays() }
+                        last = (source.instance, overlays)
+                        for overlay in overlays {
                             let frame = source.frame + 1 - overlay.firstFrame
                             guard (0..<overlay.frames).contains(frame) else { continue }
                             let segment = segmentOfGroup[overlay.group] ?? segments.count
