@@ -165,16 +165,19 @@ public func reconstruct(_ projections: Projections, onto template: SliceStack, m
     }
     let views = scan.fan.angles.count, columns = scan.fan.detectors, rows = scan.rows, perView = columns * rows
     /// [view][column][row], the views chosen.
-    func turned(_ chosen: [Int], _ value: (_ view: Int, _ index: Int, _ column: Int) -> Float) -> [Float] {
-        var out = Array(repeating: Float(0), count: chosen.count * perView)
-        for (k, v) in chosen.enumerated() {
-            for r in 0..<rows { for d in 0..<columns { out[(k * columns + d) * rows + r] = value(v, (v * rows + r) * columns + d, d) } }
+    func turned(_ chosen: [Int], _ value: @Sendable (_ view: Int, _ index: Int, _ column: Int) -> Float) -> [Float] {
+        Array(unsafeUninitializedCapacity: chosen.count * perView) { buffer, count in
+            let out = Shared(buffer.baseAddress!)
+            parallelFor(chosen.count) { k in
+                let v = chosen[k]
+                for r in 0..<rows { for d in 0..<columns { out.pointer[(k * columns + d) * rows + r] = value(v, (v * rows + r) * columns + d, d) } }
+            }
+            count = chosen.count * perView
         }
-        return out
     }
     let values = projections.values, photons = projections.photons
-    let measured: (Int, Int, Int) -> Float = { _, i, _ in values[i] }
-    let expected: (Int, Int, Int) -> Float = { v, i, d in (photons.isEmpty ? 1 : photons[v * columns + d]) * expf(-min(max(values[i], -1), 20)) }
+    let measured: @Sendable (Int, Int, Int) -> Float = { _, i, _ in values[i] }
+    let expected: @Sendable (Int, Int, Int) -> Float = { v, i, d in (photons.isEmpty ? 1 : photons[v * columns + d]) * expf(-min(max(values[i], -1), 20)) }
     let count = method.subsetCount(views), order = accessOrder(count), all = Array(0..<views)
     func subset(_ m: Int) -> [Int] { Array(stride(from: m, to: views, by: count)) }
     var parts: [ConeProjector] = []
@@ -254,12 +257,11 @@ private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data:
         let judged = operators.count > 3 ? 3 : operators.count
         var columns = operators[..<judged].map { $0.transpose(Array(repeating: 1, count: $0.dataCount)) }
         if operators.count > 3 {
-            let (b, c) = (columns[1], columns[2])
-            columns = [columns[0].indices.map { max(columns[0][$0], b[$0], c[$0]) }]
+            columns = [made(count) { [a = columns[0], b = columns[1], c = columns[2]] in max(a[$0], b[$0], c[$0]) }]
         }
-        columns = columns.map { $0.map { $0 > 1e-6 ? 1 / $0 : 0 } }
+        columns = columns.map(reciprocals)
         var parts: [(projector: P, data: [Float], rows: [Float])] = []
-        for (m, part) in operators.enumerated() { parts.append((part, partData(m), part.rowSums().map { $0 > 1e-6 ? 1 / $0 : 0 })) }
+        for (m, part) in operators.enumerated() { parts.append((part, partData(m), reciprocals(part.rowSums()))) }
         let relaxation = Float(options.relaxation), floor: Float = options.isNonNegative ? 0 : -.infinity
         var isNothing = options.start == nil
         for k in 0..<options.iterations {
@@ -437,9 +439,17 @@ private func operatorNorm(_ projector: some MatchedPair) -> Double {
 
 private func difference(_ a: [Float], _ b: [Float]) -> [Float] {
     precondition(a.count == b.count)
-    return Array(unsafeUninitializedCapacity: a.count) { out, count in
-        a.withUnsafeBufferPointer { a in b.withUnsafeBufferPointer { b in for i in 0..<a.count { out[i] = a[i] - b[i] } } }
-        count = a.count
+    return made(a.count) { a[$0] - b[$0] }
+}
+/// 1 / value; 0 for what is next to nothing.
+private func reciprocals(_ a: [Float]) -> [Float] { made(a.count) { a[$0] > 1e-6 ? 1 / a[$0] : 0 } }
+/// An array of `value(0)`, `value(1)` …, on all cores.
+@inline(__always) private func made(_ count: Int, _ value: @Sendable (Int) -> Float) -> [Float] {
+    Array(unsafeUninitializedCapacity: count) { buffer, initialised in
+        initialised = count
+        guard let first = buffer.baseAddress else { return }
+        let out = Shared(first)
+        inPieces(count) { for i in $0 { out.pointer[i] = value(i) } }
     }
 }
 /// a += factor · b
