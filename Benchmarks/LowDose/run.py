@@ -532,7 +532,7 @@ def write(results, folder):
     if results.get("lodopab"):
         o += ["", "## LoDoPaB protocol", "", "362² pixels on 26 cm, 1000 angles, 513 detectors, 4096 photons; five seeds; mean and SD of PSNR and SSIM over the range of each slice. Tomos only.",
               "", " ".join(case_lodopab.__doc__.split("Two kinds of slices.")[1].split()), "", "| Slices | Method | PSNR dB | SD | SSIM | SD | CPU s | measured |", "|---|---|---|---|---|---|---|---|"]
-        o += [f"| {r['slices']} | {r['method']} | {r['psnr']:.2f} | {r['psnr_sd']:.2f} | {r['ssim']:.4f} | {f(r.get('ssim_sd'), 4)} | {r['cpu']:.2f} | {when(r)} |" for r in results["lodopab"]]
+        o += [f"| {r['slices']} | {r['method']} | {r['psnr']:.2f} | {r['psnr_sd']:.2f} | {r['ssim']:.4f} | {f(r.get('ssim_sd'), 4)} | {f(r.get('cpu'), 2)} | {when(r)} |" for r in results["lodopab"]]
     if results.get("real"):
         o += ["", "## Real data", ""] + [f"- {r['case']}: " + ", ".join(f"{k} {v}" for k, v in r.items() if k not in ("case", "date", "commit", "machine")) + f" ({when(r)})" for r in results["real"]]
     missing = sorted({m for case in results["missing"].values() for m in case})
