@@ -66,14 +66,20 @@ struct ConeProjector: Sendable {
         let width = grid.columns, height = grid.rows, stride = columns * rows, slices = slices, depth = depth
         // Every column of voxels between zeros, as the kernel wants it; what padding holds does not count.
         let zeros = 32, tall = (slices + 15) / 16 * 16 + zeros
-        var padded = Array(repeating: Float(0), count: zeros + width * height * tall + Int(TG_PADDING))
-        image.withUnsafeBufferPointer { source in
-            padded.withUnsafeMutableBufferPointer { target in
+        let all = zeros + width * height * tall + Int(TG_PADDING)
+        let padded = [Float](unsafeUninitializedCapacity: all) { target, count in
+            target[..<zeros].initialize(repeating: 0)
+            target[(all - Int(TG_PADDING))...].initialize(repeating: 0)
+            image.withUnsafeBufferPointer { source in
                 let from = SharedConst(source.baseAddress!), to = Shared(target.baseAddress! + zeros)
                 parallelFor(height) { y in
-                    for i in y * width..<(y + 1) * width { (to.pointer + i * tall).update(from: from.pointer + i * depth, count: slices) }
+                    for i in y * width..<(y + 1) * width {
+                        (to.pointer + i * tall).initialize(from: from.pointer + i * depth, count: slices)
+                        (to.pointer + i * tall + slices).initialize(repeating: 0, count: tall - slices)
+                    }
                 }
             }
+            count = all
         }
         return Array(unsafeUninitializedCapacity: dataCount) { buffer, count in
             let out = Shared(buffer.baseAddress!)
@@ -134,9 +140,10 @@ struct ConeProjector: Sendable {
     func adjoint(_ data: [Float]) -> [Float] {
         precondition(data.count == dataCount)
         let width = grid.columns, height = grid.rows, stride = columns * rows
-        var image = Array(repeating: Float(0), count: imageCount)
-        image.withUnsafeMutableBufferPointer { buffer in
+        return Array(unsafeUninitializedCapacity: imageCount) { buffer, count in
             let volume = Shared(buffer.baseAddress!)
+            parallelFor(height) { y in (volume.pointer + y * width * depth).initialize(repeating: 0, count: width * depth) }
+            count = imageCount
             data.withUnsafeBufferPointer { d in
                 let data = SharedConst(d.baseAddress!)
                 // Bands of the main axis: no two workers write to one voxel.
@@ -158,7 +165,6 @@ struct ConeProjector: Sendable {
                 }
             }
         }
-        return image
     }
 
     /// z-fastest from slice after slice, and back.
