@@ -35,12 +35,22 @@ INLINE F nearest(const void *voxels, int format, int64_t base, I k) {
     }
 }
 
-INLINE void prefetch(const void *voxels, int bytes, int64_t base, I k, int64_t dz) {
+/// `dense`: for every pixel; else, where samples lie close together, in turns for one slice and the next.
+INLINE void prefetch(const void *voxels, int bytes, int64_t base, I k, int64_t dz, int dense) {
     const char *v = (const char *)voxels + base * bytes;
-    for (int l = 0; l < LANES; l++) {
+    if (!dense) for (int l = 0; l < LANES; l++) __builtin_prefetch(v + ((int64_t)k[l] + (l & 1 ? dz : 0)) * bytes);
+    else for (int l = 0; l < LANES; l++) {
         __builtin_prefetch(v + (int64_t)k[l] * bytes);
         __builtin_prefetch(v + ((int64_t)k[l] + dz) * bytes);
     }
+}
+
+/// For the wide stencil: what comes into it as the picture's rows go on, which is its last slice and its last row.
+INLINE void prefetchStencil(const void *voxels, int bytes, int64_t base, I k, const Chunk *c) {
+    const char *v = (const char *)voxels + base * bytes;
+    const int64_t dz = c->ahead[2] < 0 ? -c->dz : 2 * c->dz, dy = c->ahead[1] < 0 ? -c->dy : 2 * c->dy;
+    const int64_t next[4] = { dz, dz + dy, dy, dy + c->dz };
+    for (int l = 0; l < LANES; l++) __builtin_prefetch(v + ((int64_t)k[l] + next[l & 3]) * bytes);
 }
 
 /// Catmull-Rom at LANES points whose 4 x 4 x 4 neighbours all exist: weights for all lanes at once, then lane by lane sixteen rows
@@ -85,6 +95,61 @@ INLINE F NAME(cubic)(const PlaneWork *w, const Chunk *c, P p, int format) {
     return r;
 }
 
+#if LANES == 16
+/// Four vectors to sixteen quadruples, or back.
+INLINE void NAME(transpose)(const F in[4], F out[4]) {
+    const F a = __builtin_shufflevector(in[0], in[1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+    const F b = __builtin_shufflevector(in[0], in[1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+    const F c = __builtin_shufflevector(in[2], in[3], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+    const F d = __builtin_shufflevector(in[2], in[3], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+    out[0] = __builtin_shufflevector(a, c, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+    out[1] = __builtin_shufflevector(a, c, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    out[2] = __builtin_shufflevector(b, d, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+    out[3] = __builtin_shufflevector(b, d, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+}
+
+/// `cubic` for voxels of 16 bits, the same sums in the same order: rows join in registers by masked loads, and the last sums are made
+/// for all lanes at once.
+INLINE F NAME(cubicShort)(const PlaneWork *w, const Chunk *c, P p) {
+    const I x = truncated(p.x), y = truncated(p.y), z = truncated(p.z);
+    const F tx = p.x - toFloat(x), ty = p.y - toFloat(y), tz = p.z - toFloat(z);
+    const I index = x + y * (int)c->dy + z * (int)c->dz;
+    const F wx[4] = { cubicWeightA(tx), cubicWeightB(tx), cubicWeightC(tx), cubicWeightD(tx) };
+    const F wy[4] = { cubicWeightA(ty), cubicWeightB(ty), cubicWeightC(ty), cubicWeightD(ty) };
+    const F wz[4] = { cubicWeightA(tz), cubicWeightB(tz), cubicWeightC(tz), cubicWeightD(tz) };
+    F quads[4];
+    float fy[LANES + 3][4], fz[4][LANES], sums[LANES][4];
+    int32_t offset[LANES];
+    // Quadruple l of the transposed weights lies at vector l & 3, part l >> 2.
+    NAME(transpose)(wy, quads);
+    __builtin_memcpy(fy, quads, sizeof quads); __builtin_memcpy(fz, wz, sizeof fz); __builtin_memcpy(offset, &index, sizeof offset);
+    const int64_t dy = c->dy, dz = c->dz;
+    const int16_t *corner = (const int16_t *)w->voxels + c->base - 1 - dy - dz;
+    const __m512i spread = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    for (int l = 0; l < LANES; l++) {
+        const int16_t *v = corner + offset[l];
+        const int place = (l & 3) * 4 + (l >> 2);
+        __m512 sum = _mm512_setzero_ps();
+        for (int t = 0; t < 4; t++, v += dz) {
+            __m256i rows = _mm256_castsi128_si256(_mm_loadl_epi64((const __m128i *)v));
+#define ROW(n) { int64_t q_; __builtin_memcpy(&q_, v + (n) * dy, 8); rows = _mm256_mask_set1_epi64(rows, 1 << (n), q_); }
+            ROW(1) ROW(2) ROW(3)
+#undef ROW
+            const __m512 part = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(rows)), _mm512_set1_ps(fz[t][l]));
+            sum = t == 0 ? part : _mm512_add_ps(sum, part);
+        }
+        sum = _mm512_mul_ps(sum, _mm512_permutexvar_ps(spread, _mm512_loadu_ps(fy[place])));
+        const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1));
+        _mm_storeu_ps(sums[place], _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+    }
+    F columns[4];
+    __builtin_memcpy(quads, sums, sizeof quads);
+    // Transposing quadruples in this order gives the lanes back in theirs.
+    NAME(transpose)(quads, columns);
+    return (columns[0] * wx[0] + columns[1] * wx[1]) + (columns[2] * wx[2] + columns[3] * wx[3]);
+}
+#endif
+
 /// One run of at most PLANE_RUN pixels of one row. `format`, `interpolation` and `fold` are constants after inlining.
 INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *out, int format, int interpolation, int fold) {
     const MarchParameters *m = &w->parameters;
@@ -109,7 +174,15 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
                 F v;
                 I in = (I)-1;
                 if (interpolation == INTERPOLATION_CUBIC && c.interior && !c.scattered) {
+#if LANES == 16
+                    v = format == VOXELS_INT16 ? NAME(cubicShort)(w, &c, p) : NAME(cubic)(w, &c, p, format);
+#else
                     v = NAME(cubic)(w, &c, p, format);
+#endif
+                    if (w->prefetch) {
+                        I x = truncated(p.x + c.ahead[0]), y = truncated(p.y + c.ahead[1]), z = truncated(p.z + c.ahead[2]);
+                        prefetchStencil(w->voxels, format == VOXELS_FLOAT32 ? 4 : 2, c.base, x + y * (int)c.dy + z * (int)c.dz, &c);
+                    }
                 } else if (interpolation == INTERPOLATION_CUBIC || c.scattered) {
                     v = (F)0.0f;
                     in = (p.x >= c.low[0]) & (p.y >= c.low[1]) & (p.z >= c.low[2]) & (p.x <= c.high[0]) & (p.y <= c.high[1]) & (p.z <= c.high[2]);
@@ -129,7 +202,7 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
                     }
                     if (w->prefetch) {
                         I x = truncated(p.x + c.ahead[0]), y = truncated(p.y + c.ahead[1]), z = truncated(p.z + c.ahead[2]);
-                        prefetch(w->voxels, format == VOXELS_FLOAT32 ? 4 : 2, c.base, x + y * (int)c.dy + z * (int)c.dz, c.dz);
+                        prefetch(w->voxels, format == VOXELS_FLOAT32 ? 4 : 2, c.base, x + y * (int)c.dy + z * (int)c.dz + (c.ahead[1] > 0 ? (int)c.dy : 0), c.dz, m->samples == 1);
                     }
                 } else {
                     in = (p.x >= c.low[0]) & (p.y >= c.low[1]) & (p.z >= c.low[2]) & (p.x <= c.high[0]) & (p.y <= c.high[1]) & (p.z <= c.high[2]);

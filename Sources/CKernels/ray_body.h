@@ -137,11 +137,25 @@ typedef struct {
 /// Rays of four corners of the tile along the frame: they bound all others.
 typedef struct { float u0[4], du[4], v0[4], dv[4]; int unbounded; } FN(Corners);
 
+#if LANES == 16
+/// The voxels around a block of one tile: rows along u, then v, then k, whatever the axis of view. Copied once, they serve all
+/// packets from the nearest cache: in the volume itself rows lie a slice apart, often in one and the same set of the caches.
+enum { BRICK_ROW = 32, BRICK_ROWS = 24, BRICK_PLANES = RAY_CELL + 3 };
+typedef struct {
+    int u, v, k;                    // of the first voxel
+    int layer;                      // of cells that it holds, or -1
+    int16_t voxels[BRICK_PLANES * BRICK_ROWS * BRICK_ROW + BRICK_ROW] __attribute__((aligned(64)));
+} FN(Brick);
+#endif
+
 /// Lower bounds of a packet's positions on the planes of a block: u + (k - low) du. The lowest of several rays is a concave
 /// function of k, so the chord between its ends bounds it from below, and the highest from above.
 typedef struct {
     float u, v, du, dv, low;
-    int values, gradients;          // 8 × 8 voxels hold what samples, what gradients need
+    float extent;                   // from the lowest position to the highest, voxels
+#if LANES == 16
+    const FN(Brick) *brick;         // NULL: there is none
+#endif
 } FN(Window);
 
 #if LANES == 16
@@ -157,30 +171,71 @@ INLINE FN(Patch) FN(patch)(const char *p, int64_t row) {
 #undef ROW
     return (FN(Patch)){ low, high };
 }
-/// Two neighbours along x at an index of two words: 8 v + u, and one more.
-INLINE Rays FN(pick)(FN(Patch) p, I index) {
-    I r = (I)_mm512_permutex2var_epi16(p.low, (__m512i)index, p.high);
-    return (Rays){ FN(toF)((r << 16) >> 16), FN(toF)(r >> 16) };
+/// The patch on plane k whose first voxel is (u, v).
+INLINE FN(Patch) FN(patchAt)(const FN(Brick) *b, int u, int v, int k) {
+    return FN(patch)((const char *)(b->voxels + ((k - b->k) * BRICK_ROWS + v - b->v) * BRICK_ROW + u - b->u), 2 * BRICK_ROW);
 }
-INLINE F FN(pickEdge)(FN(Patch) p, I index, F t) { Rays r = FN(pick)(p, index); return FN(lerp)(r.low, r.high, t); }
-/// First voxel of the patch on plane k.
-INLINE void FN(corner)(const Frame *f, const FN(Window) *q, float k, int margin, int *u, int *v) {
-    int a = (int)(q->u + (k - q->low) * q->du - 0.01f) - margin, b = (int)(q->v + (k - q->low) * q->dv - 0.01f) - margin;
-    *u = a < f->size[0] - 8 ? a : f->size[0] - 8; *v = b < f->size[1] - 8 ? b : f->size[1] - 8;
+
+/// Copies a block, with `margin` voxels around it. 0 when it is too large.
+static int FN(fill)(const RayWork *w, const Frame *f, const FN(Corner) *c, int layer, int margin, FN(Brick) *b) {
+    const int columns = c->acrossU + 2 * margin, rows = c->acrossV + 2 * margin, planes = RAY_CELL + 1 + 2 * margin;
+    if (columns > BRICK_ROW || rows > BRICK_ROWS) return 0;
+    b->u = c->u - margin; b->v = c->v - margin; b->k = layer * RAY_CELL - margin; b->layer = layer;
+    const int16_t *p = (const int16_t *)w->voxels + b->k * f->step[2] + b->v * f->step[1];
+    if (f->axis[2] != 0) {
+        p += b->u * f->step[0];
+        for (int k = 0; k < planes; k++) for (int v = 0; v < rows; v++)
+            _mm512_store_si512((__m512i *)(b->voxels + (k * BRICK_ROWS + v) * BRICK_ROW), _mm512_loadu_si512(p + k * f->step[2] + v * f->step[1]));
+        return 1;
+    }
+    // k runs through memory: transposed, 8 × 8 voxels at a time.
+    if (f->size[0] < 8) return 0;
+    int16_t order[2][32];
+    for (int k = 0; k < 8; k++) for (int u = 0; u < 8; u++) order[k >> 2][(k & 3) * 8 + u] = (int16_t)(u * 8 + k);
+    const __m512i first = _mm512_loadu_si512(order[0]), second = _mm512_loadu_si512(order[1]);
+    for (int v = 0; v < rows; v++) for (int u = 0; u < columns; u += 8) {
+        const int at = b->u + u < f->size[0] - 8 ? b->u + u : f->size[0] - 8;
+        const FN(Patch) t = FN(patch)((const char *)(p + v * f->step[1] + at * f->step[0]), 2 * f->step[0]);
+        const __m512i near = _mm512_permutex2var_epi16(t.low, first, t.high), far = _mm512_permutex2var_epi16(t.low, second, t.high);
+        int16_t *out = b->voxels + v * BRICK_ROW + at - b->u;
+#define STORE(k, from, lane) _mm_storeu_si128((__m128i *)(out + (k) * BRICK_ROWS * BRICK_ROW), _mm512_extracti32x4_epi32(from, lane))
+        STORE(0, near, 0); STORE(1, near, 1); STORE(2, near, 2); STORE(3, near, 3); STORE(4, far, 0);
+        if (margin) { STORE(5, far, 1); STORE(6, far, 2); }
+#undef STORE
+    }
+    return 1;
 }
-INLINE F FN(patched)(const RayWork *w, const Frame *f, const FN(Window) *q, F u, F v, int plane, float part) {
+
+/// Where a packet's samples lie in a patch: words to pick, and weights of the two neighbours along u, in 16384ths.
+typedef struct { I index, weights; F v; } FN(Places);
+#define PLACE_SCALE 16384.0f
+INLINE FN(Places) FN(places)(F u, F v, int patchU, int patchV) {
+    const I a = (I)_mm512_cvtps_epi32((__m512)((u - (float)patchU) * PLACE_SCALE)), b = (I)_mm512_cvtps_epi32((__m512)((v - (float)patchV) * PLACE_SCALE));
+    const I part = a & 16383, word = ((b >> 14) << 3) + (a >> 14);
+    return (FN(Places)){ (word << 16) + word + 0x10000, (part << 16) - part + 16384, FN(toF)(b & 16383) * (1 / PLACE_SCALE) };
+}
+/// Interpolated along u, times 16384: all neighbours and weights are whole numbers of 16 bits. `offset` is in words, twice.
+INLINE I FN(along)(FN(Patch) p, const FN(Places) *s, int offset) {
+    return (I)_mm512_madd_epi16(_mm512_permutex2var_epi16(p.low, (__m512i)(s->index + offset), p.high), (__m512i)s->weights);
+}
+enum { FN(Right) = 0x10001, FN(Down) = 0x80008 };
+/// Bilinear, times 16384.
+INLINE F FN(bilinear)(FN(Patch) p, const FN(Places) *s) {
+    return FN(lerp)(FN(toF)(FN(along)(p, s, 0)), FN(toF)(FN(along)(p, s, FN(Down))), s->v);
+}
+/// First voxel of the patch that holds all positions on plane k.
+INLINE void FN(corner)(const FN(Window) *q, float k, int *u, int *v) {
+    *u = (int)(q->u + (k - q->low) * q->du - 0.01f); *v = (int)(q->v + (k - q->low) * q->dv - 0.01f);
+}
+/// Rounding down moves the corner by up to one voxel; neighbours need another.
+INLINE int FN(fits)(const FN(Window) *q) { return q->brick && q->extent < 5.95f; }
+INLINE F FN(patched)(const FN(Window) *q, F u, F v, int plane, float part) {
     int a, b;
-    FN(corner)(f, q, (float)plane + part, 0, &a, &b);
-    const char *p = (const char *)w->voxels + 2 * (plane * f->step[2] + a * f->step[0] + b * f->step[1]);
-    const int64_t row = 2 * f->step[1];
-    I iu = FN(toI)(u), iv = FN(toI)(v);
-    F fu = u - FN(toF)(iu), fv = v - FN(toF)(iv);
-    I index = ((iv - b) * 8 + (iu - a)) * 0x10001 + 0x10000;
-    FN(Patch) here = FN(patch)(p, row);
-    F value = FN(lerp)(FN(pickEdge)(here, index, fu), FN(pickEdge)(here, index + 0x80008, fu), fv);
-    if (part == 0) return value;
-    FN(Patch) next = FN(patch)(p + 2 * f->step[2], row);
-    return FN(lerp)(value, FN(lerp)(FN(pickEdge)(next, index, fu), FN(pickEdge)(next, index + 0x80008, fu), fv), (F)part);
+    FN(corner)(q, (float)plane + part, &a, &b);
+    const FN(Places) s = FN(places)(u, v, a, b);
+    F value = FN(bilinear)(FN(patchAt)(q->brick, a, b, plane), &s);
+    if (part != 0) value = FN(lerp)(value, FN(bilinear)(FN(patchAt)(q->brick, a, b, plane + 1), &s), (F)part);
+    return value * (1 / PLACE_SCALE);
 }
 #endif
 
@@ -307,24 +362,19 @@ INLINE void FN(shade)(const RayWork *w, const Frame *f, const FN(Corner) *c, con
     F u = p->u0 + k * p->du, v = p->v0 + k * p->dv;
     F gu, gv, gk;
 #if LANES == 16
-    if (inner && format == VOXELS_INT16 && pairs && q->gradients) {
+    if (inner && format == VOXELS_INT16 && FN(fits)(q)) {
+        // Differences of whole numbers first: half as much to interpolate.
         int a, b;
-        FN(corner)(f, q, (float)plane, 1, &a, &b);
-        const char *at = (const char *)w->voxels + 2 * (plane * f->step[2] + a * f->step[0] + b * f->step[1]);
-        const int64_t row = 2 * f->step[1], slice = 2 * f->step[2];
-        I iu = FN(toI)(u), iv = FN(toI)(v);
-        F fu = u - FN(toF)(iu), fv = v - FN(toF)(iv);
-        const I i = ((iv - b) * 8 + (iu - a)) * 0x10001 + 0x10000;
-        const int right = 0x10001, down = 0x80008;
-        const FN(Patch) here = FN(patch)(at, row), before = FN(patch)(at - slice, row), behind = FN(patch)(at + slice, row);
-        Rays a0 = FN(pick)(here, i - right), a1 = FN(pick)(here, i + right);
-        Rays b0 = FN(pick)(here, i + (down - right)), b1 = FN(pick)(here, i + (down + right));
-        gu = FN(lerp)(FN(lerp)(a1.low - a0.low, a1.high - a0.high, fu), FN(lerp)(b1.low - b0.low, b1.high - b0.high, fu), fv) * 0.5f;
-        F below = FN(pickEdge)(here, i - down, fu), above = FN(pickEdge)(here, i + 2 * down, fu);
-        gv = FN(lerp)(FN(lerp)(b0.high, b1.low, fu) - below, above - FN(lerp)(a0.high, a1.low, fu), fv) * 0.5f;
-        // Differences first: half as much to interpolate.
-        Rays n0 = FN(pick)(before, i), n1 = FN(pick)(before, i + down), f0 = FN(pick)(behind, i), f1 = FN(pick)(behind, i + down);
-        gk = FN(lerp)(FN(lerp)(f0.low - n0.low, f0.high - n0.high, fu), FN(lerp)(f1.low - n1.low, f1.high - n1.high, fu), fv) * 0.5f;
+        FN(corner)(q, (float)plane, &a, &b);
+        const FN(Places) s = FN(places)(u, v, a, b);
+        const FN(Patch) here = FN(patchAt)(q->brick, a, b, plane);
+        const FN(Patch) before = FN(patchAt)(q->brick, a, b, plane - 1), behind = FN(patchAt)(q->brick, a, b, plane + 1);
+        const FN(Patch) left = FN(patchAt)(q->brick, a - 1, b, plane), right = FN(patchAt)(q->brick, a + 1, b, plane);
+        const FN(Patch) above = FN(patchAt)(q->brick, a, b - 1, plane), below = FN(patchAt)(q->brick, a, b + 1, plane);
+        const F half = (F)(0.5f / PLACE_SCALE);
+        gu = FN(lerp)(FN(toF)(FN(along)(right, &s, 0) - FN(along)(left, &s, 0)), FN(toF)(FN(along)(right, &s, FN(Down)) - FN(along)(left, &s, FN(Down))), s.v) * half;
+        gv = FN(lerp)(FN(toF)(FN(along)(here, &s, FN(Down)) - FN(along)(above, &s, 0)), FN(toF)(FN(along)(below, &s, FN(Down)) - FN(along)(here, &s, 0)), s.v) * half;
+        gk = FN(lerp)(FN(toF)(FN(along)(behind, &s, 0) - FN(along)(before, &s, 0)), FN(toF)(FN(along)(behind, &s, FN(Down)) - FN(along)(before, &s, FN(Down))), s.v) * half;
     } else
 #endif
     if (inner) {
@@ -493,7 +543,7 @@ INLINE FN(Lookup) FN(lookUp)(const RayWork *w, const Packet *p, const FN(Part) *
 }
 
 #if LANES == 16
-#define PATCHED(value) format == VOXELS_INT16 && pairs && whole && q->values ? value :
+#define PATCHED(value) format == VOXELS_INT16 && whole && FN(fits)(q) ? value :
 #else
 #define PATCHED(value)
 #endif
@@ -508,7 +558,7 @@ INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner
     const int sub = f->substeps;
 #define AT(n) ({ int plane_ = f->thin ? 0 : (n) / sub; float part_ = (float)((n) - plane_ * sub) * spacing; F k_ = (F)((float)(n) * spacing); \
         F u_ = p->u0 + k_ * p->du, v_ = p->v0 + k_ * p->dv; \
-        PATCHED(FN(patched)(w, f, q, u_, v_, plane_, part_)) \
+        PATCHED(FN(patched)(q, u_, v_, plane_, part_)) \
         whole ? FN(sample)(w, f, c, u_, v_, plane_, part_, format, pairs, 0) : FN(sample)(w, f, c, u_, v_, plane_, part_, format, pairs, 1); })
     if (p->frontAt != s.start) { p->front = AT(s.start); p->frontClass = FN(classOf)(w, p->front); }
     F front = p->front, rest = p->rest, red = p->red, green = p->green, blue = p->blue;
@@ -529,7 +579,7 @@ INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner
             if (FN(any)(much)) {
                 const int half = f->forward ? n : n - 1;
                 F k = (F)((float)half + 0.5f), u = p->u0 + k * p->du, v = p->v0 + k * p->dv;
-                F middle = PATCHED(FN(patched)(w, f, q, u, v, half, 0.5f))
+                F middle = PATCHED(FN(patched)(q, u, v, half, 0.5f))
                     whole ? FN(sample)(w, f, c, u, v, f->thin ? 0 : half, 0.5f, format, pairs, 0) : FN(sample)(w, f, c, u, v, f->thin ? 0 : half, 0.5f, format, pairs, 1);
                 I middleClass = FN(classOf)(w, middle);
                 const float at = (float)half + 0.5f;
@@ -656,6 +706,44 @@ INLINE F FN(ranked)(const RayWork *w, const Packet *p, F k, F value) {
     return value;
 }
 
+#if LANES == 16
+/// Maximum or minimum of a block whose voxels lie in a brick: its planes and, when asked for, half way between them, in one pass.
+/// 0 when it has to be done otherwise.
+INLINE int FN(extremeBlock)(const RayWork *w, const FN(Window) *q, Packet *p, const Block *b, int between) {
+    const float slope = fmaxf(fabsf(q->du), fabsf(q->dv)), low = q->low, high = low + RAY_CELL;
+    if (!q->brick || !(q->extent + slope < 5.9f)) return 0;
+    const I live = (p->enter <= p->leave) & (p->enter <= high) & (p->leave >= low) & (p->best < b->bound);
+    if (!FN(any)(live)) return 1;
+    if (FN(any)(live & ((p->enter > low) | (p->leave < high)))) return 0;
+    const __mmask16 in = _mm512_movepi32_mask((__m512i)live);
+    const I sign = (I)(w->fold == RayMinimum ? INT32_MIN : 0);
+    F best = p->best * PLACE_SCALE, before = (F)0.0f;
+#define RAISE(value) { const F v_ = __builtin_bit_cast(F, __builtin_bit_cast(I, value) ^ sign); \
+        best = (F)_mm512_mask_max_ps((__m512)best, in, (__m512)best, (__m512)v_); }
+    for (int n = 0; n < RAY_CELL + between; n++) {
+        // One patch serves the plane and half a plane to both sides.
+        const float k = low + (float)n;
+        const int a = (int)(q->u + (float)n * q->du - 0.5f * fabsf(q->du) - 0.01f), c = (int)(q->v + (float)n * q->dv - 0.5f * fabsf(q->dv) - 0.01f);
+        const FN(Patch) here = FN(patchAt)(q->brick, a, c, (int)k);
+        const F u = p->u0 + k * p->du, v = p->v0 + k * p->dv;
+        if (between && n > 0) {
+            const FN(Places) s = FN(places)(u - 0.5f * p->du, v - 0.5f * p->dv, a, c);
+            RAISE((before + FN(bilinear)(here, &s)) * 0.5f)
+            if (n == RAY_CELL) break;
+        }
+        const FN(Places) s = FN(places)(u, v, a, c);
+        RAISE(FN(bilinear)(here, &s))
+        if (between) {
+            const FN(Places) t = FN(places)(u + 0.5f * p->du, v + 0.5f * p->dv, a, c);
+            before = FN(bilinear)(here, &t);
+        }
+    }
+#undef RAISE
+    p->best = best * (1 / PLACE_SCALE);
+    return 1;
+}
+#endif
+
 /// Maximum, minimum (of negated values) and mean. Samples of a block: its start and all between; its end too when no layer follows.
 INLINE void FN(foldBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c, const FN(Window) *q, Packet *p, const Block *b, int format, int pairs) {
     const int sub = f->substeps;
@@ -673,7 +761,7 @@ INLINE void FN(foldBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c,
         F k = (F)at, value;
         if (f->between) {
             F u = p->u0 + k * p->du, v = p->v0 + k * p->dv;
-            value = PATCHED(FN(patched)(w, f, q, u, v, n, 0.5f))
+            value = PATCHED(FN(patched)(q, u, v, n, 0.5f))
                 whole ? FN(sample)(w, f, c, u, v, f->thin ? 0 : n, 0.5f, format, pairs, 0) : FN(sample)(w, f, c, u, v, f->thin ? 0 : n, 0.5f, format, pairs, 1);
         } else value = AT(n);
         I in = (p->enter <= k) & (p->leave >= k);
@@ -703,6 +791,29 @@ INLINE void FN(box)(const FN(Corners) *q, float low, float high, float *u0, floa
     }
 }
 
+/// Largest value that cells [u0, u1] × [v0, v1] of a layer may rank with; -infinity when all are empty.
+INLINE float FN(rankBound)(const RayWork *w, const Frame *f, int u0, int u1, int v0, int v1, int layer) {
+    const int falling = w->fold != RayMaximum;
+    const float *cells = (falling ? w->cellMinimum : w->cellMaximum) + layer * f->cellStride[2] + v0 * f->cellStride[1] + u0 * f->cellStride[0];
+    const float sign = falling ? -1.0f : 1.0f;
+#if LANES == 16
+    if (f->cellStride[0] == 1 && u1 - u0 < 8) {
+        // Cells that do not count are not read.
+        const __mmask8 some = (__mmask8)((2u << (u1 - u0)) - 1);
+        const __m256 none = _mm256_set1_ps(-INFINITY), turn = _mm256_set1_ps(falling ? -0.0f : 0.0f);
+        __m256 most = none;
+        for (int v = v0; v <= v1; v++, cells += f->cellStride[1])
+            most = _mm256_max_ps(most, _mm256_mask_xor_ps(none, some, _mm256_maskz_loadu_ps(some, cells), turn));
+        const __m128 four = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1)), two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+    }
+#endif
+    float high = -INFINITY;
+    for (int v = v0; v <= v1; v++, cells += f->cellStride[1])
+        for (int u = 0; u <= u1 - u0; u++) { const float c = sign * cells[u * f->cellStride[0]]; high = c > high ? c : high; }
+    return high;
+}
+
 /// Lists the blocks that can contribute, in the order in which they are to be visited.
 static int FN(list)(const RayWork *w, const Frame *f, const FN(Corners) *q, float enter, float leave, Block *out, FN(Corner) *corners) {
     const int first = clampi((int)(enter > 0 ? enter : 0) / RAY_CELL, 0, f->cells[2] - 1), last = clampi((int)leave / RAY_CELL, 0, f->cells[2] - 1);
@@ -728,7 +839,7 @@ static int FN(list)(const RayWork *w, const Frame *f, const FN(Corners) *q, floa
             FN(box)(q, (float)(layer * RAY_CELL), (float)((layer + 1) * RAY_CELL), &u0, &u1, &v0, &v1);
             if (!(u1 >= -0.5f && v1 >= -0.5f && u0 <= limitU + 0.5f && v0 <= limitV + 0.5f)) continue;
         }
-        Block b = { layer, 0, 0 };
+        Block b = { layer, 0, 0, 0 };
         // Positions are rounded, so neither the box nor what is inside is taken to the last bit.
         b.inner = !q->unbounded && u0 >= 1.01f && v0 >= 1.01f && u1 <= limitU - 1.01f && v1 <= limitV - 1.01f
             && layer > 0 && (layer + 1) * RAY_CELL < f->size[2] - 1;
@@ -738,7 +849,7 @@ static int FN(list)(const RayWork *w, const Frame *f, const FN(Corners) *q, floa
         int d0 = clampi((int)v0 / RAY_CELL, 0, f->cells[1] - 1), d1 = clampi((int)v1 / RAY_CELL, 0, f->cells[1] - 1);
         if (searching) { if (!occupied(w, f, c0, c1, d0, d1, layer, layer)) continue; }
         else if (w->fold != RayMean) {
-            float bound = rankBound(w, f, c0, c1, d0, d1, layer);
+            float bound = FN(rankBound)(w, f, c0, c1, d0, d1, layer);
             if (bound == -INFINITY) continue;
             if (w->depthCue > 0) bound = fmaxf(bound, w->cueFloor);
             b.bound = bound + fabsf(bound) * 1e-6f;
@@ -781,15 +892,13 @@ INLINE int FN(gains)(const RayWork *w, const Frame *f, const FN(Corners) *q, con
     window->u = lowU[0]; window->du = (lowU[1] - lowU[0]) * (1.0f / RAY_CELL);
     window->v = lowV[0]; window->dv = (lowV[1] - lowV[0]) * (1.0f / RAY_CELL);
     const float extent = fmaxf(fmaxf(highU[0] - lowU[0], highU[1] - lowU[1]), fmaxf(highV[0] - lowV[0], highV[1] - lowV[1]));
-    // Rounding down moves the corner by up to one voxel; neighbours need another, gradients one more on each side.
-    const int large = f->size[0] >= 8 && f->size[1] >= 8;
-    window->values = large && extent < 5.95f; window->gradients = large && extent < 3.95f;
+    window->extent = extent;
     const float u0 = fminf(lowU[0], lowU[1]), u1 = fmaxf(highU[0], highU[1]), v0 = fminf(lowV[0], lowV[1]), v1 = fmaxf(highV[0], highV[1]);
     int c0 = clampi((int)fmaxf(u0 - 0.01f, 0) / RAY_CELL, 0, f->cells[0] - 1), c1 = clampi((int)fmaxf(u1 + 0.01f, 0) / RAY_CELL, 0, f->cells[0] - 1);
     int d0 = clampi((int)fmaxf(v0 - 0.01f, 0) / RAY_CELL, 0, f->cells[1] - 1), d1 = clampi((int)fmaxf(v1 + 0.01f, 0) / RAY_CELL, 0, f->cells[1] - 1);
     if (w->fold == RayComposite || w->fold == RayIsosurface) return occupied(w, f, c0, c1, d0, d1, layer, layer);
     if (w->fold == RayMean) return 1;
-    float bound = rankBound(w, f, c0, c1, d0, d1, layer);
+    float bound = FN(rankBound)(w, f, c0, c1, d0, d1, layer);
     if (w->depthCue > 0) bound = fmaxf(bound, w->cueFloor);
     return FN(any)((p->enter <= p->leave) & (p->best < bound + fabsf(bound) * 1e-6f));
 }
@@ -818,10 +927,23 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
         }
     }
 
-#define EACH_PACKET(block, function) { const Block *b_ = (block); const FN(Corner) *c_ = corners + (b_ - blocks); \
+#if LANES == 16
+    FN(Brick) brick;
+    brick.layer = -1;
+    const int margin = w->fold == RayComposite && (w->shaded || w->gradientOpacity);
+    // Extremes without labels and depth: both kinds of samples at once.
+    const int plain = (w->fold == RayMaximum || w->fold == RayMinimum) && f->substeps == 1 && !w->labelCount && !(w->depthCue > 0);
+#define FETCH_BRICK if (w->format == VOXELS_INT16 && b_->inner && (brick.layer == b_->layer || FN(fill)(w, f, c_, b_->layer, margin, &brick))) q_.brick = &brick; \
+            if (plain) { if (FN(extremeBlock)(w, &q_, packets + i, b_, w->substeps == 2)) { b_->done |= 1 << i; continue; } }
+#else
+#define FETCH_BRICK
+#endif
+#define EACH_PACKET(block, function) { Block *b_ = (block); const FN(Corner) *c_ = corners + (b_ - blocks); \
         for (int i = 0; i < PACKETS; i++) { \
             FN(Window) q_ = { 0 }; \
+            if (b_->done >> i & 1) continue; \
             if (!own[i].unbounded && !FN(gains)(w, f, own + i, packets + i, b_->layer, &q_)) continue; \
+            FETCH_BRICK \
             if (w->format == VOXELS_INT16) { if (pairs) FN(function)(w, f, c_, &q_, packets + i, b_, VOXELS_INT16, 1); else FN(function)(w, f, c_, &q_, packets + i, b_, VOXELS_INT16, 0); } \
             else if (pairs) FN(function)(w, f, c_, &q_, packets + i, b_, VOXELS_FLOAT32, 1); else FN(function)(w, f, c_, &q_, packets + i, b_, VOXELS_FLOAT32, 0); } }
 
@@ -841,18 +963,22 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
         break;
     default: {
         // Largest first: a maximum does not care for order, and soon no other block can raise it.
-        uint16_t order[RAY_LONGEST_AXIS / RAY_CELL];
+        struct { float bound; int32_t block; } order[RAY_LONGEST_AXIS / RAY_CELL];
+        for (int n = 0; n < count; n++) { order[n].bound = blocks[n].bound; order[n].block = n; }
+        static const int gaps[] = { 3937, 1750, 701, 301, 132, 57, 23, 10, 4, 1 }; // Ciura 2001
+        for (int g = 0; g < 10; g++)
+            for (int n = gaps[g]; n < count; n++) {
+                int m = n;
+                const typeof(order[0]) one = order[n];
+                for (; m >= gaps[g] && order[m - gaps[g]].bound < one.bound; m -= gaps[g]) order[m] = order[m - gaps[g]];
+                order[m] = one;
+            }
         for (int n = 0; n < count; n++) {
-            int m = n;
-            for (; m > 0 && blocks[order[m - 1]].bound < blocks[n].bound; m--) order[m] = order[m - 1];
-            order[m] = (uint16_t)n;
-        }
-        for (int n = 0; n < count; n++) {
-            const Block *b = blocks + order[n];
+            Block *b = blocks + order[n].block;
             I live = (I)0;
             for (int i = 0; i < PACKETS; i++) live |= (packets[i].enter <= packets[i].leave) & (packets[i].best < b->bound);
             if (!FN(any)(live)) break;
-            if (n + 1 < count) FN(fetch)(w, f, corners + order[n + 1], blocks[order[n + 1]].layer);
+            if (n + 1 < count) FN(fetch)(w, f, corners + order[n + 1].block, blocks[order[n + 1].block].layer);
             EACH_PACKET(b, foldBlock)
         }
         if (f->between || w->substeps != 2) break;
@@ -861,7 +987,7 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
         between.between = 1;
         f = &between;
         for (int n = 0; n < count; n++) {
-            const Block *b = blocks + order[n];
+            Block *b = blocks + order[n].block;
             I live = (I)0;
             for (int i = 0; i < PACKETS; i++) live |= (packets[i].enter <= packets[i].leave) & (packets[i].best < b->bound);
             if (!FN(any)(live)) break;
@@ -870,6 +996,7 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
     }
     }
 #undef EACH_PACKET
+#undef FETCH_BRICK
 }
 
 /// A ray as it comes from the camera.

@@ -14,6 +14,7 @@
 typedef struct {
     int32_t layer;
     int32_t inner;                  // all neighbours of all samples exist, those of gradients included
+    int32_t done;                   // extremes, a bit a packet: samples between planes have been taken with those on them
     float bound;                    // largest value (maximum), negated smallest (minimum)
 } Block;
 
@@ -43,18 +44,6 @@ static int clearClass(const RayWork *w) {
         if (w->classes[middle].extinction == 0) low = middle; else high = middle - 1;
     }
     return low;
-}
-
-/// Largest value that cells [u0, u1] × [v0, v1] of a layer may rank with; -infinity when all are empty.
-INLINE float rankBound(const RayWork *w, const Frame *f, int u0, int u1, int v0, int v1, int layer) {
-    const int falling = w->fold != RayMaximum;
-    const float *cells = (falling ? w->cellMinimum : w->cellMaximum) + layer * f->cellStride[2];
-    float high = -INFINITY, low = INFINITY;
-    for (int v = v0; v <= v1; v++) {
-        const float *row = cells + v * f->cellStride[1] + u0 * f->cellStride[0];
-        for (int u = u0; u <= u1; u++, row += f->cellStride[0]) { high = *row > high ? *row : high; low = *row < low ? *row : low; }
-    }
-    return falling ? -low : high;
 }
 
 static void frameAlong(const RayWork *w, int k, int forward, Frame *f) {

@@ -47,7 +47,7 @@ typedef struct {
 } PlaneWork;
 
 /// Width of the runs of pixels in which kernels work; tiles start at multiples of it.
-#define PLANE_RUN 32
+#define PLANE_RUN 64
 
 /// Computes columns x0 ..< x1 and rows y0 ..< y1. All paths give the same bits.
 /// `scratch`, aligned to 64 bytes, is needed with `aligned` only.
