@@ -28,7 +28,8 @@ public struct Layer: Hashable, Codable, Sendable {
 public struct SegmentLayer: Hashable, Codable, Sendable {
     public enum Style: String, Codable, Sendable { case fill, outline, both }
     public enum Visibility: String, Codable, Sendable {
-        /// Overlay in planes, tint in 3D.
+        /// Overlay in planes. In 3D a composite or surface takes the segment's colour; a maximum, minimum or mean has the segment's own
+        /// laid over it in its colour, one more pass of rays per colour.
         case tint
         /// The voxels of the segment are left out of 3D ("bones off").
         case hide

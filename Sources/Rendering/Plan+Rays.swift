@@ -16,7 +16,10 @@ extension Plan {
         if moving { fidelity.insert(.coarserSampling) }
         let eye = camera.rays(size: request.size, reduction: request.reduction)
         let cuts = request.scene.crop?.cuts ?? []
-        let labels = zip(request.scene.segments.indices, request.scene.segments).map { $1.rayLabels(of: request.segmentations[$0], index: $0) }
+        // Colour belongs to composites and surfaces; values have only what is hidden from them.
+        let isValues = presentation.fold != .composite && presentation.fold != .isosurface
+        let labels = zip(request.scene.segments.indices, request.scene.segments).filter { !isValues || $1.visibility != .tint }
+            .map { $1.rayLabels(of: request.segmentations[$0], index: $0) }
         func rays(_ index: Int, _ fold: Rays.Fold, background: Float = -.greatestFiniteMagnitude, target: Int) -> Rays {
             Rays(volume: index, camera: eye, size: size, fold: fold, substeps: moving ? Self.movingSubsteps : Self.fullSubsteps,
                  opaque: moving ? Self.movingOpaque : Self.fullOpaque, cuts: cuts, labels: labels, background: background, target: target)
@@ -73,6 +76,18 @@ extension Plan {
                 let shown = try look(values: self.passes.count, of: second, layer.window, layer.palette ?? "hot-iron", opacity: layer.opacity)
                 _ = add(4 * size.count) { .rays(rays(index + 1, fold(layer.fold ?? presentation.fold, shown.window), background: .nan, target: $0)) }
                 picture.layers.append(shown)
+            }
+            // A tinted segment is folded on its own and laid over the picture in its colour.
+            for (index, layer) in request.scene.segments.enumerated() where layer.visibility == .tint && request.output == .presented {
+                for (color, alone) in layer.rayTints(of: request.segmentations[index], index: index) {
+                    let values = add(4 * size.count) { target in
+                        var pass = rays(0, fold(presentation.fold, base.window), background: .nan, target: target)
+                        pass.labels.append(alone)
+                        return .rays(pass)
+                    }
+                    picture.layers.append(Present.Look(values: values, window: base.window, isInverted: presentation.invert != volume.description.isInverted,
+                                                    palette: color, opacity: layer.opacity))
+                }
             }
             picture.channels = base.palette == nil && picture.layers.isEmpty ? 1 : 3
             picture.target = self.passes.count
@@ -214,5 +229,23 @@ extension SegmentLayer {
             tint.append(byte(c[0]) | byte(c[1]) << 8 | byte(c[2]) << 16 | byte(opacity) << 24)
         }
         return Rays.Labels(segmentation: index, hidden: hidden, tint: tint, hidesOutside: visibility == .only)
+    }
+
+    /// For folds of values: per colour its palette, 256 levels 0x00BBGGRR from black, and labels that leave only its segments.
+    func rayTints(of segmentation: Segmentation, index: Int) -> [(palette: [UInt32], only: Rays.Labels)] {
+        let chosen = segmentation.segments.filter { numbers.isEmpty || numbers.contains($0.number) }
+        var groups: [(color: [Double], numbers: [Int])] = []
+        for segment in chosen {
+            let own = color ?? segment.color
+            if let i = groups.firstIndex(where: { $0.color == own }) { groups[i].numbers.append(segment.number) } else { groups.append((own, [segment.number])) }
+        }
+        return groups.map { group in
+            var alone = self
+            alone.numbers = group.numbers
+            alone.visibility = .only
+            func level(_ c: Double, _ i: Int) -> UInt32 { UInt32((min(max(c, 0), 1) * Double(i)).rounded()) }
+            let palette = (0..<256).map { level(group.color[0], $0) | level(group.color[1], $0) << 8 | level(group.color[2], $0) << 16 }
+            return (palette, alone.rayLabels(of: segmentation, index: index))
+        }
     }
 }

@@ -315,6 +315,28 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         #expect(picture[middle] == 0 && picture[middle + 1] == 0 && picture[middle + 2] > 200)
     }
 
+    @Test("A tinted segment's own fold lies in its colour over a maximum, minimum or mean", arguments: [Fold.maximum, .minimum, .mean])
+    func tintOverValues(fold: Fold) async throws {
+        let volume = Self.blobs(), g = volume.geometry, size = PixelSize(40, 40)
+        // The right half along x, so that rays along y meet one segment or none.
+        let segmentation = Segmentation(series: "9.9", frameOfReference: "", geometry: g, segments: [.init(number: 7, label: "half", color: [0, 1, 0.5])],
+                                        combinations: [[], [0]], labels: (0..<g.voxelCount).map { $0 % g.columns < g.columns / 2 ? 0 : 1 })
+        let window = Window(center: -200, width: 2000, function: .linearExact)
+        var scene = Self.scene(volume, Self.camera(volume, Vector(0, 1, 0))) { $0.fold = fold; $0.window = window }
+        let plain = try await Self.render(scene, volume, size: size)
+        scene.segments = [SegmentLayer(series: "9.9", opacity: 0.6)]
+        let tinted = try await Self.render(scene, volume, size: size, segmentations: [segmentation])
+        #expect(plain.count == 1600 && tinted.count == 4800)
+        var coloured = 0, grey = 0, wrong = 0
+        for y in 0..<40 { for x in 0..<40 where abs(x - 20) > 2 {
+            let i = y * 40 + x, level = Double(plain[i]), pixel = (0..<3).map { Double(tinted[3 * i + $0]) }
+            guard level > 20 else { continue }
+            let green = [0.4 * level, level, 0.7 * level]
+            if zip(pixel, green).allSatisfy({ abs($0 - $1) <= 2 }) { coloured += 1 } else if pixel.allSatisfy({ abs($0 - level) <= 1 }) { grey += 1 } else { wrong += 1 }
+        } }
+        #expect(coloured > 100 && grey > 100 && wrong == 0)
+    }
+
     @Test("A second volume glows in its own geometry")
     func fusion() async throws {
         let volume = Self.blobs(), size = PixelSize(61, 61)
