@@ -43,6 +43,15 @@ struct InstanceHeader: Codable, Hashable, Sendable {
 
     /// Why this object is no picture although it claims to be one.
     var fault: String?
+
+    /// The smallest value is to be shown white: as Presentation LUT Shape says where it is given, else MONOCHROME1.
+    var isInverted: Bool {
+        switch presentationShape {
+        case "INVERSE": true
+        case "IDENTITY": false
+        default: photometric == "MONOCHROME1"
+        }
+    }
 }
 
 /// Header values of one frame.

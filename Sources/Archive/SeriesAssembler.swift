@@ -81,11 +81,11 @@ struct SeriesAssembler {
         var isFlat: Bool
         var frameOfReference: String, stack: String, photometric: String
         var rows: Int, columns: Int, samples: Int, bitsAllocated: Int
-        var isSigned: Bool, isFloat: Bool
+        var isSigned: Bool, isFloat: Bool, isInverted: Bool
         var cine: Int
 
         private var order: [String] {
-            ["\(isLocalizer)", "\(isFlat)", frameOfReference, stack, photometric, "\(rows)", "\(columns)", "\(samples)", "\(bitsAllocated)", "\(isSigned)", "\(isFloat)", "\(cine)"]
+            ["\(isLocalizer)", "\(isFlat)", frameOfReference, stack, photometric, "\(rows)", "\(columns)", "\(samples)", "\(bitsAllocated)", "\(isSigned)", "\(isFloat)", "\(cine)", "\(isInverted)"]
         }
         static func < (a: Self, b: Self) -> Bool { a.order.lexicographicallyPrecedes(b.order) }
     }
@@ -104,7 +104,7 @@ struct SeriesAssembler {
                 let key = Format(
                     isLocalizer: localizer, isFlat: flat, frameOfReference: flat ? "" : header.frameOfReference,
                     stack: flat ? "" : frame.stack, photometric: header.photometric, rows: header.rows, columns: header.columns,
-                    samples: header.samplesPerPixel, bitsAllocated: header.bitsAllocated, isSigned: header.isSigned, isFloat: header.isFloat,
+                    samples: header.samplesPerPixel, bitsAllocated: header.bitsAllocated, isSigned: header.isSigned, isFloat: header.isFloat, isInverted: header.isInverted,
                     cine: flat && header.frames.count > 1 && header.concatenationNumber == 0 ? i + 1 : 0)
                 let p = frame.position ?? [0, 0, 0]
                 groups[key, default: []].append(Item(
@@ -413,6 +413,7 @@ struct SeriesAssembler {
 
     /// A number for people: two decimals, without trailing zeros.
     static func text(_ x: Double) -> String {
+        guard abs(x) < 1e15 else { return "\(x)" }
         let hundredths = Int((x * 100).rounded())
         let fraction = hundredths % 100
         if fraction == 0 { return String(hundredths / 100) }
@@ -489,7 +490,11 @@ struct SeriesAssembler {
         description.windows = (all[all.count / 2].header.windows).map {
             factor == 1 ? $0 : Window(center: $0.center * factor, width: $0.width * factor, function: .linearExact)
         }
-        description.isInverted = header.photometric == "MONOCHROME1"
+        description.isInverted = header.isInverted
+        if !isColour, header.isInverted != (header.photometric == "MONOCHROME1") {
+            remarks.append(.init(.doubtful, "polarity",
+                "Presentation LUT Shape (2050,0020) \(header.isInverted ? "INVERSE" : "IDENTITY") contradicts \(header.photometric) (0028,0004); small values are shown \(header.isInverted ? "white" : "black")."))
+        }
         description.isLossy = all.contains { headers[$0.instance].isLossy }
         description.isStack = isStack
         description.timePoints = times.count
@@ -518,7 +523,7 @@ struct SeriesAssembler {
     /// Air for CT; nothing for the rest, as dark as the picture allows when small values are white.
     private func background(_ header: InstanceHeader, _ source: SourceFrame) -> Double {
         if header.modality == "CT" { return -1024 }
-        guard header.photometric == "MONOCHROME1", !header.isFloat, header.bitsAllocated <= 16 else { return 0 }
+        guard header.isInverted, !header.isFloat, header.bitsAllocated <= 16 else { return 0 }
         let largest = Double(1 << (header.isSigned ? header.bitsStored - 1 : header.bitsStored)) - 1
         return largest * source.slope + source.intercept
     }

@@ -96,14 +96,17 @@ public final class DataSet {
     }
 
     /// The first whole number. Nil if absent, empty, not whole or out of range.
-    public func int(_ tag: Tag) -> Int? { double(tag).flatMap { Int(exactly: $0) } }
+    public func int(_ tag: Tag) -> Int? { double(tag).flatMap(Self.whole) }
 
     /// All whole numbers; empty if absent or if one of them is not whole.
     public func ints(_ tag: Tag) -> [Int] {
         let values = doubles(tag)
-        let whole = values.compactMap { Int(exactly: $0) }
+        let whole = values.compactMap(Self.whole)
         return whole.count == values.count ? whole : []
     }
+
+    /// Whole numbers of 32 bits, signed or not, the widest that an attribute of an image has: damaged ones cannot overflow a sum.
+    private static func whole(_ value: Double) -> Int? { (-0x8000_0000...0xFFFF_FFFF).contains(value) ? Int(exactly: value) : nil }
 
     /// The value as 16-bit words in native order, whatever its VR: LUT data is OW, US or SS. Nil if absent.
     public func uint16s(_ tag: Tag) -> [UInt16]? {

@@ -2,30 +2,27 @@ import Geometry
 
 extension Segmentation {
     /// The map on another grid of the same patient space: each voxel takes the label of the nearest one here, none outside.
-    /// `self` when the grids are the same.
-    public func mapped(onto target: VolumeGeometry) -> Segmentation {
+    /// `self` when the grids are the same; `nil` when the system has no memory.
+    public func mapped(onto target: VolumeGeometry) -> Segmentation? {
         if target.isClose(to: geometry) { return self }
         let map = geometry.voxelFromPatient * target.patientFromVoxel
         let columns = geometry.columns, rows = geometry.rows, slices = geometry.slices
-        let result = [UInt16](unsafeUninitializedCapacity: target.voxelCount) { out, count in
-            labels.withUnsafeBufferPointer { labels in
-                var i = 0
-                for z in 0..<target.slices {
-                    for y in 0..<target.rows {
-                        let start = map * Point<Voxel>(0, Double(y), Double(z))
-                        for x in 0..<target.columns {
-                            let p = (start.simd + map.x.simd * Double(x) + 0.5).rounded(.down)
-                            if p.x >= 0, p.y >= 0, p.z >= 0, p.x < Double(columns), p.y < Double(rows), p.z < Double(slices) {
-                                out[i] = labels[(Int(p.z) * rows + Int(p.y)) * columns + Int(p.x)]
-                            } else {
-                                out[i] = 0
-                            }
-                            i += 1
+        guard let result = LabelMap(zeros: target.voxelCount) else { return nil }
+        labels.withUnsafeBufferPointer { labels in
+            var i = 0
+            for z in 0..<target.slices {
+                for y in 0..<target.rows {
+                    let start = map * Point<Voxel>(0, Double(y), Double(z))
+                    for x in 0..<target.columns {
+                        let p = (start.simd + map.x.simd * Double(x) + 0.5).rounded(.down)
+                        if p.x >= 0, p.y >= 0, p.z >= 0, p.x < Double(columns), p.y < Double(rows), p.z < Double(slices) {
+                            let label = labels[(Int(p.z) * rows + Int(p.y)) * columns + Int(p.x)]
+                            if label != 0 { result[i] = label }
                         }
+                        i += 1
                     }
                 }
             }
-            count = target.voxelCount
         }
         return Segmentation(series: series, frameOfReference: frameOfReference, geometry: target, segments: segments,
                             combinations: combinations, labels: result)
@@ -34,7 +31,11 @@ extension Segmentation {
     /// Voxels that carry each combination.
     public var combinationCounts: [Int] {
         var counts = [Int](repeating: 0, count: combinations.count)
-        for l in labels { counts[Int(l)] += 1 }
+        counts[0] = labels.count
+        for stretch in labels.stretches {
+            counts[0] -= stretch.count
+            for i in stretch { counts[Int(labels[i])] += 1 }
+        }
         return counts
     }
 

@@ -28,7 +28,8 @@ extension Segmentation {
         let origin = m * Point<Voxel>(Double(low.x), Double(low.y), Double(low.z))
         guard let grid = VolumeGeometry(columns: size.x, rows: size.y, slices: size.z, patientFromVoxel: Affine(x: m.x, y: m.y, z: m.z, origin: origin)) else { return nil }
 
-        var builder = SegmentationBuilder(geometry: grid), segments: [Segment] = [], used: Set<Int> = []
+        guard var builder = SegmentationBuilder(geometry: grid) else { return nil }
+        var segments: [Segment] = [], used: Set<Int> = []
         for (part, offset) in zip(parts, offsets) {
             let base = segments.count, g = part.geometry, start = offset &- low
             for segment in part.segments {
@@ -39,19 +40,20 @@ extension Segmentation {
                 }
                 segments.append(segment)
             }
-            for z in 0..<g.slices {
-                for y in 0..<g.rows {
-                    let row = (z * g.rows + y) * g.columns, target = ((start.z + z) * grid.rows + start.y + y) * grid.columns + start.x
-                    var x = 0
-                    while x < g.columns {
-                        let label = part.labels[row + x]
-                        var end = x + 1
-                        while end < g.columns, part.labels[row + end] == label { end += 1 }
-                        for s in part.combinations[Int(label)] {
-                            guard builder.add(segment: base + s, first: target + x, count: end - x, where: { _ in true }) else { return nil }
-                        }
-                        x = end
+            for stretch in part.labels.stretches {
+                var i = stretch.lowerBound
+                while i < stretch.upperBound {
+                    let label = part.labels[i], (row, x) = i.quotientAndRemainder(dividingBy: g.columns)
+                    // A run of one label in one row.
+                    let rowEnd = min(stretch.upperBound, i - x + g.columns)
+                    var end = i + 1
+                    while end < rowEnd, part.labels[end] == label { end += 1 }
+                    let (z, y) = row.quotientAndRemainder(dividingBy: g.rows)
+                    let target = ((start.z + z) * grid.rows + start.y + y) * grid.columns + start.x + x
+                    for s in part.combinations[Int(label)] {
+                        guard builder.add(segment: base + s, first: target, count: end - i, where: { _ in true }) else { return nil }
                     }
+                    i = end
                 }
             }
         }
@@ -65,7 +67,7 @@ extension VolumeGeometry {
         let map = voxelFromPatient * other.patientFromVoxel
         let origin = (map * Point<Voxel>(0, 0, 0)).simd
         let whole = origin.rounded(.toNearestOrEven)
-        guard max(abs(origin.x), abs(origin.y), abs(origin.z)) < 1e6 else { return nil }
+        guard abs(origin.x) < 1e6, abs(origin.y) < 1e6, abs(origin.z) < 1e6 else { return nil }
         for corner in other.voxelBox.corners {
             let error = (map * corner).simd - corner.simd - whole
             // A hundredth of a voxel: coordinates are written with few digits.

@@ -1,7 +1,7 @@
-/// Labelled voxels from a SEG or RTSTRUCT: one dense map for any number of segments, overlapping ones included.
+/// Labelled voxels from a SEG or RTSTRUCT: one map for any number of segments, overlapping ones included.
 ///
 /// A voxel stores the index of a *combination*, the set of segments that cover it; combination 0 is the empty set. Real
-/// objects have few combinations however many segments they hold, so memory is two bytes a voxel.
+/// objects have few combinations however many segments they hold, so memory is two bytes a voxel, and none where nothing lies.
 public final class Segmentation: Sendable {
     public struct Segment: Hashable, Codable, Sendable {
         /// Segment Number (0062,0004) or ROI Number (3006,0022).
@@ -19,11 +19,14 @@ public final class Segmentation: Sendable {
     /// Sets of indices into `segments`; the first is empty.
     public let combinations: [[Int]]
     /// One index into `combinations` per voxel, x fastest.
-    public let labels: [UInt16]
+    public let labels: LabelMap
 
-    public init(series: String, frameOfReference: String, geometry: VolumeGeometry, segments: [Segment], combinations: [[Int]], labels: [UInt16]) {
+    public init(series: String, frameOfReference: String, geometry: VolumeGeometry, segments: [Segment], combinations: [[Int]], labels: LabelMap) {
         precondition(labels.count == geometry.voxelCount && combinations.first == [])
         self.series = series; self.frameOfReference = frameOfReference; self.geometry = geometry
         self.segments = segments; self.combinations = combinations; self.labels = labels
+    }
+    public convenience init(series: String, frameOfReference: String, geometry: VolumeGeometry, segments: [Segment], combinations: [[Int]], labels: [UInt16]) {
+        self.init(series: series, frameOfReference: frameOfReference, geometry: geometry, segments: segments, combinations: combinations, labels: LabelMap(labels))
     }
 }

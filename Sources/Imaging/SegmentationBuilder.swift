@@ -2,23 +2,26 @@
 /// holds the set of all that were added to it.
 public struct SegmentationBuilder: Sendable {
     public let geometry: VolumeGeometry
-    private var labels: [UInt16]
+    private var labels: LabelMap
     private var combinations: [[Int]] = [[]]
     private var indices: [[Int]: UInt16] = [[]: 0]
     /// What each combination becomes with `current` added, filled as needed.
     private var successor: [UInt16?] = []
     private var current = -1
 
-    /// All voxels empty.
-    public init(geometry: VolumeGeometry) {
+    /// All voxels empty; `nil` when the system has no memory.
+    public init?(geometry: VolumeGeometry) {
+        guard let labels = LabelMap(zeros: geometry.voxelCount) else { return nil }
         self.geometry = geometry
-        labels = Array(repeating: 0, count: geometry.voxelCount)
+        self.labels = labels
     }
 
     /// Adds `segment` (an index into the segments given to `finish`) to `count` voxels from `first`, x fastest, where
     /// `isCovered` says so for the offset from `first`. `false` when more than 65 536 different combinations would arise.
     public mutating func add(segment: Int, first: Int, count: Int, where isCovered: (Int) -> Bool) -> Bool {
         precondition(segment >= 0 && first >= 0 && count >= 0 && first + count <= labels.count)
+        // Builders are values: a copy that is changed has labels of its own.
+        if !isKnownUniquelyReferenced(&labels) { labels = LabelMap(labels) }
         if segment != current { current = segment; successor.removeAll(keepingCapacity: true) }
         for i in 0..<count where isCovered(i) {
             let old = labels[first + i]
@@ -97,11 +100,12 @@ public struct SegmentationBuilder: Sendable {
     private mutating func compact() {
         var isUsed = [Bool](repeating: false, count: combinations.count)
         isUsed[0] = true
-        for l in labels { isUsed[Int(l)] = true }
+        let stretches = labels.stretches
+        for stretch in stretches { for i in stretch { isUsed[Int(labels[i])] = true } }
         var new = [UInt16](repeating: 0, count: combinations.count), kept: [[Int]] = []
         for (i, c) in combinations.enumerated() where isUsed[i] { new[i] = UInt16(kept.count); kept.append(c) }
         if kept.count < combinations.count {
-            for i in labels.indices { labels[i] = new[Int(labels[i])] }
+            for stretch in stretches { for i in stretch where labels[i] != 0 { labels[i] = new[Int(labels[i])] } }
             combinations = kept
             indices = Dictionary(uniqueKeysWithValues: kept.enumerated().map { ($1, UInt16($0)) })
         }

@@ -132,7 +132,7 @@ extension MeasurementRequest {
         let wanted = segmentation.segments.indices.filter { numbers.isEmpty || numbers.contains(segmentation.segments[$0].number) }
 
         // One pass for all: sums per combination, joined per segment afterwards.
-        let onVolume = segmentation.mapped(onto: volume.geometry)
+        guard let onVolume = segmentation.mapped(onto: volume.geometry) else { throw .tooLarge("There is no memory for the segments on the volume's grid.") }
         let g = volume.geometry
         var sums = Array(repeating: StatisticsSum(shift: sampler.shift), count: onVolume.combinations.count)
         onVolume.labels.withUnsafeBufferPointer { labels in

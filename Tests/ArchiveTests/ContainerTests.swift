@@ -193,6 +193,7 @@ import Testing
         }
         #expect(try read("data file: LIST\na1.raw\na2.raw\n") == [1, 2, 3, 4])
         #expect(try read("data file: a%d.raw 1 2 1\n") == [1, 2, 3, 4])
+        #expect(code { _ = try read("data file: LIST\na1.raw\na1.raw\n") } == "container-data-file")
         #expect(code { _ = try read("data file: ../\(secret.lastPathComponent)\n") } == "container-data-file")
         #expect(code { _ = try read("data file: \(secret.path)\n") } == "container-data-file")
         #expect(code { _ = try read("data file: a1.raw\n") } == "container-truncated")

@@ -1,3 +1,4 @@
+import DICOM
 import Foundation
 import TestSupport
 import Testing
@@ -79,5 +80,36 @@ import Testing
             #expect(outcome.voxels == right[original], "\(name): a wrong picture without an error: \(what[name] ?? "")")
         }
         #expect(refused > 200)
+    }
+
+    /// Found by fuzzing: three frames 200 mm apart became a label map of all slices between them.
+    @Test func segmentationsTakeTheMemoryOfTheirFramesNotOfWhatTheySpan() throws {
+        let folder = try TestData.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        typealias Frame = SegmentationTests.Frame
+        func write(_ name: String, rows: Int, columns: Int, numbers: [Int], _ frames: [Frame]) throws -> String {
+            let path = folder.appending(path: name).path
+            try SegmentationTests.writer(type: "BINARY", rows: rows, columns: columns, numbers: numbers, bits: 1, frames: frames, distance: 1) {
+                $0.set(.studyInstanceUID, "1.2.3")
+            }.write(path)
+            return path
+        }
+        let ones = [Int](repeating: 1, count: 512 * 512)
+        let files = [
+            try write("few", rows: 512, columns: 512, numbers: [1], [Frame(z: 0, segment: 1, pixels: ones), Frame(z: 200, segment: 1, pixels: ones), Frame(z: 401, segment: 1, pixels: ones)]),
+            // 300 segments, each with a frame of its own and one small corner of it, over 16 m.
+            try write("many", rows: 64, columns: 64, numbers: Array(1...300), (0..<300).map { n in
+                Frame(z: Double(n * 53), segment: n + 1, pixels: (0..<4096).map { $0 / 64 / 8 == n % 8 && $0 % 64 / 8 == n / 8 % 8 ? 1 : 0 })
+            }),
+        ]
+        // The first import pays for what a process loads once.
+        let outcomes = try Self.probe([files[0]] + files).dropFirst()
+        #expect(outcomes.count == 2)
+        for outcome in outcomes {
+            let size = try #require(FileManager.default.attributesOfItem(atPath: outcome.file)[.size] as? Int)
+            #expect(outcome.code == nil && outcome.voxels.count == 1, "\(outcome.message ?? "")")
+            #expect(outcome.bytes <= 8 * size + 64 << 20, "\(outcome.bytes) bytes for \(size)")
+            #expect(outcome.cpuSeconds < 5)
+        }
     }
 }

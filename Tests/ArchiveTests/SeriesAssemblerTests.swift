@@ -273,6 +273,12 @@ private func remarks(_ plan: VolumePlan) -> [String] { plan.description.remarks.
         #expect(varying.description.format == .float32 && varying.times[0].map { $0.slope } == [1.0, 2.0, 3.0])
         #expect(try plan { $1.bitsAllocated = 32; $1.bitsStored = 32 }.description.format == .float32)
         #expect(try plan { $1.photometric = "MONOCHROME1" }.description.isInverted)
+        // The shape decides where it is given, as in DCMTK; what contradicts is in doubt.
+        for (photometric, shape, isInverted, isDoubtful) in [("MONOCHROME1", "INVERSE", true, false), ("MONOCHROME2", "IDENTITY", false, false),
+                                                            ("MONOCHROME1", "IDENTITY", false, true), ("MONOCHROME2", "INVERSE", true, true)] {
+            let p = try plan { $1.photometric = photometric; $1.presentationShape = shape }
+            #expect(p.description.isInverted == isInverted && remarks(p) == (isDoubtful ? ["polarity"] : []))
+        }
         #expect(remarks(try plan { $1.frames[0].slope = 0 }) == ["zero-slope"])
     }
 
@@ -293,7 +299,8 @@ private func remarks(_ plan: VolumePlan) -> [String] { plan.description.remarks.
                 if random.next() % 3 == 0 { header.frames[0].spacing = [value(), value()] }
                 if random.next() % 3 == 0 { header.frames[0].orientation = (0..<6).map { _ in value() } }
                 if random.next() % 3 == 0 { header.frames[0].position = (0..<3).map { _ in value() } }
-                if random.next() % 4 == 0 { header.frames[0].slope = value() }
+                if random.next() % 4 == 0 { header.frames[0].slope = value(); header.frames[0].intercept = value() }
+                if random.next() % 3 == 0 { header.padding = -5...7; header.photometric = "MONOCHROME1"; header.modality = "MR" }
                 if random.next() % 4 == 0 { header.frames[0].clocks = [.acquisitionDate: value()] }
                 if random.next() % 4 == 0 { header.frames = [] }
             }

@@ -117,6 +117,19 @@ struct ReferenceEntry {
         }
     }
 
+    /// No public file has the HTJ2K syntax for progressive retrieval (.202). Its codestreams are those of .201 with the packets in a
+    /// stated order, and say so themselves: the same stream under either name is the same picture.
+    @Test(.enabled(if: TestData.has("codecs_pydicom"))) func theHTJ2KSyntaxForProgressiveRetrievalIsDecoded() throws {
+        let path = TestData.path("codecs_pydicom/data_store/HTJ2KLossless_08_RGB.dcm")
+        var bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
+        let name = Array("1.2.840.10008.1.2.4.201".utf8)
+        let place = try #require(bytes.indices.first { bytes[$0...].starts(with: name) })
+        bytes[place + name.count - 1] = UInt8(ascii: "2")
+        let renamed = try DataSet(bytes: bytes)
+        #expect(renamed.transferSyntax == "1.2.840.10008.1.2.4.202")
+        #expect(try renamed.frame(0) == (try DataSet(path: path).frame(0)))
+    }
+
     private func rounded(_ value: Double) -> String { String(format: "%.3f", value) }
 
     private func numbers(_ bytes: [UInt8], _ image: ImageDescription) -> [Double] {

@@ -33,6 +33,14 @@ func fingerprint(_ volume: Volume) -> String {
     return "\(volume.geometry.columns)x\(volume.geometry.rows)x\(volume.geometry.slices):\(String(hash, radix: 16))"
 }
 
+func fingerprint(_ segmentation: Segmentation) -> String {
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    for stretch in segmentation.labels.stretches {
+        for i in stretch where segmentation.labels[i] != 0 { for part in [UInt64(i), UInt64(segmentation.labels[i])] { hash = (hash ^ part) &* 0x100_0000_01B3 } }
+    }
+    return "\(segmentation.geometry.patientFromVoxel) \(segmentation.segments) \(segmentation.combinations):\(String(hash, radix: 16))"
+}
+
 func probe(_ file: String, _ folder: String) async -> Outcome {
     var outcome = Outcome(file: file)
     // The high-water mark begins again here (proc(5), clear_refs).
@@ -53,7 +61,11 @@ func probe(_ file: String, _ folder: String) async -> Outcome {
                 outcome.voxels.append(fingerprint(volume))
                 outcome.remarks += volume.remarks.map(\.code)
             } }
-            if summary.volumes.isEmpty { _ = try await archive.volume(.init(series: series)) }
+            if ["SEG", "RTSTRUCT"].contains(summary.modality) {
+                outcome.voxels.append(fingerprint(try await archive.segmentation(series: series)))
+            } else if summary.volumes.isEmpty {
+                _ = try await archive.volume(.init(series: series))
+            }
         }
     } catch { (outcome.code, outcome.message) = (error.code, error.message) }
     outcome.cpuSeconds = cpu() - start

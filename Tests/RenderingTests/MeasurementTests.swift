@@ -234,7 +234,7 @@ import Testing
     // MARK: Segments
 
     static func balls(_ geometry: VolumeGeometry, frameOfReference: String = "1.9") -> Segmentation {
-        var builder = SegmentationBuilder(geometry: geometry)
+        var builder = SegmentationBuilder(geometry: geometry)!
         for (i, (offset, radius)) in [(0.0, 5.0), (3.0, 6.0)].enumerated() {
             let center = geometry.center + Vector(offset, 0, 0)
             var voxel = 0

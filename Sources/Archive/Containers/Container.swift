@@ -88,6 +88,10 @@ public enum Container {
             if image.files.isEmpty {
                 parts = [bytes[image.offset...]]
             } else {
+                // A short list must not read a long file many times.
+                guard Set(image.files).count == image.files.count else {
+                    throw ContainerError("container-data-file", "The header names a data file twice. Correct its list.")
+                }
                 for name in image.files { files.append(try ContainerFile.read(try ContainerFile.detached(name, beside: folder))) }
                 parts = files.map { $0[...] }
             }

@@ -39,7 +39,9 @@ extension Archive {
         return try await pool.run { () -> Result<Segmentation, ArchiveError> in
             Result { () throws(ArchiveError) in
                 let geometry = plan.description.geometry, area = geometry.columns * geometry.rows
-                var builder = SegmentationBuilder(geometry: geometry)
+                guard var builder = SegmentationBuilder(geometry: geometry) else {
+                    throw .outOfMemory(needed: 2 * geometry.voxelCount, available: 0)
+                }
                 var segments: [Segmentation.Segment] = [], segmentOfGroup: [UInt16: Int] = [:]
                 // Frames of one object follow each other.
                 var last: (instance: Int, overlays: [Overlay])?

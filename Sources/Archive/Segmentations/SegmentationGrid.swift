@@ -30,7 +30,7 @@ struct SegmentationGrid {
         guard spacing.row > 0, spacing.column > 0, spacing.row.isFinite, spacing.column.isFinite else { throw bad("Pixel Spacing (0028,0030) is not positive") }
         let depths = positions.map { Vector<Patient>($0.simd).dot(normal) }
         guard let first = depths.min(), let last = depths.max(), first.isFinite, last.isFinite else { throw bad("there are no positions") }
-        let believable = distances.filter { $0 > 0 && $0.isFinite }
+        let believable = distances.filter { (1e-4..<Self.largestStep).contains($0) }
 
         // Distinct depths, a hundredth of a millimetre apart at least.
         var levels: [Double] = []
@@ -47,11 +47,13 @@ struct SegmentationGrid {
             step = found
         }
         guard step < Self.largestStep else { throw bad("their distances are too large") }
-        let count = Int(((last - first) / step).rounded()) + 1
+        // Frames at one place are one slice, whatever the distance of others would be.
+        let steps = levels.count > 1 ? depths.map { Int((($0 - first) / step).rounded()) } : depths.map { _ in 0 }
+        let count = steps.max()! + 1
         guard count <= Self.largestSliceCount, count * rows * columns <= Self.largestVoxelCount else {
             throw DICOMError(code: "too-large", message: "The segmentation's frames span \(count) slices of \(columns) × \(rows) voxels, more than is supported. Check Image Position (Patient) (0020,0032).")
         }
-        slices = depths.map { Int((($0 - first) / step).rounded()) }
+        slices = steps
         let lowest = positions[depths.firstIndex(of: first)!]
         var along = normal * step
         if count > 1 {
@@ -65,5 +67,12 @@ struct SegmentationGrid {
         guard let g = VolumeGeometry(columns: columns, rows: rows, slices: count, patientFromVoxel: Affine(
             x: right * spacing.column, y: down * spacing.row, z: along, origin: lowest)) else { throw bad("their axes do not span space") }
         geometry = g
+    }
+}
+
+extension DICOMError {
+    /// The system refuses the address space of a label map.
+    static func noMemory(for grid: VolumeGeometry) -> DICOMError {
+        DICOMError(code: "out-of-memory", message: "There is no memory for the segments on a grid of \(grid.columns) × \(grid.rows) × \(grid.slices) voxels.")
     }
 }

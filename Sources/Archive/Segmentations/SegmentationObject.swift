@@ -12,7 +12,7 @@ public import Imaging
 public enum SegmentationObject {
     public static let sopClasses: Set<String> = ["1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"]
 
-    /// The segmentation in a file. One dense map, two bytes a voxel, whatever the number of segments.
+    /// The segmentation in a file: one map, two bytes a voxel, whatever the number of segments. What lies between frames takes no memory.
     public static func segmentation(inFileAt path: String) throws(DICOMError) -> Segmentation { try segmentation(try DataSet(path: path)) }
 
     public static func segmentation(_ object: DataSet) throws(DICOMError) -> Segmentation {
@@ -42,7 +42,7 @@ public enum SegmentationObject {
             }
         }
 
-        var builder = SegmentationBuilder(geometry: grid.geometry)
+        guard var builder = SegmentationBuilder(geometry: grid.geometry) else { throw .noMemory(for: grid.geometry) }
         let area = image.rows * image.columns
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: image.frameBytes, alignment: 16)
         defer { buffer.deallocate() }

@@ -81,7 +81,7 @@ public struct StructureSet: Sendable {
 
     /// The regions on a grid: that of the volume they were drawn on, or any other of the same patient space.
     public func segmentation(on geometry: VolumeGeometry) throws(DICOMError) -> Segmentation {
-        var builder = SegmentationBuilder(geometry: geometry)
+        guard var builder = SegmentationBuilder(geometry: geometry) else { throw .noMemory(for: geometry) }
         for (index, region) in regions.enumerated() {
             try ContourRaster(region, on: geometry).add(to: &builder, segment: index)
         }
