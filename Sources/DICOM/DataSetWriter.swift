@@ -258,12 +258,16 @@ private struct Encoder {
         bytes += content
     }
 
+    private static let longRepresentations: Set<String> = ["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]
+
     private mutating func header(_ tag: Tag, _ representation: String, _ count: Int) {
+        // A short VR cannot say a length above 65 534 (PS3.5 6.2.2).
+        let representation = count > 0xFFFE && !Self.longRepresentations.contains(representation) ? "UN" : representation
         bytes += [UInt8](littleEndian: tag.group) + [UInt8](littleEndian: tag.element) + Array(representation.utf8)
-        if ["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"].contains(representation) {
+        if Self.longRepresentations.contains(representation) {
             bytes += [0, 0] + [UInt8](littleEndian: UInt32(count))
         } else {
-            bytes += [UInt8](littleEndian: UInt16(clamping: count))
+            bytes += [UInt8](littleEndian: UInt16(count))
         }
     }
 }

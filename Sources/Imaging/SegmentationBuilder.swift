@@ -8,6 +8,8 @@ public struct SegmentationBuilder: Sendable {
     /// What each combination becomes with `current` added, filled as needed.
     private var successor: [UInt16?] = []
     private var current = -1
+    /// So many combinations make room: twice those in use, so that what only arose on the way stays small beside them.
+    private var limit = 4096
 
     /// All voxels empty; `nil` when the system has no memory.
     public init?(geometry: VolumeGeometry) {
@@ -80,10 +82,11 @@ public struct SegmentationBuilder: Sendable {
             if let known = indices[union] {
                 index = Int(known)
             } else {
-                if combinations.count == 1 << 16 {
+                if combinations.count == limit {
                     // Combinations that only arose on the way to larger ones make room.
                     compact()
                     guard combinations.count < 1 << 16 else { return nil }
+                    limit = min(1 << 16, max(4096, 2 * combinations.count))
                     return with(segment, labels[voxel], at: voxel)
                 }
                 index = combinations.count

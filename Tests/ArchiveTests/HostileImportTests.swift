@@ -95,16 +95,21 @@ import Testing
             return path
         }
         let ones = [Int](repeating: 1, count: 512 * 512)
+        var random = SeededGenerator(seed: 11)
         let files = [
             try write("few", rows: 512, columns: 512, numbers: [1], [Frame(z: 0, segment: 1, pixels: ones), Frame(z: 200, segment: 1, pixels: ones), Frame(z: 401, segment: 1, pixels: ones)]),
             // 300 segments, each with a frame of its own and one small corner of it, over 16 m.
             try write("many", rows: 64, columns: 64, numbers: Array(1...300), (0..<300).map { n in
                 Frame(z: Double(n * 53), segment: n + 1, pixels: (0..<4096).map { $0 / 64 / 8 == n % 8 && $0 % 64 / 8 == n / 8 % 8 ? 1 : 0 })
             }),
+            // 400 segments that overlap at random: nearly every voxel has a set of its own, and other sets on the way.
+            try write("overlapping", rows: 64, columns: 64, numbers: Array(1...400), (0..<400).map { n in
+                Frame(z: 0, segment: n + 1, pixels: (0..<4096).map { _ in Int.random(in: 0...1, using: &random) })
+            }),
         ]
         // The first import pays for what a process loads once.
         let outcomes = try Self.probe([files[0]] + files).dropFirst()
-        #expect(outcomes.count == 2)
+        #expect(outcomes.count == 3)
         for outcome in outcomes {
             let size = try #require(FileManager.default.attributesOfItem(atPath: outcome.file)[.size] as? Int)
             #expect(outcome.code == nil && outcome.voxels.count == 1, "\(outcome.message ?? "")")

@@ -62,6 +62,16 @@ import Testing
         #expect(!both.contains { $0 && $1 } && s.voxelCounts[0] + s.voxelCounts[1] == 7 * 4)
     }
 
+    @Test func aContourThatRunsUpAndDownTakesNoMoreMemoryThanOthers() throws {
+        // 19 998 edges from one end to the other, beside an ordinary rectangle.
+        let saw = (0..<19_999).map { Point<Patient>(10.1 + 0.3 * Double($0) / 20_000, $0 % 2 == 0 ? 1 : 9, 6) }
+        let contours = [Self.rectangle(1.5...4.4, 2.6...6.5, z: 6), saw]
+        let structures = try StructureSet(Self.object([(1, contours)]))
+        let size = try ContourRaster(structures.regions[0], on: Self.grid).size
+        #expect(size.edges == 20_000 && size.places <= 6 * size.edges, "\(size)")
+        #expect(try Self.voxels(contours) == Self.block(2...4, 3...6, 2...2))
+    }
+
     @Test func holesAreHolesHoweverTheyAreDrawn() throws {
         let outer = Self.rectangle(0.5...9.5, 0.5...9.5, z: 6), inner = Self.rectangle(3.5...6.5, 3.5...6.5, z: 6)
         let expected = Self.block(1...9, 1...9, 2...2).subtracting(Self.block(4...6, 4...6, 2...2))

@@ -45,6 +45,26 @@ import Testing
         #expect(try read.frame(0).withUnsafeBytes { Array($0.bindMemory(to: Int16.self)) } == [-1024, 0, 1, 3071, -1, 7])
     }
 
+    @Test func textsTooLongForTheirRepresentationAreReadBack() throws {
+        let w = DataSetWriter(), numbers = (0..<20_000).map { Double($0) / 4 }
+        w.set(.sopClassUID, "1.2.840.10008.5.1.4.1.1.481.3"); w.set(.sopInstanceUID, "1.2.3"); w.set(.contourData, numbers); w.set(.roiNumber, 7)
+        let read = try DataSet(bytes: w.encoded())
+        #expect(read.doubles(.contourData) == numbers && read.int(.roiNumber) == 7)
+    }
+
+    @Test func numbersThatNoAttributeOfAnImageHoldsAreNoWholeNumbers() throws {
+        for (text, expected) in [("4294967295", 4_294_967_295), ("-2147483648", -2_147_483_648), ("4294967296", nil), ("-9223372036854775808", nil)] as [(String, Int?)] {
+            let w = DataSetWriter()
+            w.set(.sopClassUID, "1.2.840.10008.5.1.4.1.1.7"); w.set(.sopInstanceUID, "1.2.3"); w.set(.imageComments, text)
+            var bytes = try w.encoded()
+            // The same text as an IS, which the writer would refuse.
+            let place = try #require(bytes.indices.first { bytes[$0...].starts(with: [0x20, 0x00, 0x00, 0x40] + Array("LT".utf8)) })
+            bytes.replaceSubrange(place..<place + 6, with: [0x20, 0x00, 0x13, 0x00] + Array("IS".utf8))
+            let read = try DataSet(bytes: bytes)
+            #expect(read.int(.instanceNumber) == expected && read.ints(.instanceNumber) == (expected.map { [$0] } ?? []) && read.double(.instanceNumber) == Double(text))
+        }
+    }
+
     @Test func fewerStoredBitsKeepTheirSign() throws {
         let writer = image()
         writer.setPixels([Int16](arrayLiteral: -2048, -1, 0, 2047), rows: 2, columns: 2, bitsStored: 12)

@@ -22,8 +22,12 @@ struct ContourRaster {
         }
 
         mutating func sort() {
-            let count = max(1, min(4096, edges.count / 2))
             let height = high.y - low.y
+            // An edge stands in every strip that it crosses. In a contour that runs up and down all the time that is nearly each: then few
+            // strips, for at most six places an edge on average.
+            let crossed = edges.reduce(0) { $0 + abs($1.1.y - $1.0.y) / height }
+            let most = 4 * Double(edges.count) / crossed
+            let count = max(1, min(4096, edges.count / 2, most < 4096 ? Int(most) : 4096))
             perStrip = height > 0 ? Double(count) / height : 0
             strips = Array(repeating: [], count: count)
             for (i, e) in edges.enumerated() {
@@ -55,6 +59,11 @@ struct ContourRaster {
 
     private let geometry: VolumeGeometry
     private var stacks: [Stack] = []
+
+    /// Edges of all contours, and the places in strips that they stand in: what a raster takes in memory.
+    var size: (edges: Int, places: Int) {
+        stacks.lazy.flatMap(\.sheets).reduce(into: (0, 0)) { $0.0 += $1.edges.count; $0.1 += $1.strips.reduce(0) { $0 + $1.count } }
+    }
 
     /// Points further than this from their contour's plane make it no plane contour, mm.
     private static let flatness = 0.5
