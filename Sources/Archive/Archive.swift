@@ -14,6 +14,8 @@ public final class Archive: Sendable {
     let store: InstanceStore
     let index: Index
     let pool: WorkerPool
+    /// For waiting on the disk: file systems answer many such waits with one write.
+    let disk: WorkerPool
     let logger = Logger(label: "tomos.archive")
     private let volumes: Cache<Volume.ID, Volume>
     let shared = Mutex(State())
@@ -43,6 +45,8 @@ public final class Archive: Sendable {
         /// Volumes that a job is computing: see `offer(_:)`.
         var computed: [Volume.ID: ComputedVolume] = [:]
         var origin: (@Sendable (String) async -> Void)?
+        /// Series on their way from an upstream archive.
+        var announced: [String: AnnouncedSeries] = [:]
     }
 
     /// Share of the machine's memory that volumes may take when nothing else is said.
@@ -64,6 +68,7 @@ public final class Archive: Sendable {
             throw .storage("The index \(folder)/index.sqlite cannot be opened: \(error)")
         }
         pool = WorkerPool()
+        disk = WorkerPool(name: "disk", threads: 8)
         volumes = Cache(limit: cacheBytes ?? Self.defaultCacheBytes)
         do {
             try reconcile()
@@ -154,10 +159,19 @@ public final class Archive: Sendable {
         do {
             let ranges = try await index.ranges(of: uid)
             var list: [SeriesSummary] = []
-            for entry in try await index.series(uid) {
+            var entries = try await index.series(uid)
+            if let uid, entries.isEmpty, let origin = shared.withLock({ $0.origin }) {
+                await origin(uid)
+                entries = try await index.series(uid)
+            }
+            for entry in entries {
                 var summary = entry.summary
                 let stored: StoredSummary
-                if entry.storedKey == entry.key, let data = entry.stored, let known = try? JSONDecoder().decode(StoredSummary.self, from: data) {
+                if let announced = shared.withLock({ $0.announced[summary.seriesInstanceUID] }) {
+                    let assembly = announced.assembled.assembly
+                    summary.instances = announced.assembled.headers.count
+                    stored = StoredSummary(warnings: assembly.warnings, volumes: assembly.plans.map { VolumeSummary($0) })
+                } else if entry.storedKey == entry.key, let data = entry.stored, let known = try? JSONDecoder().decode(StoredSummary.self, from: data) {
                     stored = known
                 } else if entry.isContainer {
                     stored = try await readSummary(ofContainer: summary.seriesInstanceUID)
@@ -208,6 +222,7 @@ public final class Archive: Sendable {
     }
 
     private func assembledHere(_ series: String) async throws -> AssembledSeries {
+        if let announced = shared.withLock({ $0.announced[series] }) { return announced.assembled }
         guard let key = try await index.state(of: series) else { throw ArchiveError.unknownSeries(series) }
         if let known = shared.withLock({ $0.assembled[series] }), known.key == key { return known }
         let stored = try await index.instances(of: series)
@@ -237,7 +252,9 @@ public final class Archive: Sendable {
     /// came no longer holds: it is made again for the next who asks, while those who have it keep it.
     func enter(_ instances: [Index.Instance]) async throws -> Set<String> {
         let added = try await index.add(instances)
-        let series = Set(instances.filter { added.contains($0.sopInstance) }.map(\.texts.series))
+        // An announced series is known as a whole: what comes is no growth.
+        let announced = shared.withLock { Set($0.announced.keys) }
+        let series = Set(instances.filter { added.contains($0.sopInstance) }.map(\.texts.series)).subtracting(announced)
         guard !series.isEmpty else { return added }
         volumes.remove { series.contains($0.series) }
         shared.withLock { s in
@@ -290,7 +307,7 @@ public final class Archive: Sendable {
                 }
                 let plan = plans[id.index]
                 try reservation.reserve(VolumeLoad.bytes(plan))
-                return try await start(id, plan, series)
+                return try await start(id, plan, series, shared.withLock { $0.announced[id.series] })
             }
             // Whoever asked for progress while nothing was known of the load, and missed it.
             if volume.isComplete { endWaiting(for: id, LoadProgress(loaded: volume.loadedSlices, total: volume.geometry.slices, state: .complete)) }
@@ -307,11 +324,11 @@ public final class Archive: Sendable {
         }
     }
 
-    private func start(_ id: Volume.ID, _ plan: VolumePlan, _ series: AssembledSeries) async throws -> Volume {
+    private func start(_ id: Volume.ID, _ plan: VolumePlan, _ series: AssembledSeries, _ announced: AnnouncedSeries?) async throws -> Volume {
         let key = plan.key(time: id.time, headers: series.headers)
         let path = "\(volumeFolder)/\(String(key, radix: 16)).volume"
         let cached = await pool.run { Shared<VolumeFile?>(VolumeFile(path: path, key: key, description: plan.description)) }.value.withLock { $0 }
-        guard let load = VolumeLoad(plan: plan, time: id.time, headers: series.headers, files: series.files, cached: cached, finished: { [weak self] load in
+        guard let load = VolumeLoad(plan: plan, time: id.time, headers: series.headers, files: series.files, missing: announced?.missing ?? [], cached: cached, finished: { [weak self] load in
             self?.finish(load, key: key, path: path)
         }) else { throw ArchiveError.outOfMemory(needed: VolumeLoad.bytes(plan), available: 0) }
 
@@ -322,9 +339,8 @@ public final class Archive: Sendable {
         }
         if let preferred { load.prefer(slice: preferred) }
         for continuation in waiting { load.watch(continuation) }
-        pool.submit(load.stepCount) {
-            load.step(scratch: Self.scratch)
-        }
+        go(on: [(load, load.stepCount)])
+        if let announced { go(on: [(load, announced.follow(load))]) }
         return load.volume
     }
 

@@ -135,7 +135,8 @@ final class Index: Sendable {
     /// One transaction; returns the SOP instances that were new.
     func add(_ instances: [Instance]) async throws -> Set<String> {
         guard !instances.isEmpty else { return [] }
-        let headers = try instances.map { try Self.encoder.encode($0.header) }
+        let encoder = Self.encoder
+        let headers = try instances.map { try encoder.encode($0.header) }
         return try await database.write { try Self.add(instances, headers, $0) }
     }
     func addNow(_ instances: [Instance]) throws {
@@ -147,36 +148,36 @@ final class Index: Sendable {
         var added: Set<String> = [], series: Set<String> = []
         for (instance, header) in zip(instances, headers) {
             let t = instance.texts
-            try db.execute(sql: "INSERT OR IGNORE INTO patients VALUES (?, ?, ?, ?)",
-                           arguments: [t.patientID, t.patientName, t.patientBirthDate, t.patientSex])
+            try db.repeated("INSERT OR IGNORE INTO patients VALUES (?, ?, ?, ?)",
+                           [t.patientID, t.patientName, t.patientBirthDate, t.patientSex])
             // What is said of a study or series is what its first instance says.
-            try db.execute(sql: """
+            try db.repeated("""
                 INSERT OR IGNORE INTO studies (uid, patient, date, time, description, accessionNumber, studyID,
                                                patientID, patientName, patientBirthDate, patientSex, referringPhysician, searchable)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
-                """, arguments: [t.study, t.patientID, t.studyDate, t.studyTime, t.studyDescription, t.accessionNumber, t.studyID,
+                """, [t.study, t.patientID, t.studyDate, t.studyTime, t.studyDescription, t.accessionNumber, t.studyID,
                                  t.patientID, t.patientName, t.patientBirthDate, t.patientSex, t.referringPhysician])
-            try db.execute(sql: """
+            try db.repeated("""
                 INSERT OR IGNORE INTO series (uid, study, modality, number, description, bodyPart, performedDate, performedTime, requestedProcedure, scheduledStep)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                """, arguments: [t.series, t.study, instance.header.modality, t.seriesNumber, t.seriesDescription, t.bodyPart,
+                """, [t.series, t.study, instance.header.modality, t.seriesNumber, t.seriesDescription, t.bodyPart,
                                  t.performedDate, t.performedTime, t.requestedProcedure, t.scheduledStep])
             let values: [(any DatabaseValueConvertible)?] = [
                 instance.sopInstance, t.series, instance.header.sopClass, t.transferSyntax, instance.path, instance.bytes,
                 Int64(bitPattern: instance.hash), InstanceHeader.version, header,
             ]
-            try db.execute(sql: """
+            try db.repeated("""
                 INSERT OR IGNORE INTO instances (sopInstance, series, sopClass, transferSyntax, path, bytes, hash, headerVersion, header,
                                                  number, rows, columns, bitsAllocated, frames, searchable)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
-                """, arguments: StatementArguments(values + pictureColumns(instance.header)))
+                """, StatementArguments(values + pictureColumns(instance.header)))
             if db.changesCount > 0 {
                 added.insert(instance.sopInstance)
                 series.insert(t.series)
             }
         }
         // A changed series has other volumes: what was measured no longer holds.
-        for uid in series { try db.execute(sql: "DELETE FROM ranges WHERE series = ?", arguments: [uid]) }
+        for uid in series { try db.repeated("DELETE FROM ranges WHERE series = ?", [uid]) }
         return added
     }
 
@@ -311,4 +312,10 @@ final class Index: Sendable {
             try db.execute(sql: "INSERT OR REPLACE INTO ranges VALUES (?, ?, ?, ?, ?, ?)",
                            arguments: [series, volume, time, Int64(bitPattern: planKey), range.lowerBound, range.upperBound])
         }
-    }}
+    }
+}
+
+extension Database {
+    /// Runs a statement that comes again and again: it is compiled once.
+    func repeated(_ sql: String, _ arguments: StatementArguments) throws { try cachedStatement(sql: sql).execute(arguments: arguments) }
+}

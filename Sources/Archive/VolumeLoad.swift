@@ -46,6 +46,8 @@ final class VolumeLoad: Sendable {
         /// Resampled volumes: output slices that have been taken up.
         var made: [Bool]
         var failure: (code: String, message: String)?
+        /// Sources whose files are still on their way; they count as claimed.
+        var absent: Set<Int> = []
         /// Sources that could not be decoded, and why.
         var faults: [Int: (code: String, message: String)] = [:]
         var isOver = false
@@ -54,7 +56,7 @@ final class VolumeLoad: Sendable {
 
     /// For messages.
     var firstFile: String { files[sources[0].instance] }
-    /// Number of calls of `step` that it takes.
+    /// Number of calls of `step` that are possible at once; `arrived` and `releaseAll` give the others.
     let stepCount: Int
     /// Bytes needed while loading.
     static func bytes(_ plan: VolumePlan) -> Int {
@@ -62,8 +64,8 @@ final class VolumeLoad: Sendable {
         return g.voxelCount * voxel + (plan.isResampled ? g.columns * g.rows * plan.times[0].count * voxel : 0)
     }
 
-    /// `nil` when memory is short.
-    init?(plan: VolumePlan, time: Int, headers: [InstanceHeader], files: [String], cached: VolumeFile?,
+    /// `nil` when memory is short. `missing`: instances whose files are on their way; their steps become possible with `arrived`.
+    init?(plan: VolumePlan, time: Int, headers: [InstanceHeader], files: [String], missing: Set<Int> = [], cached: VolumeFile?,
           finished: @escaping @Sendable (VolumeLoad) -> Void) {
         var description = plan.description
         description.id.time = time
@@ -85,9 +87,10 @@ final class VolumeLoad: Sendable {
         }
         // From a cached copy, slices are checked one by one; from files, sources are decoded one by one.
         let steps = cached != nil ? g.slices : sources.count
-        state = Mutex(State(center: Double(steps - 1) / 2, claimed: Array(repeating: false, count: steps), decoded: Array(repeating: false, count: steps),
-                            left: steps, ranges: Array(repeating: nil, count: g.slices), made: Array(repeating: false, count: g.slices)))
-        stepCount = steps
+        let absent = cached != nil ? [] : Set(sources.indices.filter { [sources] in missing.contains(sources[$0].instance) })
+        state = Mutex(State(center: Double(steps - 1) / 2, claimed: (0..<steps).map { absent.contains($0) }, decoded: Array(repeating: false, count: steps),
+                            left: steps, ranges: Array(repeating: nil, count: g.slices), made: Array(repeating: false, count: g.slices), absent: absent))
+        stepCount = steps - absent.count
     }
 
     /// Adds what is too large for the index: VOI LUTs and the ICC profile, those of the middle slice.
@@ -130,6 +133,37 @@ final class VolumeLoad: Sendable {
     /// Some slices could not be decoded: the voxels are not those of the sources alone.
     var hasFaults: Bool { state.withLock { !$0.faults.isEmpty } }
 
+    // MARK: Arrival
+
+    /// The file of an instance is there: as many more steps are possible.
+    func arrived(instance: Int) -> Int {
+        state.withLock { s in
+            let now = s.absent.filter { sources[$0].instance == instance }
+            for k in now { s.absent.remove(k); s.claimed[k] = false }
+            return now.count
+        }
+    }
+
+    /// Nothing more arrives: the remaining steps are possible, and find what they find.
+    func releaseAll() -> Int {
+        state.withLock { s in
+            let count = s.absent.count
+            for k in s.absent { s.claimed[k] = false }
+            s.absent = []
+            return count
+        }
+    }
+
+    /// Of these instances the one whose slice is nearest to what is looked at; `nil` where none is waited for.
+    func mostWanted(of instances: Set<Int>) -> Int? {
+        state.withLock { s in
+            s.absent.filter { instances.contains(sources[$0].instance) }.min { a, b in
+                let x = abs(Double(a) - s.center), y = abs(Double(b) - s.center)
+                return x != y ? x < y : a < b
+            }.map { sources[$0].instance }
+        }
+    }
+
     // MARK: Progress
 
     var progress: LoadProgress { state.withLock { progress($0) } }
@@ -157,7 +191,7 @@ final class VolumeLoad: Sendable {
 
     // MARK: Work
 
-    /// Decodes one slice, the most wanted of those left. Called `stepCount` times in all.
+    /// Decodes one slice, the most wanted of those left. Called `stepCount` times, and as often as `arrived` and `releaseAll` say.
     func step(scratch: FrameReader.Scratch) {
         let next: Int? = state.withLock { s in
             guard s.failure == nil else { return nil }
@@ -183,14 +217,15 @@ final class VolumeLoad: Sendable {
         }
         guard over else { return }
         fillFaults()
-        state.withLock { s in
+        let (last, watchers) = state.withLock { s in
             s.isOver = true
-            let last = progress(s)
-            for watcher in s.watchers { watcher.yield(last); watcher.finish() }
-            s.watchers = []
+            defer { s.watchers = [] }
+            return (progress(s), s.watchers)
         }
         open.removeAll()
+        // Before those who watch are told: a volume that failed is no longer found by whoever then asks anew.
         finished(self)
+        for watcher in watchers { watcher.yield(last); watcher.finish() }
     }
 
     private var sliceBytes: Int { volume.geometry.columns * volume.geometry.rows * volume.description.format.bytesPerVoxel }
@@ -211,7 +246,7 @@ final class VolumeLoad: Sendable {
         }
     }
 
-    private func fail(_ code: String, _ message: String) {
+    func fail(_ code: String, _ message: String) {
         state.withLock { s in if s.failure == nil { s.failure = (code, message) } }
     }
 

@@ -59,13 +59,13 @@ final class WorkerPool: Sendable {
     private let queue = Queue()
     let threads: Int
 
-    init(threads: Int = max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))) {
+    init(name: String = "archive", threads: Int = max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))) {
         self.threads = threads
         for number in 0..<threads {
             let thread = Thread { [queue] in
                 while let body = queue.next() { body() }
             }
-            thread.name = "archive-\(number)"
+            thread.name = "\(name)-\(number)"
             // Parsers recurse into sequences: keep it generous.
             thread.stackSize = 8 << 20
             thread.start()

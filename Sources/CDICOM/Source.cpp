@@ -159,3 +159,7 @@ void inflateExactly(const uint8_t *from, size_t count, uint8_t *destination, siz
 }
 
 }  // namespace cdicom
+
+void cdicom_begin_writing(int descriptor, uint64_t offset, uint64_t length) {
+    sync_file_range(descriptor, off64_t(offset), off64_t(length), SYNC_FILE_RANGE_WRITE);
+}

@@ -1,6 +1,7 @@
 public import Archive
 public import DICOM
 import Foundation
+import Synchronization
 
 /// The archive on the DICOM network: answers C-ECHO, C-STORE, C-FIND, C-MOVE and C-GET.
 public final class DICOMNode: Sendable {
@@ -9,7 +10,7 @@ public final class DICOMNode: Sendable {
     public init(_ archive: Archive, _ settings: NetworkProvider.Settings) throws(DICOMError) {
         provider = try NetworkProvider(settings, NetworkProvider.Answers(
             stored: { path in
-                switch Self.wait({ await archive.file(at: path) }).outcome {
+                switch Self.wait({ await archive.file(at: path, gives: true) }).outcome {
                 case .stored, .duplicate: 0x0000
                 case .refused("conflicting-content", _): 0x0111
                 case .refused("storage", _): 0xA700
@@ -94,6 +95,10 @@ public struct NetworkUpstream: Upstream {
     /// AE title under which the peer knows us as a destination; nil uses C-GET.
     let destination: String?
 
+    /// SOP classes by series, where the peer has told them: single objects then need no association for all classes.
+    private let classes = KnownClasses()
+    private final class KnownClasses: Sendable { let bySeries = Mutex<[String: [String]]>([:]) }
+
     public init(_ peer: NetworkPeer, destination: String?) { self.peer = peer; self.destination = destination }
 
     public func results(of search: Search, _ query: [(name: String, value: String)]) async throws -> [UInt8] {
@@ -126,6 +131,37 @@ public struct NetworkUpstream: Upstream {
         return v.first
     }
 
+    /// What assembly of a volume of single-frame images looks at. Peers need not answer more than the unique keys; those that do not
+    /// give series as a whole.
+    private static let headerTags: [Tag] = [
+        .sopClassUID, .sopInstanceUID, .modality, .rows, .columns, .instanceNumber, .bitsAllocated, .samplesPerPixel, .photometricInterpretation, .pixelRepresentation,
+        .numberOfFrames, .rescaleSlope, .rescaleIntercept, .rescaleType, .windowCenter, .windowWidth, .voiLUTFunction, .presentationLUTShape,
+        Tag(0x0008, 0x0008), Tag(0x0020, 0x0052), Tag(0x0028, 0x0101), Tag(0x0028, 0x0102), Tag(0x0028, 0x0006), Tag(0x0028, 0x2110), Tag(0x0028, 0x0120), Tag(0x0028, 0x0121),
+        Tag(0x0020, 0x0032), Tag(0x0020, 0x0037), Tag(0x0028, 0x0030), Tag(0x0018, 0x0050), Tag(0x0018, 0x1164), Tag(0x0020, 0x9056), Tag(0x0020, 0x9162),
+        Tag(0x0018, 0x0081), Tag(0x0018, 0x0086), Tag(0x0018, 0x9087), Tag(0x0018, 0x0082), Tag(0x0018, 0x1314), Tag(0x0018, 0x0060), Tag(0x0018, 0x1210), Tag(0x0018, 0x1100),
+        Tag(0x0018, 0x0024), Tag(0x0018, 0x9089), Tag(0x0020, 0x0100), Tag(0x0020, 0x9128), Tag(0x0020, 0x9241), Tag(0x0020, 0x9153), Tag(0x0018, 0x1060), Tag(0x0054, 0x1300),
+        Tag(0x0020, 0x0012), Tag(0x0008, 0x002A), Tag(0x0008, 0x0022), Tag(0x0008, 0x0032), Tag(0x0008, 0x0023), Tag(0x0008, 0x0033),
+    ]
+
+    public func metadata(study: String, series: String) async throws -> [UInt8]? {
+        var keys = Dictionary(uniqueKeysWithValues: Self.headerTags.map { ($0, "") })
+        keys[Tag(0x0008, 0x0052)] = "IMAGE"
+        keys[.studyInstanceUID] = study
+        keys[.seriesInstanceUID] = series
+        let peer = self.peer, question = keys
+        let text = try await Self.onThread { () throws(DICOMError) in try peer.find(question) }
+        guard let list = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [[String: Any]] else { return nil }
+        // Without geometry nothing can be announced.
+        guard list.allSatisfy({ Attributes(jsonObject: $0)[Tag(0x0020, 0x0032)].map { if case .none = $0.value { false } else { true } } ?? false }) else { return nil }
+        let known = Set(list.compactMap { item -> String? in if case .texts(let v)? = Attributes(jsonObject: item)[.sopClassUID]?.value { v.first } else { nil } }).sorted()
+        classes.bySeries.withLock { all in
+            if all.count > 1000 { all = [:] }
+            all[series] = known
+        }
+        // Empty answers stand for attributes that there are not.
+        return try JSONSerialization.data(withJSONObject: list.map { item in item.filter { $0.key != "00080052" && ($0.value as? [String: Any])?["Value"] != nil } }).map { $0 }
+    }
+
     public func fetch(study: String, series: String?, instance: String?, into archive: Archive) async throws {
         var keys: [Tag: String] = [Tag(0x0008, 0x0052): instance != nil ? "IMAGE" : series != nil ? "SERIES" : "STUDY", .studyInstanceUID: study]
         if let series { keys[.seriesInstanceUID] = series }
@@ -138,8 +174,9 @@ public struct NetworkUpstream: Upstream {
         }
         let folder = try archive.makeIncomingFolder()
         defer { archive.removeIncomingFolder(folder) }
-        _ = try await Self.onThread { () throws(DICOMError) in try peer.get(question, into: folder) }
-        for name in try FileManager.default.contentsOfDirectory(atPath: folder).sorted() { _ = await archive.file(at: folder + "/" + name) }
+        let offered = instance == nil ? [] : series.flatMap { name in classes.bySeries.withLock { $0[name] } } ?? []
+        _ = try await Self.onThread { () throws(DICOMError) in try peer.get(question, classes: offered, into: folder) }
+        for name in try FileManager.default.contentsOfDirectory(atPath: folder).sorted() { _ = await archive.file(at: folder + "/" + name, gives: true) }
     }
 
     private static func onThread<Result: Sendable>(_ work: @escaping @Sendable () throws(DICOMError) -> Result) async throws -> Result {

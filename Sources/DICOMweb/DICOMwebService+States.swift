@@ -97,10 +97,17 @@ extension DICOMwebService {
             content = try await archive.state(of: Set(ids.map(\.series)))
             try await read(ids)
             let inputs = volumes
-            view = try await archive.perform { Result { () throws(WebError) -> StoredView in
+            let (seen, crops) = try await archive.perform { Result { () throws(WebError) -> (StoredView, [(isKept: Bool, instance: String, segments: [Int])]) in
                 guard let data = try? DataSet(path: path) else { throw WebError(500, "storage", "a stored file cannot be read") }
-                return try PresentationState.view(data, volumes: inputs)
+                return (try PresentationState.view(data, volumes: inputs), PresentationState.segmentCrops(data))
             } }.get()
+            view = seen
+            // Those that are drawn over the first.
+            volumes = inputs.prefix(1) + view.scene.layers.compactMap { layer in inputs.first { $0.id == layer.volume.id } }
+            for crop in crops {
+                guard let series = try await archive.search(Search(.instance, instance: crop.instance)).found.first?.series?.uid else { throw WebError.notFound("a segmentation to which the presentation state refers") }
+                view.scene.segments.append(SegmentLayer(series: series, numbers: crop.segments, visibility: crop.isKept ? .only : .hide))
+            }
         }
         if query.overridesView { view.scene.view = try Self.turned(view, query, volumes[0].geometry) }
         if let viewport = shared.viewport { view = Self.fitted(view, viewport) }
@@ -168,13 +175,13 @@ extension DICOMwebService {
         if shared.viewport?.hasRegion == true { throw WebError.invalid("viewport", "with a presentation state only vw,vh are allowed") }
         if target.frames != nil { throw WebError(400, "bad-frames", "a presentation state has no frames") }
         let path = found.file
-        struct Softcopy: Sendable { var own: StoredView?; var images: [PresentationState.Reference]; var window: Window?; var isInverse: Bool; var rotation: Int; var isFlipped: Bool; var area: [[Int]] }
+        struct Softcopy: Sendable { var own: StoredView?; var images: [PresentationState.Reference]; var window: Window?; var isInverse: Bool; var rotation: Int; var isFlipped: Bool; var area: [[Double]] }
         let state = try await archive.perform { Result { () throws(DICOMError) -> Softcopy in
             let data = try DataSet(path: path)
             let images = data.items(.referencedSeriesSequence).flatMap { $0.items(.referencedImageSequence) }.map { PresentationState.Reference(instance: $0.string(.referencedSOPInstanceUID) ?? "", frames: $0.ints(.referencedFrameNumber)) }
             let area = data.items(Tag(0x0070, 0x005A)).first
             return Softcopy(own: PresentationState.ownView(data), images: images, window: data.items(.softcopyVOILUTSequence).first.flatMap { PresentationState.window($0) }, isInverse: data.string(.presentationLUTShape) == "INVERSE",
-                            rotation: (data.int(Tag(0x0070, 0x0042)) ?? 0) / 90, isFlipped: data.string(Tag(0x0070, 0x0041)) == "Y", area: [area?.ints(Tag(0x0070, 0x0052)) ?? [], area?.ints(Tag(0x0070, 0x0053)) ?? []])
+                            rotation: (data.int(Tag(0x0070, 0x0042)) ?? 0) / 90, isFlipped: data.string(Tag(0x0070, 0x0041)) == "Y", area: [area?.doubles(Tag(0x0070, 0x0052)) ?? [], area?.doubles(Tag(0x0070, 0x0053)) ?? []])
         } }.get()
         if var own = state.own {
             let content = try await archive.state(of: own.scene.allSeries)
@@ -195,7 +202,7 @@ extension DICOMwebService {
                 look.invert = state.isInverse != volume.description.isInverted
                 var area = (x: 0.0, y: 0.0, width: Double(g.columns), height: Double(g.rows))
                 if state.area.allSatisfy({ $0.count == 2 }) {
-                    let a = state.area[0].map { Double($0) }, b = state.area[1].map { Double($0) }
+                    let a = state.area[0], b = state.area[1]
                     area = (min(a[0], b[0]) - 1, min(a[1], b[1]) - 1, abs(b[0] - a[0]) + 1, abs(b[1] - a[1]) + 1)
                 }
                 guard area.width <= 1e5, area.height <= 1e5 else { throw WebError(400, "bad-state", "the displayed area is too large") }

@@ -45,7 +45,7 @@ extension DICOMwebService {
                             receipts.append(Receipt(outcome: .refused(code: "media-type", message: "the part is no application/dicom")))
                         } else { current = try archive.receive() }
                     case .data(let bytes): try current?.write(bytes)
-                    case .end: if let done = current { waiting.append(done) }; current = nil
+                    case .end: if let done = current { done.beginSynchronising(); waiting.append(done) }; current = nil
                     }
                 }
             } catch is MultipartReader.Failure { throw WebError(400, "multipart", "the multipart payload is malformed") }

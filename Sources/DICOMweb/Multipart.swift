@@ -2,7 +2,7 @@ import Glibc
 
 /// Reads multipart/related from pieces of any size, in memory bounded by a piece and the headers of a part.
 struct MultipartReader {
-    enum Event { case part(headers: [String: String]), data([UInt8]), end }
+    enum Event { case part(headers: [String: String]), data(ArraySlice<UInt8>), end }
     enum Failure: Error { case headersTooLong, malformed }
     private enum State { case preamble, afterDelimiter, headers, body, finished }
 
@@ -25,7 +25,7 @@ struct MultipartReader {
             case .preamble, .body:
                 if let found = find(delimiter, from: position) {
                     if state == .body {
-                        if found > position { try handle(.data(Array(buffer[position..<found]))) }
+                        if found > position { try handle(.data(buffer[position..<found])) }
                         try handle(.end)
                     }
                     position = found + delimiter.count
@@ -33,7 +33,7 @@ struct MultipartReader {
                 } else {
                     // The delimiter may have begun at the end.
                     let safe = max(position, buffer.count - delimiter.count + 1)
-                    if state == .body, safe > position { try handle(.data(Array(buffer[position..<safe]))) }
+                    if state == .body, safe > position { try handle(.data(buffer[position..<safe])) }
                     position = safe
                     return
                 }

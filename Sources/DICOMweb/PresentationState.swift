@@ -70,7 +70,8 @@ enum PresentationState {
         func window(_ item: DataSet, of volume: Volume) -> Window {
             self.window(item.items(.softcopyVOILUTSequence).first ?? item) ?? identity(of: volume)
         }
-        let crop = try self.crop(data, inputs.first, volume: main)
+        let crop = try self.crop(data, volume: main)
+        let others = zip(volumes, inputs).dropFirst()
         let method = data.string(Tag(0x0070, 0x120D)) ?? ""
         let sopClass = data.string(.sopClassUID) ?? ""
         if sopClass == grayscaleMPR || sopClass == compositingMPR {
@@ -85,12 +86,8 @@ enum PresentationState {
             let longest = 512.0, spacing = max(width, height) / longest
             let size = PixelSize(max(1, Int((width / spacing).rounded())), max(1, Int((height / spacing).rounded())))
             let plane = Plane(origin: corner + (right + down) * (spacing / 2), right: right, down: down, spacing: spacing)
-            var layers: [Layer] = []
-            if sopClass == compositingMPR {
-                for (i, volume) in volumes.enumerated().dropFirst() where i < inputs.count {
-                    layers.append(Layer(volume: VolumeReference(series: volume.id.series, index: volume.id.index, time: volume.id.time), window: window(inputs[i], of: volume), palette: "hot-iron", opacity: 0.5))
-                }
-            }
+            guard segmentCrops(data).isEmpty else { throw unsupported("cropping a reformation by segments") }
+            let layers = sopClass == compositingMPR ? others.map { layer($0, window($1, of: $0)) } : []
             return StoredView(scene: Scene(volume: reference, view: .plane(plane), presentation: look, layers: layers), size: size)
         }
         let position = Point<Patient>(try triple(Tag(0x0070, 0x1603), "Viewpoint Position")), target = Point<Patient>(try triple(Tag(0x0070, 0x1604), "Viewpoint LookAt Point"))
@@ -121,7 +118,28 @@ enum PresentationState {
         } else { look.window = voi }
         let size = width >= height ? PixelSize(512, max(1, Int((512 * height / width).rounded()))) : PixelSize(max(1, Int((512 * width / height).rounded())), 512)
         let camera = Camera(position: position + shift, target: target + shift, up: up, height: height, projection: isPerspective ? .perspective : .orthographic)
-        return StoredView(scene: Scene(volume: reference, view: .camera(camera), presentation: look, crop: crop), size: size)
+        // The other volumes of a multiple rendering; a segmented one shows the same volume again, which is one volume here.
+        let layers = sopClass == multipleVolumeRendering && look.fold == .composite ? others.filter { $0.0.id != main.id }.map { layer($0, window($1, of: $0)) } : []
+        return StoredView(scene: Scene(volume: reference, view: .camera(camera), presentation: look, layers: layers, crop: crop), size: size)
+    }
+
+    private static func layer(_ volume: Volume, _ window: Window) -> Layer {
+        Layer(volume: VolumeReference(series: volume.id.series, index: volume.id.index, time: volume.id.time), window: window, palette: "hot-iron", opacity: 0.5)
+    }
+
+    /// Which items of Volume Cropping Sequence (0070,1301) apply to the first input: those named globally or by it, else all.
+    private static func cropItems(_ data: DataSet) -> [DataSet] {
+        let input = data.items(Tag(0x0070, 0x1201)).first
+        let used = Set((data.string(Tag(0x0070, 0x120B)) == "YES" ? data.ints(Tag(0x0070, 0x120C)) : []) + (input?.string(Tag(0x0070, 0x1204)) == "YES" ? input?.ints(Tag(0x0070, 0x1205)) ?? [] : []))
+        return data.items(Tag(0x0070, 0x1301)).filter { used.isEmpty || used.contains($0.int(Tag(0x0070, 0x1309)) ?? -1) }
+    }
+
+    /// Segments that a rendering is cropped to, or without: the segmentation's SOP Instance UID and Segment Numbers (empty is all).
+    static func segmentCrops(_ data: DataSet) -> [(isKept: Bool, instance: String, segments: [Int])] {
+        cropItems(data).flatMap { item -> [(isKept: Bool, instance: String, segments: [Int])] in
+            guard let method = item.string(Tag(0x0070, 0x1302)), method == "INCLUDE_SEG" || method == "EXCLUDE_SEG" else { return [] }
+            return item.items(.referencedImageSequence).map { (method == "INCLUDE_SEG", $0.string(.referencedSOPInstanceUID) ?? "", $0.ints(Tag(0x0062, 0x000B))) }
+        }
     }
 
     /// In mm: no field of view is smaller, no place farther.
@@ -142,12 +160,9 @@ enum PresentationState {
     }
 
     /// Volume Cropping Sequence (0070,1301): boxes and planes.
-    private static func crop(_ data: DataSet, _ input: DataSet?, volume: Volume) throws(WebError) -> Crop? {
-        let items = data.items(Tag(0x0070, 0x1301))
-        guard !items.isEmpty else { return nil }
-        let used = Set((data.string(Tag(0x0070, 0x120B)) == "YES" ? data.ints(Tag(0x0070, 0x120C)) : []) + (input?.string(Tag(0x0070, 0x1204)) == "YES" ? input?.ints(Tag(0x0070, 0x1205)) ?? [] : []))
+    private static func crop(_ data: DataSet, volume: Volume) throws(WebError) -> Crop? {
         var crop = Crop(planes: [])
-        for item in items where used.isEmpty || used.contains(item.int(Tag(0x0070, 0x1309)) ?? -1) {
+        for item in cropItems(data) {
             switch item.string(Tag(0x0070, 0x1302)) {
             case "BOUNDING_BOX":
                 let v = item.doubles(Tag(0x0070, 0x1303))
@@ -164,7 +179,8 @@ enum PresentationState {
                     let foot = n * (-v[3] / Vector<Patient>(v[0], v[1], v[2]).length)
                     crop.planes?.append(Crop.ClipPlane(point: Point(foot.simd), normal: normal.normalized ?? n))
                 }
-            default: throw WebError(501, "unsupported-state", "cropping by segmentations in presentation states is not supported")
+            case "INCLUDE_SEG", "EXCLUDE_SEG": break   // see segmentCrops
+            default: throw WebError(501, "unsupported-state", "a method of cropping of this presentation state is not supported")
             }
         }
         return crop.box == nil && crop.planes?.isEmpty != false ? nil : crop

@@ -11,6 +11,8 @@ public protocol Upstream: Sendable {
     func fetch(study: String, series: String?, instance: String?, into archive: Archive) async throws
     /// The study of a series; nil if it is unknown.
     func study(ofSeries uid: String) async throws -> String?
+    /// Headers of all instances of a series, as DICOM JSON without bulk data; nil where they cannot be had before the objects.
+    func metadata(study: String, series: String) async throws -> [UInt8]?
 }
 
 extension Upstream {
@@ -27,16 +29,61 @@ extension DICOMwebService {
         guard let upstream else { return }
         archive.setOrigin { [self] series in
             let name = "series \(series)"
-            guard !lookedUp.contains(name) else { return }
-            do {
-                if let known = try await archive.search(Search(.series, series: series)).found.first {
-                    _ = await complete(known.study.uid, series, from: upstream)
-                    lookedUp.insert(name)
-                } else if let study = try await upstream.study(ofSeries: series) {
-                    try await fetch(from: upstream, study: study, series: series, instance: nil)
-                }
-            } catch { options.report("a series could not be fetched from the upstream archive: \((error as? WebError)?.message ?? "\(type(of: error))")") }
+            guard !archive.isAnnounced(series), !lookedUp.contains(name) else { return }
+            // Callers of one series wait for one answer.
+            try? await fetches.run("open \(series)") { [self] in
+                guard !archive.isAnnounced(series), !lookedUp.contains(name) else { return }
+                do {
+                    if let known = try await archive.search(Search(.series, series: series)).found.first {
+                        _ = await complete(known.study.uid, series, from: upstream)
+                        lookedUp.insert(name)
+                    } else if let study = try await upstream.study(ofSeries: series) {
+                        if try await announce(study, series, from: upstream) == false {
+                            try await fetch(from: upstream, study: study, series: series, instance: nil)
+                        }
+                    }
+                } catch { options.report("a series could not be fetched from the upstream archive: \((error as? WebError)?.message ?? "\(type(of: error))")") }
+            }
         }
+    }
+
+    /// Instances fetched at a time while a series opens.
+    private static let lanes = 4
+    /// Series of fewer instances come whole: there is nothing to be gained.
+    private static let fewest = 8
+
+    /// Opens a series by its headers and has its instances fetched in the order in which they are looked at; whether that was possible.
+    private func announce(_ study: String, _ series: String, from upstream: any Upstream) async throws -> Bool {
+        guard let bytes = try? await upstream.metadata(study: study, series: series),
+              let list = try? JSONSerialization.jsonObject(with: Data(bytes)) as? [[String: Any]], list.count >= Self.fewest else { return false }
+        let headers = list.map { Attributes(jsonObject: $0) }
+        guard try await archive.announce(series, count: headers.count, object: { try? headers[$0].headerObject() }) else {
+            options.report("a series of \(list.count) instances is fetched whole before it opens: its headers do not say enough")
+            return false
+        }
+        // The first tells whether the headers are true; a middle slice, which is looked at first.
+        guard let first = archive.nextAnnounced(of: series), (try? await fetch(from: upstream, study: study, series: series, instance: first)) != nil,
+              await archive.isAsAnnounced(first, of: series) else {
+            archive.endAnnouncement(of: series)
+            options.report("a series of \(list.count) instances is fetched whole before it opens: its objects are others than its headers")
+            return false
+        }
+        Task { [self] in
+            await withTaskGroup(of: Bool.self) { group in
+                for _ in 0..<Self.lanes {
+                    group.addTask { [self] in
+                        while let instance = archive.nextAnnounced(of: series) {
+                            guard (try? await fetch(from: upstream, study: study, series: series, instance: instance)) != nil else { return false }
+                        }
+                        return true
+                    }
+                }
+                // After one failure the others stop at their next instance.
+                for await isGood in group where !isGood { archive.endAnnouncement(of: series) }
+            }
+            archive.endAnnouncement(of: series)
+        }
+        return true
     }
 
     /// Fetches what the upstream has more of a study or series than is stored here; whether it was anything. Asks once in a while
@@ -56,6 +103,11 @@ extension DICOMwebService {
                 case .numbers(let v): count = v.first.flatMap { Int(exactly: $0) } ?? 1
                 case .texts(let v): count = v.first.flatMap { Int($0.trimmingCharacters(in: .whitespaces)) } ?? 1
                 default: break
+                }
+                if archive.isAnnounced(uid) {
+                    await archive.announcementEnds(of: uid)
+                    isChanged = true
+                    continue
                 }
                 guard count > stored else { continue }
                 try await fetch(from: upstream, study: study, series: uid, instance: nil)
@@ -80,7 +132,7 @@ extension DICOMwebService {
                 switch event {
                 case .part: current = try archive.receive()
                 case .data(let bytes): try current?.write(bytes)
-                case .end: if let done = current { waiting.append(done) }; current = nil
+                case .end: if let done = current { done.beginSynchronising(); waiting.append(done) }; current = nil
                 }
             }
             if waiting.count >= 16 { _ = try await archive.file(waiting); waiting = [] }
@@ -157,5 +209,43 @@ extension Attributes {
                 }), representation)
             }
         }
+    }
+}
+
+extension Attributes {
+    /// A Part 10 object of these attributes, without its bulk data, of which only the presence is kept, and with zeros for pixels:
+    /// headers are read from it.
+    func headerObject() throws -> [UInt8] {
+        let writer = withoutBulkData
+        func number(_ tag: Tag) -> Int? {
+            switch self[tag]?.value {
+            case .numbers(let v): v.first.flatMap { Int(exactly: $0) }
+            case .texts(let v): v.first.flatMap { Int($0.trimmingCharacters(in: .whitespaces)) }
+            default: nil
+            }
+        }
+        if let rows = number(.rows), let columns = number(.columns), !contains(Tag(0x7FE0, 0x0008)), !contains(Tag(0x7FE0, 0x0009)) {
+            let (bits, frames, samples) = (number(.bitsAllocated) ?? 16, number(.numberOfFrames) ?? 1, number(.samplesPerPixel) ?? 1)
+            guard (1...65_535).contains(rows), (1...65_535).contains(columns), [8, 16, 32].contains(bits), frames == 1, samples == 1 else { throw DICOMError(code: "no-header", message: "Only single grey images are announced.") }
+            writer.set(.pixelData, bytes: [UInt8](repeating: 0, count: (rows * columns * bits / 8 + 1) & ~1), representation: "OW")
+        }
+        return try writer.encoded()
+    }
+
+    private var withoutBulkData: DataSetWriter {
+        let writer = DataSetWriter()
+        for attribute in list where attribute.tag != .pixelData && attribute.tag.group != 2 {
+            switch attribute.value {
+            case .none: writer.setEmpty(attribute.tag, representation: attribute.representation)
+            case .texts(let texts) where attribute.representation == "AT":
+                writer.set(attribute.tag, tags: texts.compactMap { Tag(named: $0) })
+            case .texts(let texts), .names(let texts): writer.set(attribute.tag, texts, representation: attribute.representation)
+            case .numbers(let numbers): writer.set(attribute.tag, numbers, representation: attribute.representation)
+            case .items(let items): writer.set(attribute.tag, items: items.map { $0.withoutBulkData })
+            case .inline(let bytes): writer.set(attribute.tag, bytes: bytes, representation: attribute.representation)
+            case .bulk: writer.set(attribute.tag, bytes: [0, 0], representation: "OB")
+            }
+        }
+        return writer
     }
 }

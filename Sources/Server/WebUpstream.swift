@@ -53,6 +53,12 @@ struct WebUpstream: Upstream {
         return nil
     }
 
+    func metadata(study: String, series: String) async throws -> [UInt8]? {
+        let response = try await Self.client.execute(request("/studies/\(study)/series/\(series)/metadata", accept: "application/dicom+json"), timeout: .minutes(2))
+        guard response.status == .ok else { return nil }
+        return Array(try await response.body.collect(upTo: 256 << 20).readableBytesView)
+    }
+
     func fetch(study: String, series: String?, instance: String?, into archive: Archive) async throws {
         var path = "/studies/\(study)"
         if let series { path += "/series/\(series)" }

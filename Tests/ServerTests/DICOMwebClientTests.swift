@@ -18,6 +18,7 @@ struct DICOMwebClientTests {
     @Test func conditionsRangesCompressionAndProblemsAreThoseOfHTTP() async throws { try await holds("http") }
     @Test func storedInstancesSucceedAndFailOneByOne() async throws { try await holds("failures") }
     @Test func objectsOfHighdicomAreStoredAndGivenBack() async throws { try await holds("kinds") }
+    @Test func presentationStatesOfOthersShowWhatTheySay() async throws { try await holds("states") }
     @Test func theRequestsOfOHIFAreAnswered() async throws { try await holds("ohif") }
     @Test func renderedVolumesAreThePixelsOfTomosRender() async throws { try await holds("pixels") }
     @Test func aThousandInstancesAndAGigabytePassInBoundedMemory() async throws { try await holds("large") }
@@ -38,6 +39,7 @@ struct OrthancTests {
     @Test func tomosStandsBeforeOrthancByDICOMweb() async throws { try await holds("before_web") }
     @Test func tomosStandsBeforeOrthancOnTheDICOMNetwork() async throws { try await holds("before_dicom") }
     @Test func whatIsMissingOfAStudyComesFromOrthanc() async throws { try await holds("partial") }
+    @Test func aSeriesOnASlowLineOpensWithItsMiddleSlice() async throws { try await holds("arriving") }
     @Test func orthancStoresSearchesAndRetrievesFromTomos() async throws { try await holds("behind") }
     @Test func theToolsOfDCMTKTalkToTomos() async throws { try await holds("tools") }
 }

@@ -152,6 +152,9 @@ bool cdicom_network_get(const cdicom_peer *peer, const char *keys, const char *c
                         uint32_t *completed, uint32_t *failed, cdicom_error *error);
 bool cdicom_network_store(const cdicom_peer *peer, const char *const _Nonnull *_Nonnull paths, size_t count, uint32_t *stored, cdicom_error *error);
 
+/// Asks the system to begin writing what a file has in memory; waits for nothing and promises nothing.
+void cdicom_begin_writing(int descriptor, uint64_t offset, uint64_t length);
+
 #pragma clang assume_nonnull end
 
 #ifdef __cplusplus

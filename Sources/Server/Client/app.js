@@ -583,6 +583,7 @@ const keys = {
 };
 const pageKeys = {
   h: () => $("share").click(),
+  v: () => $("save").click(),
   l: () => $("toggle-link").click(),
   b: () => $("toggle-list").click(),
   d: () => $("denoise").click(),
@@ -643,6 +644,37 @@ async function showShare() {
     if (!$("sharing").open) $("sharing").showModal();
     $("share-link").select();
   } catch (error) { $("spoken").textContent = error.message; }
+}
+
+// ---------------------------------------------------------------------------------------------------------------- Save
+
+/** What is at rest in the active picture; hands may move on while it is saved. */
+let viewToSave = null;
+function showSave() {
+  if (!study || !active?.stream.scene) return;
+  viewToSave = { scene: active.stream.scene, size: active.stream.size };
+  $("save-said").replaceChildren();
+  $("saving").showModal();
+  $("save-label").select();
+}
+
+async function saveView() {
+  const chosen = document.querySelector('input[name="kind"]:checked').value;
+  // A stored slice has no volumetric state but the one of its image.
+  const kind = chosen === "presentation" && viewToSave.scene.view.slice ? "softcopy" : chosen;
+  const label = $("save-label").value.trim() || "Saved view";
+  $("save-do").disabled = true;
+  try {
+    const response = await fetch(`/dicomweb/states?kind=${kind}&label=${encodeURIComponent(label)}`,
+      { method: "POST", headers: { accept: "application/dicom+json", "content-type": "application/json" }, body: JSON.stringify(viewToSave) });
+    const answer = await response.json();
+    if (!response.ok) throw new Error(answer.detail ?? `the server answered ${response.status}`);
+    const address = answer["00081199"].Value[0]["00081190"].Value[0];
+    // Key objects are no picture: other viewers of the study show them.
+    const rendering = kind === "keyobject" ? null : kind === "presentation" ? (viewToSave.scene.view.camera ? "rendered3d" : "renderedmpr") : "rendered";
+    $("save-said").replaceChildren("Saved. ", ...(rendering ? [element("a", { href: `${address}/${rendering}?accept=image/png`, target: "_blank", rel: "noopener", text: "Open the picture" })] : []));
+    listed = await loadList();
+  } catch (error) { $("save-said").textContent = `Not saved: ${error.message}.`; } finally { $("save-do").disabled = false; }
 }
 
 /** The page of a guest: one picture, as it is led. */
@@ -746,6 +778,10 @@ function fillBar() {
   });
   for (const choice of document.querySelectorAll('input[name="control"]')) choice.addEventListener("change", showShare);
   $("sharing").addEventListener("click", (event) => { if (event.target === $("sharing")) $("sharing").close(); });
+  $("save").addEventListener("click", showSave);
+  $("save-do").addEventListener("click", saveView);
+  $("save-label").addEventListener("keydown", (event) => { if (event.key === "Enter") saveView(); });
+  $("saving").addEventListener("click", (event) => { if (event.target === $("saving")) $("saving").close(); });
   $("toggle-list").addEventListener("click", () => {
     const isHidden = document.body.classList.toggle("is-listless");
     $("toggle-list").setAttribute("aria-expanded", String(!isHidden));
@@ -785,7 +821,7 @@ function fillHelp() {
         ...plain("Wheel", "Scroll; zooms the volume"), ...plain("Click", "Cross-hair"), ...plain("Line ends", "Turn the planes; Shift: one"),
         ...plain("Double click", "One picture"), ...plain("Two fingers", "Pinch and pan"),
         ...row("↑ / ↓", "Slices; Shift: pan"), ...row("PgUp / PgDn", "Ten slices"), ...row("+ / -", "Zoom"),
-        ...row("D", "Denoise"), ...row("H", "Share"), ...row("L", "Line figures"), ...row("B", "Series list"))),
+        ...row("D", "Denoise"), ...row("H", "Share"), ...row("V", "Save view"), ...row("L", "Line figures"), ...row("B", "Series list"))),
     element("p", { text: "Not a medical device. Amber LOSSY: better follows. Red LOSSY: stays so. Green: lossless." }));
 }
 
@@ -925,6 +961,7 @@ function open(series, volume) {
   $("cine").disabled = !(volume.slices > 1 || volume.timePoints > 1);
   $("subject").textContent = [...new Set([personName(series.patientName), series.patientID, series.description, dateText(series.studyDate)])].filter(Boolean).join("  ·  ");
   markCurrent();
+  $("save").disabled = false;
   $("spoken").textContent = `${series.description || "Series"} opened`;
   showLook();
   setTool(tool);

@@ -8,12 +8,14 @@ Exits 0 when all checks hold; otherwise says on standard error what did not.
 import argparse
 import asyncio
 import base64
+import io
 import json
 import pathlib
 import subprocess
 import sys
 import tempfile
 import urllib.parse
+import urllib.request
 
 import numpy as np
 from PIL import Image
@@ -381,6 +383,43 @@ async def shared(options):
         check(not leader.problems and not guest.problems, f"problems: {leader.problems} {guest.problems}")
 
 
+async def saved(options):
+    """The view is saved as state, picture and note; the state and the picture open to the pixels that were shown."""
+    async with Browser() as browser:
+        await opened(browser, options)
+        for index, rendering in ((0, "renderedmpr"), (3, "rendered3d")):
+            await browser.evaluate(f"document.querySelectorAll('.pane')[{index}].focus()")
+            await browser.type("i" if index == 0 else "+")
+            await shown(browser)
+            wanted = await pixels(browser, index)
+            for kind in ("presentation", "capture", "keyobject"):
+                await browser.evaluate("document.getElementById('save').click()")
+                await browser.until("document.getElementById('saving').open", 10, "the dialog")
+                await browser.evaluate(f"document.querySelector('input[name=kind][value={kind}]').click()")
+                await browser.evaluate(f"document.getElementById('save-label').value = 'My {kind}'")
+                await browser.evaluate("document.getElementById('save-do').click()")
+                said = await browser.until("document.getElementById('save-said').textContent", 60, "the answer")
+                check(said.startswith("Saved."), f"{kind} of pane {index}: {said}")
+                if kind == "keyobject":
+                    await browser.evaluate("document.getElementById('saving').close()")
+                    wish = urllib.request.Request(f"{options.url.rstrip('/')}/dicomweb/series?Modality=KO&SeriesDescription=My%20keyobject", headers={"Accept": "application/dicom+json"})
+                    with urllib.request.urlopen(wish, timeout=60) as answer:
+                        check(answer.status == 200 and json.load(answer), "the note is not found")
+                    continue
+                link = await browser.evaluate("document.querySelector('#save-said a').href")
+                check(link.startswith(options.url.rstrip("/") + "/dicomweb/"), f"{kind} of pane {index}: {link}")
+                await browser.screenshot(pathlib.Path(options.artefacts, f"page-save-{kind}.png"))
+                await browser.evaluate("document.getElementById('saving').close()")
+                wish = urllib.request.Request(link, headers={"Accept": "text/html,image/avif,image/webp,*/*;q=0.8"})   # as browsers open links
+                with urllib.request.urlopen(wish, timeout=120) as answer:
+                    body = answer.read()
+                check(f"/{rendering if kind == 'presentation' else 'rendered'}?" in link, link)
+                picture = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+                check(picture.shape == wanted.shape and np.array_equal(picture, wanted), f"{kind} of pane {index}: other pixels than on the page")
+        check(await browser.evaluate("document.querySelectorAll('.series[aria-current=true]').length") == 1, "the open series is no longer marked")
+        check(not browser.problems, f"problems on the page: {browser.problems}")
+
+
 async def embedded(options):
     """The embedding example shows an exact picture and scrolls."""
     async with Browser(700, 620) as browser:
@@ -467,7 +506,7 @@ async def modules(options):
         check(failures == [], f"modules: {failures}")
 
 
-SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, played, windowed, shared, lowdose, reconstructed, embedded, modules)}
+SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, played, windowed, shared, saved, lowdose, reconstructed, embedded, modules)}
 
 
 def main():

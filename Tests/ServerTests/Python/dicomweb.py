@@ -407,6 +407,145 @@ def kinds():
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")), capture.pixel_array)
 
 
+def states():
+    """Presentation states made by others, of every kind: highdicom's softcopy states and key objects, and volumetric ones with nothing but the
+    standard's attributes. What is drawn is what the state says."""
+    import highdicom
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.sr.codedict import codes
+    paths = files("ct_chest_contrast", 40)
+    sources = sorted((pydicom.dcmread(p) for p in paths), key=lambda d: float(d.ImagePositionPatient[2]))
+    first, count = sources[0], len(sources)
+    second = copy.deepcopy(sources)
+    for number, d in enumerate(second):
+        d.SeriesInstanceUID = "1.2.826.0.1.3680043.10.9.8"
+        d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.10.9.8.{number + 1}"
+    spacing = float(first.PixelSpacing[0])
+    corner = [float(v) for v in first.ImagePositionPatient]
+    middle = [corner[0] + 255.5 * spacing, corner[1] + 255.5 * spacing, (corner[2] + float(sources[-1].ImagePositionPatient[2])) / 2]
+
+    def items(*list_):
+        return pydicom.Sequence([item(**i) if isinstance(i, dict) else i for i in list_])
+
+    def item(**values):
+        d = Dataset()
+        for name, value in values.items():
+            setattr(d, name, value)
+        return d
+
+    def state(sop_class, inputs, **more):
+        """A volumetric presentation state; `inputs`: images and window of each."""
+        d = item(SOPClassUID=sop_class, SOPInstanceUID=pydicom.uid.generate_uid(), StudyInstanceUID=first.StudyInstanceUID, SeriesInstanceUID=pydicom.uid.generate_uid(), Modality="PR",
+                 PatientName=first.PatientName, PatientID=first.PatientID, PatientBirthDate="", PatientSex="", StudyID="", StudyDate="", StudyTime="", AccessionNumber="", ReferringPhysicianName="",
+                 SeriesNumber=9, InstanceNumber=1, Manufacturer="another", ContentLabel="VIEW", ContentDescription="", ContentCreatorName="", PresentationCreationDate="20260101", PresentationCreationTime="120000",
+                 FrameOfReferenceUID=first.FrameOfReferenceUID, GlobalCrop="NO", PixelPresentation="TRUE_COLOR", PresentationLUTShape="IDENTITY")
+        sets, used = [], []
+        for number, (images, window) in enumerate(inputs):
+            uid = pydicom.uid.generate_uid()
+            sets.append(dict(VolumetricPresentationInputSetUID=uid, PresentationInputType="VOLUME",
+                             ReferencedImageSequence=items(*(dict(ReferencedSOPClassUID=i.SOPClassUID, ReferencedSOPInstanceUID=i.SOPInstanceUID) for i in images))))
+            used.append(dict(VolumetricPresentationInputNumber=number + 1, VolumetricPresentationInputSetUID=uid, InputSequencePositionIndex=1, Crop="NO",
+                             SoftcopyVOILUTSequence=items(dict(WindowCenter=window[0], WindowWidth=window[1], VOILUTFunction="LINEAR"))))
+        d.VolumetricPresentationInputSetSequence, d.VolumetricPresentationStateInputSequence = items(*sets), items(*used)
+        for name, value in more.items():
+            setattr(d, name, value)
+        d.file_meta = FileMetaDataset()
+        d.file_meta.TransferSyntaxUID, d.file_meta.MediaStorageSOPClassUID, d.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.ExplicitVRLittleEndian, d.SOPClassUID, d.SOPInstanceUID
+        return d
+
+    def colours(red, green, blue):
+        ramp = lambda top: np.linspace(0, 65535 * top, 256).astype("<u2").tobytes()
+        return items(dict(ComponentType="ONE_TO_RGBA", RGBLUTTransferFunction="TABLE", AlphaLUTTransferFunction="TABLE", ComponentInputSequence=items(dict(VolumetricPresentationInputIndex=1, BitsMappedToColorLookupTable=8)),
+                          RedPaletteColorLookupTableDescriptor=[256, 0, 16], GreenPaletteColorLookupTableDescriptor=[256, 0, 16], BluePaletteColorLookupTableDescriptor=[256, 0, 16],
+                          RedPaletteColorLookupTableData=ramp(red), GreenPaletteColorLookupTableData=ramp(green), BluePaletteColorLookupTableData=ramp(blue),
+                          AlphaPaletteColorLookupTableData=ramp(0.5)))
+
+    with Server() as s:
+        store(s, paths)
+        assert len(s.client.store_instances(second).ReferencedSOPSequence) == count
+
+        def address(d):
+            return f"{s.url}/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}/instances/{d.SOPInstanceUID}"
+
+        def kept(d):
+            answer = s.client.store_instances([d])
+            assert len(answer.ReferencedSOPSequence) == 1, answer
+            return address(d)
+
+        def shown(d, resource, status=200, **query):
+            a = requests.get(f"{kept(d)}/{resource}", params=query, headers={"Accept": "image/png"})
+            assert a.status_code == status, (resource, a.status_code, a.text[:300])
+            return np.asarray(Image.open(io.BytesIO(a.content)).convert("RGB")).astype(int) if status == 200 else None
+
+        def rendered(scene, size):
+            with tempfile.TemporaryDirectory() as folder:
+                (pathlib.Path(folder) / "scene.json").write_text(json.dumps({"volume": {"series": first.SeriesInstanceUID}, **scene}))
+                r = subprocess.run([options.tomos, "render", "--data", str(s.folder / "data"), "--scene", folder + "/scene.json", "--size", f"{size[0]}x{size[1]}", "--output", folder + "/p.png"], capture_output=True, text=True)
+                assert r.returncode == 0, r.stderr + r.stdout
+                return np.asarray(Image.open(folder + "/p.png").convert("RGB")).astype(int)
+
+        # Softcopy: the window of the state, inverted or not, on the stored image; never the image's own.
+        image = sources[20]
+        values = image.pixel_array * float(image.RescaleSlope) + float(image.RescaleIntercept)
+        voi = highdicom.pr.SoftcopyVOILUTTransformation(window_center=-600, window_width=1500)
+        softcopy = highdicom.pr.GrayscaleSoftcopyPresentationState([image], highdicom.UID(), 7, highdicom.UID(), 1, "Tomos tests", "test", "1", "0", "WINDOW", voi_lut_transformations=[voi])
+        picture = shown(softcopy, "rendered")
+        expected = np.clip((values - (-600 - 0.5)) / (1500 - 1) + 0.5, 0, 1) * 255
+        assert picture.shape == (512, 512, 3) and np.abs(picture[..., 0] - expected).max() <= 1, np.abs(picture[..., 0] - expected).max()
+        # Key objects are no picture; they are stored, found and given back.
+        note = highdicom.ko.KeyObjectSelectionDocument([image], highdicom.ko.KeyObjectSelection(codes.DCM.OfInterest, [image]), highdicom.UID(), 8, highdicom.UID(), 1, manufacturer="Tomos tests")
+        shown(note, "rendered", 501)
+        assert s.client.search_for_instances(search_filters={"Modality": "KO"})[0]["00080018"]["Value"] == [note.SOPInstanceUID]
+        assert s.client.retrieve_instance(note.StudyInstanceUID, note.SeriesInstanceUID, note.SOPInstanceUID).ContentSequence == note.ContentSequence
+
+        # Planar MPR, grayscale: a coronal slab.
+        height = float(sources[-1].ImagePositionPatient[2]) - corner[2]
+        flat = dict(MultiPlanarReconstructionStyle="PLANAR", MPRThicknessType="SLAB", MPRSlabThickness=8.0, MPRTopLeftHandCorner=[corner[0], middle[1], corner[2] + height], MPRViewWidthDirection=[1, 0, 0],
+                    MPRViewWidth=512 * spacing, MPRViewHeightDirection=[0, 0, -1], MPRViewHeight=height, RenderingMethod="MAXIMUM_IP")
+        size = (512, round(height / spacing))
+        plane = {"view": {"plane": {"origin": [corner[0] + spacing / 2, middle[1], corner[2] + height - spacing / 2], "right": [1, 0, 0], "down": [0, 0, -1], "spacing": spacing}},
+                 "presentation": {"window": {"center": 40, "width": 400}, "slab": 8, "fold": "maximum"}}
+        picture = shown(state("1.2.840.10008.5.1.4.1.1.11.6", [(sources, (40, 400))], **{**flat, "PixelPresentation": "MONOCHROME"}), "renderedmpr")
+        assert np.array_equal(picture, rendered(plane, size)), "a grayscale planar state is another picture"
+        # Compositing: the second volume over the first.
+        two = [(sources, (40, 400)), (second, (400, 1800))]
+        picture = shown(state("1.2.840.10008.5.1.4.1.1.11.7", two, **flat), "renderedmpr")
+        over = {**plane, "layers": [{"volume": {"series": second[0].SeriesInstanceUID}, "window": {"center": 400, "width": 1800}, "palette": "hot-iron", "opacity": 0.5}]}
+        assert np.array_equal(picture, rendered(over, size)), "a compositing planar state is another picture"
+
+        # Volume rendering: from the front, in the state's colours.
+        side = 512 * spacing / 2
+        solid = dict(RenderProjection="ORTHOGRAPHIC", ViewpointPosition=[middle[0], middle[1] - 600, middle[2]], ViewpointLookAtPoint=middle, ViewpointUpDirection=[0, 0, 1],
+                     RenderFieldOfView=[-side, side, side, -side, 1.0, 1600.0], SamplingStepSize=1.0, RenderingMethod="VOLUME_RENDERED", PresentationStateClassificationComponentSequence=colours(1, 0, 0))
+        one = [(sources, (200, 600))]
+        red = shown(state("1.2.840.10008.5.1.4.1.1.11.9", one, **solid), "rendered3d")
+        assert red.shape == (512, 512, 3) and red[..., 0].max() > 100 and red[..., 1:].max() == 0, (red.shape, red.max(axis=(0, 1)))
+        bright = shown(state("1.2.840.10008.5.1.4.1.1.11.9", one, **{**solid, "RenderingMethod": "MAXIMUM_IP"}), "rendered3d")
+        camera = {"view": {"camera": {"position": [middle[0], middle[1] - 600, middle[2]], "target": middle, "up": [0, 0, 1], "height": 2 * side}}, "presentation": {"fold": "maximum", "window": {"center": 200, "width": 600}}}
+        assert np.array_equal(bright, rendered(camera, (512, 512))), "a maximum intensity state is another picture"
+        # Segmented: what a segmentation keeps, or takes away.
+        mask = np.zeros((count, 512, 512), np.uint8)
+        mask[10:30, 150:400, 100:250] = 1
+        code = highdicom.sr.CodedConcept("85756007", "SCT", "Tissue")
+        box = highdicom.seg.SegmentDescription(1, "box", code, code, highdicom.seg.SegmentAlgorithmTypeValues.MANUAL)
+        seg = highdicom.seg.Segmentation(sources, mask, highdicom.seg.SegmentationTypeValues.BINARY, [box], highdicom.UID(), 7, highdicom.UID(), 1, "Tomos tests", "test", "1", "0")
+        kept(seg)
+        for method in ("INCLUDE_SEG", "EXCLUDE_SEG"):
+            crop = items(dict(VolumeCroppingMethod=method, CroppingSpecificationNumber=1, ReferencedImageSequence=items(dict(ReferencedSOPClassUID=seg.SOPClassUID, ReferencedSOPInstanceUID=seg.SOPInstanceUID, ReferencedSegmentNumber=1))))
+            d = state("1.2.840.10008.5.1.4.1.1.11.10", one, **solid, VolumeCroppingSequence=crop)
+            d.GlobalCrop, d.GlobalCroppingSpecificationIndex = "YES", 1
+            picture = shown(d, "rendered3d")
+            outside = picture[:, :90].sum() + picture[:, 260:].sum()
+            assert (outside == 0) == (method == "INCLUDE_SEG") and picture[:, 100:250].sum() > 0, (method, outside)
+            assert not np.array_equal(picture, red), method
+        # Multiple: the second volume glows in the first.
+        both = shown(state("1.2.840.10008.5.1.4.1.1.11.11", two, **solid), "rendered3d")
+        assert both[..., 1:].max() > 0 and not np.array_equal(both, red)
+        # What it refers to and is not here.
+        missing = state("1.2.840.10008.5.1.4.1.1.11.9", [([item(SOPClassUID=first.SOPClassUID, SOPInstanceUID="1.2.3.4.5")], (0, 1))], **solid)
+        shown(missing, "rendered3d", 404)
+
+
 def ohif():
     """The requests OHIF's DICOMweb data source makes to list, open and show a study, with its headers."""
     with Server() as s:
@@ -598,7 +737,7 @@ def large():
         assert given < 256, given
 
 
-scenarios = {f.__name__: f for f in (roundtrip, compressed, search, http, failures, kinds, ohif, openapi, pixels, large)}
+scenarios = {f.__name__: f for f in (states, roundtrip, compressed, search, http, failures, kinds, ohif, openapi, pixels, large)}
 if __name__ == "__main__":
     if options.scenario == "all":
         for name, f in scenarios.items():

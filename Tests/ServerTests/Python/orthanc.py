@@ -1,7 +1,10 @@
 """Orthanc and DCMTK's tools as partners: Tomos before an archive, and behind one, by DICOMweb and on the DICOM network."""
 import dicomweb as web
 from dicomweb import *
-import socket
+import asyncio, socket, threading
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "Clients" / "python"))
+from tomos_client import TomosClient  # noqa: E402
 
 
 def port():
@@ -251,5 +254,111 @@ def partial():
                     assert f["00081190"]["Value"][0].startswith(s.url), f
 
 
+class Narrow:
+    """A slow line to an archive: passes requests on, those for objects one after another with a pause, and remembers them."""
+
+    def __init__(self, target, pause):
+        import http.server
+        self.asked, self.isCut, turn, outer = [], False, threading.Lock(), self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                isObject = re.search(r"/series/[0-9.]+(/instances/[0-9.]+)?$", self.path) is not None
+                if isObject:
+                    with turn:
+                        outer.asked.append(self.path.rsplit("/", 1)[1])
+                        time.sleep(pause)
+                a = requests.get(target + self.path, headers={"Accept": self.headers["Accept"]})
+                status = 503 if outer.isCut and isObject else a.status_code
+                self.send_response(status)
+                if status == 200:
+                    self.send_header("Content-Type", a.headers["Content-Type"])
+                self.send_header("Content-Length", str(len(a.content) if status == 200 else 0))
+                self.end_headers()
+                if status == 200:
+                    self.wfile.write(a.content)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def arriving():
+    """A series of an archive on a slow line opens with its middle slice, long before it is whole; the wanted slices come first; the end
+    is what a whole copy shows. A line that breaks fails the load, and the next opening completes it."""
+    paths = files("ct_chest_contrast", 40)
+    sets = sorted((pydicom.dcmread(p) for p in paths), key=lambda d: d.ImagePositionPatient[2])
+    d, order = sets[0], [s.SOPInstanceUID for s in sets]
+
+    def scene(slice):
+        z = float(sets[slice].ImagePositionPatient[2])
+        spacing = float(d.PixelSpacing[0])
+        return {"volume": {"series": d.SeriesInstanceUID}, "view": {"plane": {"origin": [float(d.ImagePositionPatient[0]), float(d.ImagePositionPatient[1]), z], "right": [1, 0, 0], "down": [0, 1, 0], "spacing": spacing * 2}},
+                "presentation": {"window": {"center": 40, "width": 400}}}
+
+    async def picture(client, pane):
+        return await pane.exact(60)
+
+    async def watch(server, slice, until, narrow):
+        """Opens the series, looks at a slice, and says when the first picture came and what was shown in the end."""
+        async with TomosClient(server.root.replace("http", "ws") + "/stream") as client:
+            pane, seen = client.pane(1, (256, 256)), []
+            pane.on_draw = lambda pane, part: seen.append(len(narrow.asked))
+            pane.set(scene(slice))
+            return (await until(client, pane), seen)
+
+    with Orthanc() as o:
+        load(o, paths)
+        narrow = Narrow(o.url, 0.1)
+        with Server("--upstream", narrow.url + "/dicom-web") as s:
+            listed = requests.get(f"{s.root}/api/series/{d.SeriesInstanceUID}").json()["series"][0]
+            assert listed["volumes"][0]["slices"] == 40 and listed["instances"] == 40, listed
+            assert len(narrow.asked) < 20, "the list waited for the series"
+            last, seen = asyncio.run(watch(s, 8, picture, narrow))
+            assert seen[0] < 20, f"the first picture came after {seen[0]} of 40 instances"
+            assert abs(order.index(narrow.asked[0]) - 20) <= 1, f"first came slice {order.index(narrow.asked[0])}"
+            for _ in range(600):
+                if len(os.listdir(s.folder / "data" / "instances" / d.SeriesInstanceUID)) == 40:
+                    break
+                time.sleep(0.05)
+            assert len(set(narrow.asked)) == len(narrow.asked) == 40, f"{len(narrow.asked)} requests for 40 instances"
+            assert abs(order.index(narrow.asked[9]) - 8) <= 5, f"the slice looked at was waited for: {[order.index(a) for a in narrow.asked[:12]]}"
+            with Server() as whole:
+                store(whole, paths)
+                assert np.array_equal(last, asyncio.run(watch(whole, 8, picture, narrow))[0]), "other pixels than of a whole copy"
+            assert len(s.get(f"/studies/{d.StudyInstanceUID}/instances").json()) == 40
+            back = parts(s.get(f"/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}/instances/{d.SOPInstanceUID}", accept='multipart/related; type="application/dicom"; transfer-syntax=*'))[0][1]
+            assert pydicom.dcmread(io.BytesIO(back)).PixelData == d.PixelData
+            assert len(narrow.asked) == 40, "what is here was asked for again"
+        narrow = Narrow(o.url, 0.05)
+        with Server("--upstream", narrow.url + "/dicom-web") as s:
+            async def cut(client, pane):
+                for _ in range(400):
+                    if len(narrow.asked) > 10:
+                        narrow.isCut = True
+                    if client.problems or pane.error:
+                        return
+                    await asyncio.sleep(0.05)
+                raise AssertionError("the broken line was not told")
+            asyncio.run(watch(s, 20, cut, narrow))
+            narrow.isCut = False
+            time.sleep(1)
+            answer = requests.get(f"{s.url}/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}/renderedmpr?renderedvolumetricmetadata=yes", headers={"Accept": "application/dicom+json"})
+            assert answer.status_code == 200, answer.text
+            assert len(s.get(f"/studies/{d.StudyInstanceUID}/instances").json()) == 40
+        # On the DICOM network, where C-FIND gives the geometry.
+        with Server("--upstream", f"ORTHANC@127.0.0.1:{o.dicom}") as s:
+            listed = requests.get(f"{s.root}/api/series/{d.SeriesInstanceUID}").json()["series"][0]
+            assert listed["volumes"][0]["slices"] == 40, listed
+            stored = len(os.listdir(s.folder / "data" / "instances" / d.SeriesInstanceUID))
+            assert stored <= 20, f"{stored} instances were fetched before it opened"
+            assert np.array_equal(last, asyncio.run(watch(s, 8, picture, narrow))[0]), "other pixels by C-GET than of a whole copy"
+
+
 if __name__ == "__main__":
-    {f.__name__: f for f in (before_web, before_dicom, behind, tools, partial)}[options.scenario]()
+    {f.__name__: f for f in (before_web, before_dicom, behind, tools, partial, arriving)}[options.scenario]()
