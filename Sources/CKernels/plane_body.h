@@ -53,15 +53,23 @@ INLINE void prefetchStencil(const void *voxels, int bytes, int64_t base, I k, co
     for (int l = 0; l < LANES; l++) __builtin_prefetch(v + ((int64_t)k[l] + next[l & 3]) * bytes);
 }
 
+/// Where the wide stencil of LANES points lies, and its weights.
+INLINE I NAME(stencil)(const Chunk *c, P p, F wx[4], F wy[4], F wz[4]) {
+    const I at[3] = { truncated(p.x), truncated(p.y), truncated(p.z) };
+    const F t[3] = { p.x - toFloat(at[0]), p.y - toFloat(at[1]), p.z - toFloat(at[2]) };
+    F *const weights[3] = { wx, wy, wz };
+    for (int a = 0; a < 3; a++) {
+        weights[a][0] = cubicWeightA(t[a]); weights[a][1] = cubicWeightB(t[a]);
+        weights[a][2] = cubicWeightC(t[a]); weights[a][3] = cubicWeightD(t[a]);
+    }
+    return at[0] + at[1] * (int)c->dy + at[2] * (int)c->dz;
+}
+
 /// Catmull-Rom at LANES points whose 4 x 4 x 4 neighbours all exist: weights for all lanes at once, then lane by lane sixteen rows
 /// of four voxels. Adds in the order of `weighted`, so that border and interior agree.
 INLINE F NAME(cubic)(const PlaneWork *w, const Chunk *c, P p, int format) {
-    const I x = truncated(p.x), y = truncated(p.y), z = truncated(p.z);
-    const F tx = p.x - toFloat(x), ty = p.y - toFloat(y), tz = p.z - toFloat(z);
-    const I index = x + y * (int)c->dy + z * (int)c->dz;
-    const F wx[4] = { cubicWeightA(tx), cubicWeightB(tx), cubicWeightC(tx), cubicWeightD(tx) };
-    const F wy[4] = { cubicWeightA(ty), cubicWeightB(ty), cubicWeightC(ty), cubicWeightD(ty) };
-    const F wz[4] = { cubicWeightA(tz), cubicWeightB(tz), cubicWeightC(tz), cubicWeightD(tz) };
+    F wx[4], wy[4], wz[4];
+    const I index = NAME(stencil)(c, p, wx, wy, wz);
     float fx[4][LANES], fy[4][LANES], fz[4][LANES], result[LANES];
     int32_t offset[LANES];
     __builtin_memcpy(fx, wx, sizeof fx); __builtin_memcpy(fy, wy, sizeof fy); __builtin_memcpy(fz, wz, sizeof fz);
@@ -111,12 +119,8 @@ INLINE void NAME(transpose)(const F in[4], F out[4]) {
 /// `cubic` for voxels of 16 bits, the same sums in the same order: rows join in registers by masked loads, and the last sums are made
 /// for all lanes at once.
 INLINE F NAME(cubicShort)(const PlaneWork *w, const Chunk *c, P p) {
-    const I x = truncated(p.x), y = truncated(p.y), z = truncated(p.z);
-    const F tx = p.x - toFloat(x), ty = p.y - toFloat(y), tz = p.z - toFloat(z);
-    const I index = x + y * (int)c->dy + z * (int)c->dz;
-    const F wx[4] = { cubicWeightA(tx), cubicWeightB(tx), cubicWeightC(tx), cubicWeightD(tx) };
-    const F wy[4] = { cubicWeightA(ty), cubicWeightB(ty), cubicWeightC(ty), cubicWeightD(ty) };
-    const F wz[4] = { cubicWeightA(tz), cubicWeightB(tz), cubicWeightC(tz), cubicWeightD(tz) };
+    F wx[4], wy[4], wz[4];
+    const I index = NAME(stencil)(c, p, wx, wy, wz);
     F quads[4];
     float fy[LANES + 3][4], fz[4][LANES], sums[LANES][4];
     int32_t offset[LANES];

@@ -197,6 +197,7 @@ static int FN(fill)(const RayWork *w, const Frame *f, const FN(Corner) *c, int l
         const int at = b->u + u < f->size[0] - 8 ? b->u + u : f->size[0] - 8;
         const FN(Patch) t = FN(patch)((const char *)(p + v * f->step[1] + at * f->step[0]), 2 * f->step[0]);
         const __m512i near = _mm512_permutex2var_epi16(t.low, first, t.high), far = _mm512_permutex2var_epi16(t.low, second, t.high);
+        // At the volume's edge the eight begin before the block: those go where no column of a row is used, or before the first row.
         int16_t *out = b->voxels + v * BRICK_ROW + at - b->u;
 #define STORE(k, from, lane) _mm_storeu_si128((__m128i *)(out + (k) * BRICK_ROWS * BRICK_ROW), _mm512_extracti32x4_epi32(from, lane))
         STORE(0, near, 0); STORE(1, near, 1); STORE(2, near, 2); STORE(3, near, 3); STORE(4, far, 0);

@@ -5,24 +5,10 @@ import Testing
 
 /// Our provider and our user, over a socket of this machine.
 @Suite(.serialized) struct NetworkTests {
-    private static func freePort() throws -> Int {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = inet_addr("127.0.0.1")
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isBound = withUnsafeMutablePointer(to: &address) { p in
-            p.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0 }
-        }
-        try #require(isBound)
-        return Int(UInt16(bigEndian: address.sin_port))
-    }
-
     private func peer(find: @escaping @Sendable (String) -> [[DICOM.Tag: String]]?, _ body: (NetworkPeer) throws -> Void) throws {
         let folder = try TestData.temporaryFolder()
         defer { try? FileManager.default.removeItem(at: folder) }
-        let port = try Self.freePort()
+        let port = try #require(freePort())
         let provider = try NetworkProvider(NetworkProvider.Settings(port: port, spool: folder.path), NetworkProvider.Answers(
             stored: { _ in 0 }, find: find, locate: { _ in nil }, decoded: { _ in nil }))
         defer { provider.stop() }

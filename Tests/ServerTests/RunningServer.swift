@@ -40,7 +40,7 @@ struct RunningServer: Sendable {
         let imported = try run(executable, ["import", "--data", data.path, TestData.path(dataSet)], within: 300)
         guard imported.status == 0 else { throw Failure(description: "tomos import: \(imported.output)") }
 
-        let linePort = try freePort()
+        guard let linePort = freePort() else { throw Failure(description: "no free port") }
         let log = folder.appending(path: "log")
         try Data().write(to: log)
         let process = Process()
@@ -65,20 +65,6 @@ struct RunningServer: Sendable {
             try await Task.sleep(for: .milliseconds(50))
         }
         throw Failure(description: "tomos serve printed no address within a minute")
-    }
-
-    private static func freePort() throws -> Int {
-        let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(socket) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = inet_addr("127.0.0.1")
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isBound = withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(socket, $0, length) == 0 && getsockname(socket, $0, &length) == 0 }
-        }
-        guard isBound else { throw Failure(description: "no free port") }
-        return Int(UInt16(bigEndian: address.sin_port))
     }
 
     /// Runs a script of the tests with the arguments every script takes.
