@@ -50,7 +50,7 @@ var targets: [Target] = [
     .systemLibrary(name: "CHDF5", pkgConfig: "hdf5", providers: [.apt(["libhdf5-dev"])]),
 
     // The core
-    .target(name: "KernelInterface", path: "Shaders", exclude: ["cells.comp", "light.comp", "march.comp", "present.comp", "rays.comp", "visible.comp", "spirv"], publicHeadersPath: "include"),
+    .target(name: "KernelInterface", path: "Shaders", exclude: ["backproject.comp", "cells.comp", "cone.comp", "convolve.comp", "feldkamp.comp", "light.comp", "march.comp", "means.comp", "present.comp", "project.comp", "rays.comp", "shuffle.comp", "visible.comp", "spirv"], publicHeadersPath: "include"),
     .target(name: "CKernels", dependencies: ["KernelInterface"], cSettings: hotC),
     .target(name: "Geometry", swiftSettings: hot),
     .target(name: "Imaging", dependencies: ["Geometry"], swiftSettings: hot),
@@ -66,9 +66,9 @@ var targets: [Target] = [
     .target(name: "Rendering", dependencies: ["Compute", "KernelInterface", "Imaging", "Geometry", "Caching"], swiftSettings: hot),
     .target(name: "CTomography", cSettings: hotC),
     .target(name: "CDenoising", dependencies: ["COpenBLAS"], exclude: ["weights"], cSettings: hotC),
-    .target(name: "Tomography", dependencies: ["CTomography", "CDenoising", "CKissFFT", "Imaging", "Geometry"], swiftSettings: hot),
+    .target(name: "Tomography", dependencies: ["Compute", "CTomography", "CDenoising", "CKissFFT", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "ProjectionData", dependencies: ["CHDF5", "CZlib", "DICOM", "Tomography"], swiftSettings: hot),
-    .target(name: "LowDose", dependencies: ["FrameCoding", "ProjectionData", "Tomography", "Archive", "DICOM", "Imaging", "Geometry"], swiftSettings: hot),
+    .target(name: "LowDose", dependencies: ["Compute", "FrameCoding", "ProjectionData", "Tomography", "Archive", "DICOM", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "Archive", dependencies: ["CZlib", "DICOM", "Phantoms", "Imaging", "Geometry", "Caching", product("GRDB", "GRDB.swift"), product("Logging", "swift-log")], swiftSettings: hot),
     .target(name: "Streaming", dependencies: ["Rendering", "FrameCoding", "Imaging", "Geometry"], swiftSettings: hot),
 

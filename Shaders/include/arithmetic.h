@@ -29,6 +29,13 @@ KERNEL_FUNCTION real lerp(real a, real b, real t) { return a + t * (b - a); }
 
 KERNEL_FUNCTION real clampUnit(real x) { return MINIMUM(MAXIMUM(x, SPLAT(0.0f)), SPLAT(1.0f)); }
 
+// atan of |q| <= 0.7 (fan half-angles below 35 degrees): odd polynomial of degree 13, error < 2e-7; grows on beyond. GLSL's own may be off by
+// a tenth of a detector element.
+KERNEL_FUNCTION real fanAngle(real q) {
+    real s = q * q;
+    return q * (1.0f + s * (-0.33333334f + s * (0.19999580f + s * (-0.14273260f + s * (0.11013120f + s * (-0.08138380f + s * 0.03771710f))))));
+}
+
 // Linear VOI window, PS3.3 C.11.2.1.2.1; modality units, width >= 1. Display value 0...1. Width 1 is a
 // threshold: 0 up to center - 0.5, 1 above.
 KERNEL_FUNCTION real voiLinear(real value, float center, float width) {

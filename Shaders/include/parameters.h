@@ -136,4 +136,30 @@ PARAMETER_BLOCK(RayParameters, 1088) {
 };
 PARAMETER_BLOCK_END(RayParameters, 1088)
 
+// Reconstruction: the grid and the detector; what the numbers mean is said in Compute/Accelerator.swift. Tables have two vectors a view:
+// n0, nx, ny, lateral and d0, dx, dy, depth; for cones a third: slice index of the focal spot and the row at its height.
+#define BEAM_PARALLEL 0
+#define BEAM_FLAT 1
+#define BEAM_CURVED 2
+PARAMETER_BLOCK(ScanParameters, 80) {
+    int width, height;              // of the image
+    int slices, depth;              // that count, and floats from one column of voxels to the next
+    int detectors, rows;            // columns and rows of the detector
+    int first, stride;              // of data: floats before the first view, and from view to view
+    float center, scale, distance, spacing;
+    float rowSpacing, centerRow, firstZ, sliceSpacing;
+    int bandBegin, bandEnd;         // rows of the image that are in memory
+    int unusedA, unusedB;
+};
+PARAMETER_BLOCK_END(ScanParameters, 80)
+
+// Non-local means: see `PatchMeans`.
+PARAMETER_BLOCK(MeansParameters, 48) {
+    int width, height, stride, origin;
+    int size;                       // floats from slice to slice
+    int slices, center, radius;
+    int unusedA, unusedB, unusedC, unusedD;
+};
+PARAMETER_BLOCK_END(MeansParameters, 48)
+
 #endif

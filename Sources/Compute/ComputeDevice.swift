@@ -9,6 +9,8 @@ public protocol ComputeDevice: Sendable {
     /// Runs the job's dispatches in order on the device's own threads; the caller's task only suspends. Throws `.cancelled` soon
     /// (within one tile) after `cancellation` or the task is cancelled.
     func run(_ job: Job, priority: WorkPriority, cancellation: Cancellation) async throws(ComputeError) -> JobReport
+    /// What `body` makes of the device's accelerator; `nil` where there is none or it failed and the caller does the work itself. Blocks.
+    func accelerate<T>(_ body: (any Accelerator) throws(ComputeError) -> T) throws(ComputeError) -> T?
 }
 
 /// Memory of a device.

@@ -89,6 +89,27 @@ public final class FallbackDevice: ComputeDevice {
         } keep: { .sure($0) }
     }
 
+    public func accelerate<T>(_ body: (any Accelerator) throws(ComputeError) -> T) throws(ComputeError) -> T? {
+        let living = state.withLock { s in
+            // Long work goes where the fewest volumes are drawn.
+            s.slots.indices.filter { s.slots[$0].device != nil }.min { a, b in s.homes.values.count { $0.slot == a } < s.homes.values.count { $0.slot == b } }
+                .map { (slot: $0, generation: s.slots[$0].generation, device: s.slots[$0].device!) }
+        }
+        guard let living else { return nil }
+        do throws(ComputeError) { return try living.device.accelerate(body) } catch {
+            switch error {
+            case .cancelled: throw error
+            case .unsupported(let reason): tell("computed by the CPU: \(reason)")
+            case .outOfMemory: tell("\(living.device.name) has no memory left for some work; it is done by the CPU")
+            case .contentLost: tell("\(living.device.name) is no more; the CPU does its work")
+            case .device(let reason):
+                log("\(reason); the CPU does its work, the device is opened anew")
+                replace(living.slot, living.generation)
+            }
+            return nil
+        }
+    }
+
     private func run(_ job: Job, _ buffers: [FallbackBuffer], _ targets: Set<Int>, on device: any ComputeDevice, _ priority: WorkPriority, _ cancellation: Cancellation,
                      find: (Place) -> (any DeviceBuffer)?, keep: (any DeviceBuffer) -> Place) async throws(ComputeError) -> JobReport {
         var job = job, places: [any DeviceBuffer] = []

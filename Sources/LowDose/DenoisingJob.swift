@@ -1,4 +1,5 @@
 import Archive
+public import Compute
 import DICOM
 import Foundation
 import Geometry
@@ -60,9 +61,9 @@ public final class DenoisingJob: Sendable {
     /// The slices around this one are done next.
     public func prefer(slice: Int) { center.withLock { $0 = min(max(0, slice), source.geometry.slices - 1) } }
 
-    /// Does the work on the calling thread and its helpers. `progress` gets slices done and in all, several times while slices are worked on; false
+    /// Does the work on the calling thread and its helpers, and on `device` what that can do. `progress` gets slices done and in all, several times while slices are worked on; false
     /// cancels.
-    public func run(progress: (_ done: Int, _ total: Int) -> Bool = { _, _ in true }) throws(LowDoseError) {
+    public func run(on device: (any ComputeDevice)? = nil, progress: (_ done: Int, _ total: Int) -> Bool = { _, _ in true }) throws(LowDoseError) {
         let g = source.geometry, total = g.slices, group = self.group
         var left = Set(stride(from: 0, to: total, by: group))
         var done = 0
@@ -72,7 +73,7 @@ public final class DenoisingJob: Sendable {
             left.remove(start)
             do throws(TomographyError) {
                 try denoiser.stream(
-                    count: total, columns: g.columns, rows: g.rows, wanted: start..<min(total, start + group), goOn: { progress(done, total) },
+                    count: total, columns: g.columns, rows: g.rows, wanted: start..<min(total, start + group), on: device, goOn: { progress(done, total) },
                     slice: { source.floats(slice: $0) },
                     deliver: { k, slice in
                         result.put(isWhole ? slice.map { $0.rounded() } : slice, slice: k)

@@ -1,3 +1,4 @@
+public import Compute
 import DICOM
 import Foundation
 import Geometry
@@ -39,9 +40,10 @@ public struct ReconstructionJob: Sendable {
     /// What is needed beyond the projections, in bytes: for the reconstruction, then for its stack and the volume made of it.
     public var predictedBytes: Int { max(plan.predictedBytes, 8 * plan.grid.columns * plan.grid.rows * plan.slices) }
 
-    public func run(progress: @escaping @Sendable (Double) -> Bool = { _ in true }) throws(LowDoseError) -> Result {
+    /// The heavy loops run on `device` if that can.
+    public func run(on device: (any ComputeDevice)? = nil, progress: @escaping @Sendable (Double) -> Bool = { _ in true }) throws(LowDoseError) -> Result {
         let output: Reconstruction.Output
-        do throws(TomographyError) { output = try plan.run(progress: progress) } catch { throw LowDoseError(error) }
+        do throws(TomographyError) { output = try plan.run(on: device, progress: progress) } catch { throw LowDoseError(error) }
         let s = output.stack, o = s.grid.origin
         // Gantry axes: x along columns, y down the rows, z along the table. They are the patient's for a patient lying head first and
         // supine up to the direction of z, which the source states where it matters.

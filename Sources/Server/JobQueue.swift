@@ -1,4 +1,5 @@
 import Archive
+import Compute
 import Foundation
 import Imaging
 import Logging
@@ -13,6 +14,8 @@ import Tomography
 final class JobQueue: Sendable {
     static let limit = 64
     private let archive: Archive
+    /// The one that draws: its heavy loops give way to pictures.
+    private let device: any ComputeDevice
     private let logger: Logger
     private let version: String
     /// Folder whose entries `reconstruct` may read: projections are put there by whoever runs the server.
@@ -55,8 +58,8 @@ final class JobQueue: Sendable {
         }
     }
 
-    init(archive: Archive, version: String, logger: Logger, tell: @escaping @Sendable (JSON) -> Void) {
-        self.archive = archive; self.version = version; self.logger = logger; self.tell = tell
+    init(archive: Archive, device: any ComputeDevice, version: String, logger: Logger, tell: @escaping @Sendable (JSON) -> Void) {
+        self.archive = archive; self.device = device; self.version = version; self.logger = logger; self.tell = tell
         projections = archive.folder + "/projections"
         temporary = archive.folder + "/jobs"
         // What a killed server left half done is not done.
@@ -113,7 +116,7 @@ final class JobQueue: Sendable {
         return try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "denoise", method: settings.text, series: series, result: result, created: Date().timeIntervalSince1970), denoising: job, slice) { handle in
             var last = -1
             let begin = ContinuousClock.now
-            try job.run { done, total in
+            try job.run(on: handle.queue.device) { done, total in
                 if job.result.loadedSlices != last { last = job.result.loadedSlices; archive.announce(job.result.id) }
                 return handle.progress(0.9 * Double(done) / Double(total))
             }
@@ -171,7 +174,7 @@ final class JobQueue: Sendable {
                 if let record, let earlier = try handle.queue.finished(known), let report = try handle.queue.archive.report(ofJob: earlier.id) { try handle.queue.archive.save(record, report: report) }
                 return
             }
-            let result = try job.run { handle.progress(0.1 + 0.8 * $0) }
+            let result = try job.run(on: handle.queue.device) { handle.progress(0.1 + 0.8 * $0) }
             var report = WorkReport(kind: "reconstruct", version: version, method: job.text, predicted: .init(bytes: job.predictedBytes, seconds: job.plan.predictedSeconds), seconds: result.seconds, volume: result.volume,
                                     quality: result.unit == "HU" ? try? qualityReport(after: result.volume, before: nil, reference: nil) : nil)
             report.residuals = result.residuals

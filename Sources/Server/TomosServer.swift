@@ -58,7 +58,7 @@ public struct TomosServer: Sendable {
         // One after the other, so that the last a client hears of a job is how it ended.
         let (news, newsroom) = AsyncStream<JSON>.makeStream(bufferingPolicy: .bufferingNewest(256))
         Task { for await job in news { await registry.tell(.job(job)) } }
-        jobs = JobQueue(archive: archive, version: TomosServer.version, logger: logger) { newsroom.yield($0) }
+        jobs = JobQueue(archive: archive, device: device, version: TomosServer.version, logger: logger) { newsroom.yield($0) }
     }
 
     /// Serves until the task is cancelled or the process is told to end; `ready` hears the address.

@@ -1,4 +1,5 @@
 import CTomography
+import Compute
 import Glibc
 
 /// A matched pair of Joseph projectors for cone and helical scans: `adjoint` is the exact transpose of `forward` up to rounding.
@@ -17,12 +18,13 @@ struct ConeProjector: Sendable {
         var alongRows: [tg_column], alongColumns: [tg_column]
     }
     private let fans: [View]
+    private let scan: HelicalBeam
 
     init(_ scan: HelicalBeam, onto stack: SliceStack) throws(TomographyError) {
         try stack.grid.check()
         guard stack.slices > 0, stack.sliceSpacing > 0 else { throw .invalidGeometry("A stack needs at least one slice and a spacing above 0.") }
         let fan = scan.fan, grid = stack.grid, o = grid.origin
-        self.grid = grid; slices = stack.slices; views = fan.angles.count; columns = fan.detectors; rows = scan.rows; centerRow = scan.centerRow
+        self.grid = grid; self.scan = scan; slices = stack.slices; views = fan.angles.count; columns = fan.detectors; rows = scan.rows; centerRow = scan.centerRow
         sliceWeight = Float(min(1, grid.spacing / stack.sliceSpacing))
         // Columns of voxels are padded so that neighbouring loads of whole vectors stay inside.
         depth = (stack.slices + 15) / 16 * 16
@@ -57,6 +59,23 @@ struct ConeProjector: Sendable {
     /// Rows by which the spot lies above its centre: the row at the spot's own height is that much further up.
     private let shifts: [Double]
     private func centerRow(_ view: Int) -> Double { shifts.isEmpty ? centerRow : centerRow + shifts[view] }
+
+    /// The rays as a device wants them.
+    var rays: ConeRays {
+        var table = Array(repeating: SIMD4<Float>(), count: views * columns), inclinations = table
+        for v in 0..<views {
+            for (list, sign) in [(fans[v].alongRows, Float(1)), (fans[v].alongColumns, -1)] {
+                for c in list {
+                    table[v * columns + Int(c.index)] = SIMD4(c.x0, c.dx, c.length, sign)
+                    inclinations[v * columns + Int(c.index)] = SIMD4(c.l0, c.dl, c.rise, c.slope)
+                }
+            }
+        }
+        let fan = scan.fan
+        let plane = PlanarRays(width: grid.columns, height: grid.rows, views: views, detectors: columns, stride: columns * rows, beam: fan.shape == .flat ? .flat : .curved, center: fan.center,
+                               scale: fan.sourceToDetector / fan.detectorSpacing, distance: fan.sourceToDetector, spacing: grid.spacing, places: fan.places(grid, shifts: scan.spotShifts), rays: table)
+        return ConeRays(plane: plane, slices: slices, depth: depth, rows: rows, inclinations: inclinations, heights: (0..<views).map { SIMD2(fans[$0].z0, centerRow($0)) })
+    }
 
     var imageCount: Int { grid.columns * grid.rows * depth }
     var dataCount: Int { views * columns * rows }

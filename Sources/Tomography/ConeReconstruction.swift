@@ -1,4 +1,5 @@
 import CTomography
+public import Compute
 import Glibc
 
 /// Projections of a cone-beam scan: views × rows × columns of line integrals.
@@ -39,9 +40,9 @@ public struct SliceStack: Sendable {
 /// Feldkamp, Davis and Kress (1984): filtered back-projection of a circular cone-beam scan, full turn or short scan.
 ///
 /// Exact in the plane of rotation; away from it the usual cone-beam error grows with the cone angle. `progress` is called with the
-/// fraction done; returning false cancels.
+/// fraction done; returning false cancels. The back-projection runs on `device` if that can.
 public func feldkamp(_ projections: ConeProjections, onto template: SliceStack, filter: ReconstructionFilter = ReconstructionFilter(),
-                     progress: @Sendable (Double) -> Bool = { _ in true }) throws(TomographyError) -> SliceStack {
+                     on device: (any ComputeDevice)? = nil, progress: @Sendable (Double) -> Bool = { _ in true }) throws(TomographyError) -> SliceStack {
     let scan = projections.scan, fan = scan.fan, grid = template.grid
     try grid.check()
     guard template.slices > 0, template.sliceSpacing > 0 else { throw .invalidGeometry("A stack needs at least one slice and a spacing above 0.") }
@@ -55,7 +56,7 @@ public func feldkamp(_ projections: ConeProjections, onto template: SliceStack, 
             for v in 0..<views { for d in 0..<columns { values[(v * rows + r) * columns + d] = line[v, d] } }
         }
         let symmetric = ConeBeam(fan: whole, rows: rows, rowSpacing: scan.rowSpacing, centerRow: scan.centerRow)
-        return try feldkamp(ConeProjections(scan: symmetric, values: values), onto: template, filter: filter, progress: progress)
+        return try feldkamp(ConeProjections(scan: symmetric, values: values), onto: template, filter: filter, on: device, progress: progress)
     }
     let views = fan.angles.count, columns = fan.detectors, rows = scan.rows, slices = template.slices
     let margin = Int(TG_PADDING), stride = rows + 2 * margin
@@ -104,6 +105,23 @@ public func feldkamp(_ projections: ConeProjections, onto template: SliceStack, 
     let six = fan.sixPerView(grid)
     let geometry = tg_cone(center: fan.center, scale: fan.sourceToDetector / fan.detectorSpacing, distance: fan.sourceToDetector, rowSpacing: scan.rowSpacing,
                            centerRow: scan.centerRow, firstZ: template.firstZ, sliceSpacing: template.sliceSpacing, curved: fan.shape == .curved ? 1 : 0)
+    let done: Void? = try attempt(on: device) { accelerator throws(ComputeError) in
+        let work = ConeBackprojection(width: width, height: height, slices: slices, views: views, columns: columns, rows: rows, isCurved: fan.shape == .curved,
+                                      center: geometry.center, scale: geometry.scale, distance: geometry.distance, rowSpacing: geometry.rowSpacing, centerRow: geometry.centerRow,
+                                      firstZ: geometry.firstZ, sliceSpacing: geometry.sliceSpacing, six: six, values: filtered, first: margin, stride: stride)
+        try accelerator.backproject(work, progress: { progress(0.2 + 0.8 * $0) }) { lines, values in
+            result.values.withUnsafeMutableBufferPointer { target in
+                let out = Shared(target.baseAddress!), from = SharedConst(values.baseAddress!)
+                parallelFor(slices) { z in
+                    for i in 0..<lines.count * width { out.pointer[z * plane + lines.lowerBound * width + i] = from.pointer[i * slices + z] }
+                }
+            }
+        }
+    }
+    if done != nil {
+        guard progress(1) else { throw .cancelled }
+        return result
+    }
     for y0 in Swift.stride(from: 0, to: height, by: edge) {
         guard progress(0.2 + 0.8 * Double(y0) / Double(height)) else { throw .cancelled }
         let tall = min(edge, height - y0)

@@ -1,3 +1,5 @@
+public import Compute
+
 /// Takes the noise out of a reconstructed CT series, slab by slab. One parameter, `strength`, whatever the method.
 ///
 /// All methods measure the noise first (`NoiseModel`): its strength at each place and, where they need it, its spectrum. Nothing but
@@ -70,14 +72,14 @@ public struct Denoiser: Hashable, Codable, Sendable {
     }
 
     /// Denoises the slices `wanted` of `slices` (each columns × rows, HU, in spatial order); those around serve as context. Call it
-    /// from a thread of your own: it blocks, and uses all cores.
+    /// from a thread of your own: it blocks, and uses all cores, and `device` for what that can do (the network and non-local means).
     ///
     /// - Parameter progress: called with the number of slices done, several times; false cancels, which throws `cancelled`.
     public func callAsFunction(_ slices: [[Float]], columns: Int, rows: Int, wanted: Range<Int>,
-                               progress: (Int) -> Bool = { _ in true }) throws(TomographyError) -> [[Float]] {
+                               on device: (any ComputeDevice)? = nil, progress: (Int) -> Bool = { _ in true }) throws(TomographyError) -> [[Float]] {
         for slice in slices { try validate([slice], columns, rows) }
         var result: [[Float]] = []
-        try stream(count: slices.count, columns: columns, rows: rows, wanted: wanted, slice: { slices[$0] }, deliver: { _, image in
+        try stream(count: slices.count, columns: columns, rows: rows, wanted: wanted, on: device, slice: { slices[$0] }, deliver: { _, image in
             result.append(image)
             return progress(result.count)
         })
@@ -86,7 +88,7 @@ public struct Denoiser: Hashable, Codable, Sendable {
 
     /// The same for series that need not fit in memory: `slice` reads one slice (in ascending order), `deliver` takes each finished one and
     /// returns false to cancel. `goOn` is asked several times a slab; false cancels too.
-    public func stream(count: Int, columns: Int, rows: Int, wanted: Range<Int>, goOn: () -> Bool = { true },
+    public func stream(count: Int, columns: Int, rows: Int, wanted: Range<Int>, on device: (any ComputeDevice)? = nil, goOn: () -> Bool = { true },
                        slice: (Int) throws(TomographyError) -> [Float], deliver: (Int, [Float]) -> Bool) throws(TomographyError) {
         guard strength.isFinite, (0...10).contains(strength) else { throw .invalidGeometry("Strength must be between 0 and 10.") }
         guard sliceRatio.isFinite, sliceRatio > 0 else { throw .invalidGeometry("The slice ratio must be positive.") }
@@ -107,7 +109,7 @@ public struct Denoiser: Hashable, Codable, Sendable {
             guard goOn() else { throw .cancelled }
             let images = strength < Self.leastStrength ? part.map { window[$0]! }
                 : try solve(needed.map { window[$0]! }, columns, rows, part.lowerBound - needed.lowerBound..<part.upperBound - needed.lowerBound,
-                            whole.lowerBound - needed.lowerBound..<whole.upperBound - needed.lowerBound, goOn)
+                            whole.lowerBound - needed.lowerBound..<whole.upperBound - needed.lowerBound, device, goOn)
             for image in images where !image.allSatisfy(\.isFinite) { throw .notFinite("The values of the series are too large to be denoised.") }
             for (k, image) in images.enumerated() where !deliver(start + k, image) { throw .cancelled }
             start = part.upperBound
@@ -116,20 +118,20 @@ public struct Denoiser: Hashable, Codable, Sendable {
 
     private func with(_ method: Method) -> Denoiser { Denoiser(method, strength: strength, sliceRatio: sliceRatio) }
 
-    private func solve(_ slices: [[Float]], _ columns: Int, _ rows: Int, _ wanted: Range<Int>, _ whole: Range<Int>, _ goOn: () -> Bool) throws(TomographyError) -> [[Float]] {
+    private func solve(_ slices: [[Float]], _ columns: Int, _ rows: Int, _ wanted: Range<Int>, _ whole: Range<Int>, _ device: (any ComputeDevice)?, _ goOn: () -> Bool) throws(TomographyError) -> [[Float]] {
         switch method {
         case .combined:
             let share: Float = 0.7      // of the network: both aims, patient and phantom, are met with some room
-            let a = try with(.learned).solve(slices, columns, rows, wanted, whole, goOn), b = try with(.nonLocalMeans).solve(slices, columns, rows, wanted, whole, goOn)
+            let a = try with(.learned).solve(slices, columns, rows, wanted, whole, device, goOn), b = try with(.nonLocalMeans).solve(slices, columns, rows, wanted, whole, device, goOn)
             return zip(a, b).map { a, b in zip(a, b).map { $0 * share + $1 * (1 - share) } }
         case .learned:
             guard let network = LearnedDenoiser.shared else { throw .invalidGeometry("The network's weights are damaged.") }
             return try wanted.map2 { z throws(TomographyError) in
                 guard goOn() else { throw .cancelled }
-                return learned(network, slices, columns, rows, z)
+                return try learned(network, slices, columns, rows, z, device, goOn)
             }
         case .nonLocalMeans:
-            return try NonLocalMeans(strength: strength)(slices, columns: columns, rows: rows, wanted: wanted, slab: whole) { _ in goOn() }
+            return try NonLocalMeans(strength: strength)(slices, columns: columns, rows: rows, wanted: wanted, slab: whole, on: device) { _ in goOn() }
         case .collaborative, .lowRank:
             return try GroupedPatches(transform: method == .lowRank ? .lowRank : .collaborative, strength: strength)(slices, columns, rows, wanted, goOn)
         case .totalVariation:
@@ -139,13 +141,13 @@ public struct Denoiser: Hashable, Codable, Sendable {
     }
 
     /// Up to strength 1 that share of the predicted noise is taken away; beyond it the network is told of more noise than there is.
-    private func learned(_ network: LearnedDenoiser, _ slices: [[Float]], _ columns: Int, _ rows: Int, _ z: Int) -> [Float] {
+    private func learned(_ network: LearnedDenoiser, _ slices: [[Float]], _ columns: Int, _ rows: Int, _ z: Int, _ device: (any ComputeDevice)?, _ goOn: () -> Bool) throws(TomographyError) -> [Float] {
         let n = slices.count, first = min(max(0, z - 2), max(0, n - LearnedDenoiser.slices))
         let more = Float(max(1, strength)), share = Float(min(1, strength))
         let deviation = NoiseModel.map(Array(slices[first..<min(n, first + LearnedDenoiser.slices)]), columns, rows).map { more * max($0, 1) }
         // Beyond the ends of the series slices are mirrored.
         func mirrored(_ k: Int) -> Int { n == 1 ? 0 : min(max(k < 0 ? -k : k >= n ? 2 * n - 2 - k : k, 0), n - 1) }
-        let noise = network.noise((-2...2).map { slices[mirrored(z + $0)] }, deviation, columns, rows), own = slices[z]
+        let noise = try network.noise((-2...2).map { slices[mirrored(z + $0)] }, deviation, columns, rows, on: device, goOn: goOn), own = slices[z]
         return (0..<own.count).map { own[$0] - share * noise[$0] }
     }
 }

@@ -1,4 +1,5 @@
 import CTomography
+public import Compute
 import Glibc
 
 /// An image in the plane of rotation, in the unit of the projector: attenuation per mm when line integrals are dimensionless.
@@ -15,15 +16,15 @@ public struct PlaneImage: Sendable {
 
 /// Filtered back-projection of parallel views (Kak and Slaney 1988, 3.3). Views may come in any order and at uneven angles, as long
 /// as no gap is left in 180 degrees; each weighs the angle it stands for. A detector that is displaced sideways works with views over
-/// 360 degrees. `extendsTruncated` continues views smoothly that do not end in air.
+/// 360 degrees. `extendsTruncated` continues views smoothly that do not end in air. The back-projection runs on `device` if that can.
 public func filteredBackprojection(_ sinogram: Sinogram, _ scan: ParallelBeam, onto grid: ImageGrid,
-                                   filter: ReconstructionFilter = ReconstructionFilter(), extendsTruncated: Bool = true) throws(TomographyError) -> PlaneImage {
+                                   filter: ReconstructionFilter = ReconstructionFilter(), extendsTruncated: Bool = true, on device: (any ComputeDevice)? = nil) throws(TomographyError) -> PlaneImage {
     try scan.check(sinogram)
     try grid.check()
     let range = (scan.angles.max() ?? 0) - (scan.angles.min() ?? 0)
     if range > 1.9 * .pi, let wide = WidenedDetector(center: scan.center, detectors: scan.detectors, offset: { ($0 - scan.center) * scan.detectorSpacing }) {
         let whole = ParallelBeam(angles: scan.angles, detectors: wide.detectors, detectorSpacing: scan.detectorSpacing, center: wide.center)
-        return try filteredBackprojection(wide.widen(sinogram), whole, onto: grid, filter: filter, extendsTruncated: extendsTruncated)
+        return try filteredBackprojection(wide.widen(sinogram), whole, onto: grid, filter: filter, extendsTruncated: extendsTruncated, on: device)
     }
     var filtered = sinogram
     let viewWeights = try scan.viewWeights()
@@ -35,6 +36,8 @@ public func filteredBackprojection(_ sinogram: Sinogram, _ scan: ParallelBeam, o
     let a = scan.angles.map { (o.x * cos($0) + o.y * sin($0)) * inverse + scan.center }
     let du = scan.angles.map { cos($0) * grid.spacing * inverse }
     let dv = scan.angles.map { sin($0) * grid.spacing * inverse }
+    let work = { filtered.work(.parallel, center: 0, scale: 1, six: a.indices.flatMap { [a[$0], du[$0], dv[$0], 1, 0, 0] }, grid) }
+    if let made = try attempt(on: device, { accelerator throws(ComputeError) in try accelerator.backproject(work(), progress: { _ in true }) }) { return PlaneImage(grid: grid, values: made) }
     backproject(into: &image) { [filtered] pointer, begin, end in
         filtered.storage.withUnsafeBufferPointer { s in
             tg_backproject_parallel(pointer, Int32(grid.columns), Int32(begin), Int32(end), s.baseAddress! + Sinogram.margin,
@@ -61,15 +64,17 @@ func overlapWeights(_ offsets: [Double]) -> [Double] {
 /// Filtered back-projection of fan-beam views over 360 degrees or a short scan (at least 180 degrees plus the fan), which
 /// gets Parker's weights (Parker 1982) generalised to any range in between (Silver 2000).
 public func filteredBackprojection(_ sinogram: Sinogram, _ scan: FanBeam, onto grid: ImageGrid,
-                                   filter: ReconstructionFilter = ReconstructionFilter(), extendsTruncated: Bool = true) throws(TomographyError) -> PlaneImage {
+                                   filter: ReconstructionFilter = ReconstructionFilter(), extendsTruncated: Bool = true, on device: (any ComputeDevice)? = nil) throws(TomographyError) -> PlaneImage {
     try scan.check(sinogram)
     try grid.check()
-    if let (whole, wide) = scan.widened { return try filteredBackprojection(wide.widen(sinogram), whole, onto: grid, filter: filter, extendsTruncated: extendsTruncated) }
+    if let (whole, wide) = scan.widened { return try filteredBackprojection(wide.widen(sinogram), whole, onto: grid, filter: filter, extendsTruncated: extendsTruncated, on: device) }
     var filtered = sinogram
     try filterFan(&filtered, scan, filter: filter, extendsTruncated: extendsTruncated)
     var image = PlaneImage(grid: grid)
     let six = scan.sixPerView(grid)
     let scale = scan.sourceToDetector / scan.detectorSpacing
+    let work = { filtered.work(scan.shape == .curved ? .curved : .flat, center: scan.center, scale: scale, six: six, grid) }
+    if let made = try attempt(on: device, { accelerator throws(ComputeError) in try accelerator.backproject(work(), progress: { _ in true }) }) { return PlaneImage(grid: grid, values: made) }
     backproject(into: &image) { [filtered] pointer, begin, end in
         filtered.storage.withUnsafeBufferPointer { s in
             tg_backproject_fan(pointer, Int32(grid.columns), Int32(begin), Int32(end), s.baseAddress! + Sinogram.margin,
@@ -130,6 +135,14 @@ private func backproject(into image: inout PlaneImage, _ body: @Sendable (Unsafe
     image.values.withUnsafeMutableBufferPointer { buffer in
         let base = Shared(buffer.baseAddress!)
         parallelFor((rows + band - 1) / band) { b in body(base.pointer, b * band, min(rows, (b + 1) * band)) }
+    }
+}
+
+extension Sinogram {
+    /// Filtered views as a device wants them.
+    fileprivate func work(_ beam: PlanarBackprojection.Beam, center: Double, scale: Double, six: [Double], _ grid: ImageGrid) -> PlanarBackprojection {
+        PlanarBackprojection(width: grid.columns, height: grid.rows, views: views, detectors: detectors, beam: beam, center: center, scale: scale, six: six,
+                             values: storage, first: Sinogram.margin, stride: stride)
     }
 }
 
@@ -239,6 +252,17 @@ extension FanBeam {
         guard halfFan < 35 * .pi / 180 else { throw .invalidGeometry("Fan half-angles above 35 degrees are not supported; found \(Int(halfFan * 180 / .pi)).") }
         guard sinogram.views == angles.count, sinogram.detectors == detectors else {
             throw .wrongSize("The geometry has \(angles.count) views × \(detectors) detectors, the sinogram \(sinogram.views) × \(sinogram.detectors).")
+        }
+    }
+
+    /// Where pixels lie seen from the focal spot of each view, which is shifted in angle, along z and outwards as `HelicalBeam.spotShifts` says.
+    func places(_ grid: ImageGrid, shifts: [SIMD3<Double>] = []) -> [ViewPlace] {
+        let six = sixPerView(grid)
+        return angles.indices.map { v in
+            let s = shifts.isEmpty ? .zero : shifts[v], turned = sourceToAxis + s.z
+            // The spot (−sin(φ + a), cos(φ + a))·(R + r), seen from the orbit's (−sin φ, cos φ)·R: across (cos φ, sin φ) and forwards (sin φ, −cos φ).
+            let lateral = -turned * sin(s.x), depth = sourceToAxis - turned * cos(s.x)
+            return ViewPlace(n0: six[6 * v] - lateral, nx: six[6 * v + 1], ny: six[6 * v + 2], d0: six[6 * v + 3] - depth, dx: six[6 * v + 4], dy: six[6 * v + 5], lateral: lateral, depth: depth)
         }
     }
 

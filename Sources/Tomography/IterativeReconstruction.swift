@@ -1,3 +1,4 @@
+public import Compute
 import Glibc
 
 /// An algorithm that improves an image step by step until its projections agree with the data.
@@ -130,18 +131,23 @@ extension ConeProjector: MatchedPair {
     var axes: [(count: Int, stride: Int, weight: Float)] { [(slices, 1, sliceWeight), (grid.columns, depth, 1), (grid.rows, depth * grid.columns, 1)] }
 }
 
-/// Reconstructs one slice iteratively. `progress` gets the iteration about to start and the residual's norm; false cancels.
+/// Reconstructs one slice iteratively. `progress` gets the iteration about to start and the residual's norm; false cancels. Projections
+/// run on `device` if that can.
 public func reconstruct(_ sinogram: Sinogram, _ scan: PlanarScan, onto grid: ImageGrid, method: IterativeMethod, options: IterationOptions,
-                        progress: (Int, Double) -> Bool = { _, _ in true }) throws(TomographyError) -> IterativeResult {
+                        on device: (any ComputeDevice)? = nil, progress: (Int, Double) -> Bool = { _, _ in true }) throws(TomographyError) -> IterativeResult {
     try scan.check(sinogram)
     let count = method.subsetCount(scan.views)
     let order = accessOrder(count)
     var parts: [Projector] = []
     if count > 1 { for m in order { parts.append(try scan.subset(m, of: count).projector(grid)) } }
-    let run = try solve(whole: try scan.projector(grid), parts: parts, data: { sinogram.storage },
-                        partData: { count > 1 ? sinogram.subset(order[$0], of: count).storage : sinogram.storage },
-                        weights: options.weights.map { w in (w.storage, { count > 1 ? w.subset(order[$0], of: count).storage : w.storage }) },
-                        rays: sinogram.views * sinogram.detectors, method: method, options: options, progress: progress)
+    func run<P: MatchedPair>(_ whole: P, _ parts: [P]) throws(TomographyError) -> Solution {
+        try solve(whole: whole, parts: parts, data: { sinogram.storage },
+                  partData: { count > 1 ? sinogram.subset(order[$0], of: count).storage : sinogram.storage },
+                  weights: options.weights.map { w in (w.storage, { count > 1 ? w.subset(order[$0], of: count).storage : w.storage }) },
+                  rays: sinogram.views * sinogram.detectors, method: method, options: options, progress: progress)
+    }
+    let whole = try scan.projector(grid)
+    let run = if let device { try run(OnDevice(whole, device), parts.map { OnDevice($0, device) }) } else { try run(whole, parts) }
     return IterativeResult(image: PlaneImage(grid: grid, values: run.image), residuals: run.residuals, stopped: run.stopped)
 }
 
@@ -156,7 +162,7 @@ public struct IterativeStack: Sendable {
 /// Reconstructs a cone-beam or helical scan iteratively onto a stack of slices. `options.start` is in the order of `SliceStack.values`;
 /// weights are the expected counts of the projections themselves (`Projections.photons`), used by `penalized`.
 public func reconstruct(_ projections: Projections, onto template: SliceStack, method: IterativeMethod, options: IterationOptions,
-                        progress: (Int, Double) -> Bool = { _, _ in true }) throws(TomographyError) -> IterativeStack {
+                        on device: (any ComputeDevice)? = nil, progress: (Int, Double) -> Bool = { _, _ in true }) throws(TomographyError) -> IterativeStack {
     let scan: HelicalBeam
     switch projections.scan {
     case .cone(let cone): scan = cone.helical
@@ -189,9 +195,12 @@ public func reconstruct(_ projections: Projections, onto template: SliceStack, m
         options.start = whole.columns(of: start)
     }
     let isWeighted = if case .penalized = method { true } else { false }
-    let run = try solve(whole: whole, parts: parts, data: { turned(all, measured) }, partData: { turned(count > 1 ? subset(order[$0]) : all, measured) },
-                        weights: isWeighted ? (turned(all, expected), { turned(count > 1 ? subset(order[$0]) : all, expected) }) : nil,
-                        rays: views * perView, method: method, options: options, progress: progress)
+    func run<P: MatchedPair>(_ whole: P, _ parts: [P]) throws(TomographyError) -> Solution {
+        try solve(whole: whole, parts: parts, data: { turned(all, measured) }, partData: { turned(count > 1 ? subset(order[$0]) : all, measured) },
+                  weights: isWeighted ? (turned(all, expected), { turned(count > 1 ? subset(order[$0]) : all, expected) }) : nil,
+                  rays: views * perView, method: method, options: options, progress: progress)
+    }
+    let run = if let device { try run(OnDevice(whole, device), parts.map { OnDevice($0, device) }) } else { try run(whole, parts) }
     var stack = template
     stack.values = whole.stack(of: run.image)
     return IterativeStack(stack: stack, residuals: run.residuals, stopped: run.stopped)

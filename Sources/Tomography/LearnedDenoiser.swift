@@ -1,4 +1,5 @@
 import CDenoising
+import Compute
 import Glibc
 
 /// A small residual network (Training/train.py; Documentation/ModelCard.md) that predicts the noise of a slice from five slices.
@@ -8,11 +9,7 @@ import Glibc
 /// on AVX2 they reach the processor's multiply–add rate, which SGEMM on gathered columns does not. Sums have a fixed order: two runs
 /// agree to the bit.
 struct LearnedDenoiser: Sendable {
-    /// One convolution: weights as the kernel wants them.
-    struct Layer: Sendable {
-        let inputs, outputs, side: Int
-        let weights, bias: [Float]
-    }
+    private typealias Layer = ConvolutionNetwork.Layer
     private let enter, encode, down, up, decode, decode2, leave: Layer
     private let blocks: [(Layer, Layer)]
     /// Channels at half and at quarter resolution.
@@ -87,7 +84,36 @@ struct LearnedDenoiser: Sendable {
         var origin: UnsafeMutablePointer<Float> { buffer.pointer + stride + channels }
     }
 
-    private func run(_ layer: Layer, _ input: Plane, _ output: Plane, relu: Bool, add: Plane? = nil) {
+    /// The layers in their order, for slices of width × height at half resolution.
+    private func network(_ width: Int, _ height: Int) -> ConvolutionNetwork {
+        var layers: [Layer] = [], steps: [ConvolutionNetwork.Step] = []
+        func convolve(_ layer: Layer, _ from: Int, _ to: Int, relu: Bool, add: Int? = nil) {
+            layers.append(layer)
+            steps.append(.convolve(layer: layers.count - 1, from: from, to: to, isRectified: relu, adding: add))
+        }
+        typealias Plane = ConvolutionNetwork.Plane
+        let small = Plane(width / 2, height / 2, coarse)
+        let planes = [Plane(width, height, 24), Plane(width, height, fine), Plane(width, height, fine), Plane(width / 2, height / 2, 4 * fine), small, small, small, Plane(width, height, 16)]
+        let input = 0, a = 1, b = 2, gathered = 3, middle = 6, last = 7
+        var (c, d) = (4, 5)
+        convolve(enter, input, a, relu: true)
+        convolve(encode, a, b, relu: true)                              // b: kept for the way up
+        steps.append(.gather(from: b, to: gathered))
+        convolve(down, gathered, c, relu: true)
+        for (first, second) in blocks {
+            convolve(first, c, middle, relu: true)
+            convolve(second, middle, d, relu: false, add: c)
+            swap(&c, &d)
+        }
+        convolve(up, c, gathered, relu: false)
+        steps.append(.spread(from: gathered, to: b))
+        convolve(decode, b, a, relu: true)
+        convolve(decode2, a, b, relu: true)
+        convolve(leave, b, last, relu: false)
+        return ConvolutionNetwork(layers: layers, planes: planes, steps: steps, input: input)
+    }
+
+    private func run(_ layer: Layer, _ input: Plane, _ output: Plane, relu: Bool, add: Plane?) {
         let bands = (input.height + 15) / 16
         parallelFor(bands) { band in
             layer.weights.withUnsafeBufferPointer { w in
@@ -99,14 +125,44 @@ struct LearnedDenoiser: Sendable {
         }
     }
 
+    /// The network on the processor's cores: its last plane.
+    private func run(_ network: ConvolutionNetwork, _ input: Plane) -> Plane {
+        let planes = network.planes.enumerated().map { $0.offset == network.input ? input : Plane($0.element.width, $0.element.height, $0.element.channels) }
+        for step in network.steps {
+            switch step {
+            case .convolve(let layer, let from, let to, let isRectified, let add): run(network.layers[layer], planes[from], planes[to], relu: isRectified, add: add.map { planes[$0] })
+            case .gather(let from, let to):
+                let b = planes[from], gathered = planes[to], fine = b.channels
+                parallelFor(gathered.height) { y in
+                    for x in 0..<gathered.width {
+                        for q in 0..<4 {
+                            (gathered.origin + y * gathered.stride + (x * 4 + q) * fine).update(from: b.origin + (2 * y + q / 2) * b.stride + (2 * x + q % 2) * fine, count: fine)
+                        }
+                    }
+                }
+            case .spread(let from, let to):
+                let gathered = planes[from], b = planes[to], fine = b.channels
+                parallelFor(gathered.height) { y in
+                    for x in 0..<gathered.width {
+                        for q in 0..<4 {
+                            let from = gathered.origin + y * gathered.stride + (x * 4 + q) * fine, to = b.origin + (2 * y + q / 2) * b.stride + (2 * x + q % 2) * fine
+                            for k in 0..<fine { to[k] += from[k] }
+                        }
+                    }
+                }
+            }
+        }
+        return planes[network.output]
+    }
+
     /// Bytes used beside five slices, their smooth version and the result.
     func memory(columns: Int, rows: Int) -> Int {
         (columns + 16) * (rows + 16) * (24 + 3 * fine + 16) + (columns + 16) * (rows + 16) / 4 * (8 * fine + 3 * coarse)
     }
 
     /// The noise in the middle one of five slices, HU. `deviation` is the noise map, in effect also the strength: told of more noise, the
-    /// network removes more.
-    func noise(_ stack: [[Float]], _ deviation: [Float], _ columns: Int, _ rows: Int) -> [Float] {
+    /// network removes more. The layers run on `device` if that can.
+    func noise(_ stack: [[Float]], _ deviation: [Float], _ columns: Int, _ rows: Int, on device: (any ComputeDevice)? = nil, goOn: () -> Bool = { true }) throws(TomographyError) -> [Float] {
         let base = smooth(stack[2], columns, rows, Self.baseSigma)
         // Sides in multiples of four, mirrored beyond the image.
         let width = (columns + 3) / 4 * 2, height = (rows + 3) / 4 * 2
@@ -125,38 +181,14 @@ struct LearnedDenoiser: Sendable {
                 out[21] = level / 4
             }
         }
-        let a = Plane(width, height, fine), b = Plane(width, height, fine)
-        run(enter, input, a, relu: true)
-        run(encode, a, b, relu: true)                                   // b: kept for the way up
-        let gathered = Plane(width / 2, height / 2, 4 * fine), fine = fine
-        parallelFor(height / 2) { y in
-            for x in 0..<width / 2 {
-                for q in 0..<4 {
-                    (gathered.origin + y * gathered.stride + (x * 4 + q) * fine).update(from: b.origin + (2 * y + q / 2) * b.stride + (2 * x + q % 2) * fine, count: fine)
-                }
-            }
-        }
-        var c = Plane(width / 2, height / 2, coarse), d = Plane(width / 2, height / 2, coarse)
-        let middle = Plane(width / 2, height / 2, coarse)
-        run(down, gathered, c, relu: true)
-        for (first, second) in blocks {
-            run(first, c, middle, relu: true)
-            run(second, middle, d, relu: false, add: c)
-            swap(&c, &d)
-        }
-        run(up, c, gathered, relu: false)
-        parallelFor(height / 2) { y in
-            for x in 0..<width / 2 {
-                for q in 0..<4 {
-                    let from = gathered.origin + y * gathered.stride + (x * 4 + q) * fine, to = b.origin + (2 * y + q / 2) * b.stride + (2 * x + q % 2) * fine
-                    for k in 0..<fine { to[k] += from[k] }
-                }
-            }
-        }
-        run(decode, b, a, relu: true)
-        run(decode2, a, b, relu: true)
-        let last = Plane(width, height, 16)
-        run(leave, b, last, relu: false)
+        let network = network(width, height)
+        let last: Plane
+        if let made = try attempt(on: device, { accelerator throws(ComputeError) in
+            try accelerator.run(network, input: UnsafeBufferPointer(start: input.buffer.pointer, count: network.planes[network.input].count), progress: goOn)
+        }) {
+            last = Plane(width, height, network.planes[network.output].channels)
+            last.buffer.pointer.update(from: made, count: made.count)
+        } else { last = run(network, input) }
         return Array(unsafeUninitializedCapacity: columns * rows) { result, count in
             let result2 = Shared(result.baseAddress!)
             parallelFor(rows) { y in

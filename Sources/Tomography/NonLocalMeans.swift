@@ -1,4 +1,5 @@
 import CTomography
+public import Compute
 import Glibc
 
 /// Three-dimensional non-local means for reconstructed CT, whose noise is correlated in the plane and varies over the body.
@@ -25,9 +26,10 @@ public struct NonLocalMeans: Hashable, Codable, Sendable {
 
     /// Denoises `slices` (each columns × rows, HU) and returns those in `wanted`. Slices next to `wanted` serve as context.
     /// `slab` (at least `wanted`) names the slices around which the noise is measured: the same slab gives the same result, whichever of its
-    /// slices are wanted. `progress` gets the number of slices done; false cancels.
+    /// slices are wanted. `progress` gets the number of slices done; false cancels. `device` compares
+    /// and averages if it can.
     public func callAsFunction(_ slices: [[Float]], columns: Int, rows: Int, wanted: Range<Int>, slab: Range<Int>? = nil,
-                               progress: (Int) -> Bool = { _ in true }) throws(TomographyError) -> [[Float]] {
+                               on device: (any ComputeDevice)? = nil, progress: (Int) -> Bool = { _ in true }) throws(TomographyError) -> [[Float]] {
         guard columns > 0, rows > 0, slices.allSatisfy({ $0.count == columns * rows }), wanted.lowerBound >= 0, wanted.upperBound <= slices.count else {
             throw .wrongSize("Every slice needs \(columns) × \(rows) values, and the slices wanted must be among those given.")
         }
@@ -67,6 +69,12 @@ public struct NonLocalMeans: Hashable, Codable, Sendable {
             let window = max(0, z - sliceRadius)...min(slices.count - 1, z + sliceRadius)
             for k in window where guides[k] == nil { guides[k] = guide(k); values[k] = layout.padded(slices[k]) }
             for k in guides.keys where k < window.lowerBound { guides[k] = nil; values[k] = nil }
+            let work = { PatchMeans(width: columns, height: rows, stride: layout.stride, origin: layout.origin, guides: window.map { guides[$0]! }, values: window.map { values[$0]! },
+                                    center: z - window.lowerBound, inverse: inverse, radius: radius, patch: patch) }
+            if let made = try attempt(on: device, { accelerator throws(ComputeError) in try accelerator.means(work()) { progress(z - wanted.lowerBound) } }) {
+                result.append(made)
+                continue
+            }
             var out = Array(repeating: Float(0), count: columns * rows)
             let guideSlices = window.map { guides[$0]! }, valueSlices = window.map { values[$0]! }
             withPointers(guideSlices, offset: layout.origin) { g in

@@ -1,4 +1,5 @@
 import CTomography
+import Compute
 import Glibc
 
 /// A matched pair of Joseph projectors (Joseph 1982) for one slice: `adjoint` is the exact transpose of `forward` up to rounding.
@@ -6,6 +7,7 @@ public struct Projector: Sendable {
     public let grid: ImageGrid
     public let views, detectors: Int
     private let fans: [ViewRays]
+    private let scan: PlanarScan
 
     /// Rays of one view that advance mainly along the same image axis.
     private struct Group: Sendable {
@@ -20,7 +22,7 @@ public struct Projector: Sendable {
 
     public init(_ scan: ParallelBeam, grid: ImageGrid) throws(TomographyError) {
         try grid.check()
-        self.grid = grid; views = scan.angles.count; detectors = scan.detectors
+        self.grid = grid; views = scan.angles.count; detectors = scan.detectors; self.scan = .parallel(scan)
         fans = scan.angles.map { theta in
             let c = cos(theta), s = sin(theta)
             // The ray is x·c + y·s = t; its direction is (−s, c).
@@ -39,7 +41,7 @@ public struct Projector: Sendable {
 
     public init(_ scan: FanBeam, grid: ImageGrid) throws(TomographyError) {
         try grid.check()
-        self.grid = grid; views = scan.angles.count; detectors = scan.detectors
+        self.grid = grid; views = scan.angles.count; detectors = scan.detectors; self.scan = .fan(scan)
         fans = scan.angles.map { phi in
             let source = SIMD2(-scan.sourceToAxis * sin(phi), scan.sourceToAxis * cos(phi))
             let rays = (0..<scan.detectors).map { i in
@@ -74,6 +76,26 @@ public struct Projector: Sendable {
             g.length.append(Float(grid.spacing * (1 + slope * slope).squareRoot()))
         }
         return g
+    }
+
+    /// The rays as a device wants them.
+    var rays: PlanarRays {
+        var table = Array(repeating: SIMD4<Float>(), count: views * detectors)
+        for v in 0..<views {
+            for g in fans[v].groups { for j in 0..<g.count { table[v * detectors + g.first + j] = SIMD4(g.x0[j], g.dx[j], g.length[j], g.alongRows ? 1 : -1) } }
+        }
+        let stride = detectors + 2 * Sinogram.margin, o = grid.origin, s = grid.spacing
+        switch scan {
+        case .parallel(let beam):
+            let places = beam.angles.map { a in
+                ViewPlace(n0: (o.x * cos(a) + o.y * sin(a)) / beam.detectorSpacing + beam.center, nx: cos(a) * s / beam.detectorSpacing, ny: sin(a) * s / beam.detectorSpacing, d0: 1, dx: 0, dy: 0)
+            }
+            return PlanarRays(width: grid.columns, height: grid.rows, views: views, detectors: detectors, first: Sinogram.margin, stride: stride, beam: .parallel,
+                              center: 0, scale: 1, distance: 1, spacing: s, places: places, rays: table)
+        case .fan(let fan):
+            return PlanarRays(width: grid.columns, height: grid.rows, views: views, detectors: detectors, first: Sinogram.margin, stride: stride, beam: fan.shape == .flat ? .flat : .curved,
+                              center: fan.center, scale: fan.sourceToDetector / fan.detectorSpacing, distance: fan.sourceToDetector, spacing: s, places: fan.places(grid), rays: table)
+        }
     }
 
     /// Line integrals of `image` (values × mm).

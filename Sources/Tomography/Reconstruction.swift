@@ -1,3 +1,4 @@
+public import Compute
 import Glibc
 
 /// What to do with projections: a method and its few settings, a value that goes into the derived series and the report.
@@ -179,8 +180,8 @@ public struct Reconstruction: Sendable {
         return (Double(settings.iterationCount) * (pair / cores + image * perVoxel)) + (settings.warmStart ? once / cores : 0) + 0.05
     }
 
-    /// Does the work. `progress` gets the fraction done; false cancels.
-    public func run(progress: @escaping @Sendable (Double) -> Bool = { _ in true }) throws(TomographyError) -> Output {
+    /// Does the work, its heavy loops on `device` if that can. `progress` gets the fraction done; false cancels.
+    public func run(on device: (any ComputeDevice)? = nil, progress: @escaping @Sendable (Double) -> Bool = { _ in true }) throws(TomographyError) -> Output {
         let clock = ContinuousClock(), begin = clock.now
         var template = SliceStack(grid: grid, slices: slices, sliceSpacing: sliceSpacing, firstZ: firstZ)
         var output: Output
@@ -189,7 +190,7 @@ public struct Reconstruction: Sendable {
             for row in 0..<slices {
                 let share: @Sendable (Double) -> Bool = { [slices] in progress((Double(row) + $0) / Double(slices)) }
                 guard share(0) else { throw .cancelled }
-                let (image, residuals, stopped) = try slice(projections.sinogram(row: row), row, share)
+                let (image, residuals, stopped) = try slice(projections.sinogram(row: row), row, device, share)
                 let plane = grid.columns * grid.rows
                 output.stack.values.replaceSubrange(row * plane..<(row + 1) * plane, with: image)
                 for (k, r) in residuals.enumerated() {
@@ -199,7 +200,7 @@ public struct Reconstruction: Sendable {
             }
             guard progress(1) else { throw .cancelled }
         } else {
-            output = try volume(&template, progress)
+            output = try volume(&template, device, progress)
         }
         if let mu = projections.waterAttenuation ?? settings.waterAttenuation {
             let scale = Float(1000 / mu)
@@ -215,7 +216,7 @@ public struct Reconstruction: Sendable {
         return output
     }
 
-    private func slice(_ sinogram: Sinogram, _ row: Int, _ progress: @Sendable (Double) -> Bool) throws(TomographyError) -> ([Float], [Double], IterativeResult.Stop?) {
+    private func slice(_ sinogram: Sinogram, _ row: Int, _ device: (any ComputeDevice)?, _ progress: @Sendable (Double) -> Bool) throws(TomographyError) -> ([Float], [Double], IterativeResult.Stop?) {
         let planar: PlanarScan
         switch projections.scan {
         case .parallel(let s): planar = .parallel(s)
@@ -224,8 +225,8 @@ public struct Reconstruction: Sendable {
         }
         func analytic(_ filter: ReconstructionFilter) throws(TomographyError) -> [Float] {
             switch planar {
-            case .parallel(let s): try filteredBackprojection(sinogram, s, onto: grid, filter: filter).values
-            case .fan(let s): try filteredBackprojection(sinogram, s, onto: grid, filter: filter).values
+            case .parallel(let s): try filteredBackprojection(sinogram, s, onto: grid, filter: filter, on: device).values
+            case .fan(let s): try filteredBackprojection(sinogram, s, onto: grid, filter: filter, on: device).values
             }
         }
         if !settings.method.isIterative { return (try analytic(settings.filter), [], nil) }
@@ -234,14 +235,14 @@ public struct Reconstruction: Sendable {
         if settings.warmStart { options.start = try? analytic(ReconstructionFilter(.hann)).map { max(0, $0) } }
         if settings.method == .pwls { options.weights = projections.weights(row: row) }
         let count = Double(settings.iterationCount)
-        let result = try reconstruct(sinogram, planar, onto: grid, method: method(noise: sinogram.noise), options: options) { k, _ in progress(Double(k) / count) }
+        let result = try reconstruct(sinogram, planar, onto: grid, method: method(noise: sinogram.noise), options: options, on: device) { k, _ in progress(Double(k) / count) }
         return (result.image.values, result.residuals, result.stopped)
     }
 
-    private func volume(_ template: inout SliceStack, _ progress: @escaping @Sendable (Double) -> Bool) throws(TomographyError) -> Output {
+    private func volume(_ template: inout SliceStack, _ device: (any ComputeDevice)?, _ progress: @escaping @Sendable (Double) -> Bool) throws(TomographyError) -> Output {
         func analytic(_ filter: ReconstructionFilter, _ progress: @escaping @Sendable (Double) -> Bool) throws(TomographyError) -> SliceStack {
             switch projections.scan {
-            case .cone(let cone): try feldkamp(ConeProjections(scan: cone, values: projections.values), onto: template, filter: filter, progress: progress)
+            case .cone(let cone): try feldkamp(ConeProjections(scan: cone, values: projections.values), onto: template, filter: filter, on: device, progress: progress)
             default: try weightedBackprojection(projections, onto: template, filter: filter, progress: progress)
             }
         }
@@ -253,7 +254,7 @@ public struct Reconstruction: Sendable {
             catch .cancelled { throw .cancelled } catch {}
         }
         let count = Double(settings.iterationCount)
-        let result = try reconstruct(projections, onto: template, method: method(noise: noise), options: options) { k, _ in progress(0.2 + 0.8 * Double(k) / count) }
+        let result = try reconstruct(projections, onto: template, method: method(noise: noise), options: options, on: device) { k, _ in progress(0.2 + 0.8 * Double(k) / count) }
         return Output(stack: result.stack, unit: "", residuals: result.residuals, stopped: result.stopped)
     }
 

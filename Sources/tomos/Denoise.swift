@@ -1,5 +1,7 @@
 import ArgumentParser
 import Archive
+import ComputeCPU
+import ComputeVulkan
 import Foundation
 import Imaging
 import LowDose
@@ -21,6 +23,7 @@ struct Denoise: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Folder for the series; must be new or empty.", valueName: "DIR")) var output: String
     @Option(help: ArgumentHelp("Denoiser: \(DenoisingSettings.Method.allCases.map(\.rawValue).joined(separator: ", ")).")) var method: DenoisingSettings.Method = .combined
     @Option(help: "0 changes nothing, 1 suits the noise found in the series, 2 is twice as smooth.") var strength = 1.0
+    @Option(help: DeviceOption.help) var device = "auto"
     @Option(help: ArgumentHelp("Refuse work that needs more memory.", valueName: "MIB")) var memory: Int?
     @Option(help: ArgumentHelp("Write a report, as .json and .html.", valueName: "FILE")) var report: String?
     @Option(help: ArgumentHelp("Noise-free volume to compare with in the report.", valueName: "PATH")) var reference: String?
@@ -28,6 +31,7 @@ struct Denoise: AsyncParsableCommand {
 
     func validate() throws {
         guard strength >= 0, strength <= 10 else { throw ValidationError("--strength is from 0 to 10") }
+        guard DevicePolicy(device) != nil else { throw ValidationError(DeviceOption.wrong(device)) }
         if let memory, memory < 1 { throw ValidationError("--memory is 1 MiB or more") }
     }
 
@@ -45,13 +49,13 @@ struct Denoise: AsyncParsableCommand {
             files = try await Archive(folder: source.data.folder).files(of: loaded.id.series).map(\.path)
         }
         let compared = try await work.loadReference()
-        let command = self
+        let command = self, device = try DevicePolicy(device)!.open(cpu: CPUDevice()) { Output.note($0) }
         try await Interruption.run {
             do {
                 let job = try DenoisingJob(loaded, DenoisingSettings(command.method, strength: command.strength), version: Tomos.version, available: command.memory.map { $0 << 20 } ?? MemoryBudget.available())
                 Output.note("\(job.settings.text): \(loaded.geometry.slices) slices, about \(Output.decimal(job.predictedSeconds, 1)) s and \(Output.bytes(job.predictedBytes))")
                 let line = ProgressLine("denoising"), clock = ContinuousClock(), begin = clock.now
-                try job.run { done, total in
+                try job.run(on: device) { done, total in
                     line.update(done, of: total)
                     return !Interruption.isRequested
                 }

@@ -1,5 +1,7 @@
 import ArgumentParser
 import Archive
+import ComputeCPU
+import ComputeVulkan
 import Foundation
 import Imaging
 import LowDose
@@ -41,6 +43,7 @@ struct Reconstruct: AsyncParsableCommand {
     @Flag(help: "Suppress rings.") var suppressRings = false
     @Flag(help: "DICOM-CT-PD: columns count the other way round.") var mirrorColumns = false
     @Flag(help: "DICOM-CT-PD: rows count towards +z.") var reverseRows = false
+    @Option(help: DeviceOption.help) var device = "auto"
     @Option(help: ArgumentHelp("Refuse work that needs more memory.", valueName: "MIB")) var memory: Int?
     @Option(help: ArgumentHelp("Write a report, as .json and .html.", valueName: "FILE")) var report: String?
     @Option(help: ArgumentHelp("Volume to compare with in the report: DICOM folder, NIfTI …", valueName: "PATH")) var reference: String?
@@ -50,6 +53,7 @@ struct Reconstruct: AsyncParsableCommand {
         guard cutoff > 0, cutoff <= 1 else { throw ValidationError("--cutoff is above 0 and at most 1") }
         guard strength >= 0, strength <= 1000 else { throw ValidationError("--strength is 0 or more") }
         if let iterations, iterations < 1 { throw ValidationError("--iterations is 1 or more") }
+        guard DevicePolicy(device) != nil else { throw ValidationError(DeviceOption.wrong(device)) }
         if let memory, memory < 1 { throw ValidationError("--memory is 1 MiB or more") }
     }
 
@@ -62,7 +66,7 @@ struct Reconstruct: AsyncParsableCommand {
         options.center = center; options.detectorSpacing = detectorSpacing; options.suppressesRings = suppressRings
         options.mirrorsColumns = mirrorColumns; options.reversesRows = reverseRows; options.memoryLimit = budget
         let compared = try await work.loadReference()
-        let command = self, chosen = options
+        let command = self, chosen = options, device = try DevicePolicy(device)!.open(cpu: CPUDevice()) { Output.note($0) }
         try await Interruption.run {
             do {
                 let reading = ProgressLine("reading")
@@ -76,7 +80,7 @@ struct Reconstruct: AsyncParsableCommand {
                 let plan = job.plan
                 Output.note("\(plan.settings.text(views: plan.projections.scan.views)): \(plan.grid.columns) × \(plan.grid.rows) × \(plan.slices) voxels from \(plan.projections.scan.views) \(plan.projections.scan.name) views; about \(Output.decimal(plan.predictedSeconds, 1)) s and \(Output.bytes(job.predictedBytes))")
                 let line = ProgressLine("reconstructing")
-                let result = try job.run { fraction in
+                let result = try job.run(on: device) { fraction in
                     line.update(Int(fraction * 1000), of: 1000)
                     return !Interruption.isRequested
                 }

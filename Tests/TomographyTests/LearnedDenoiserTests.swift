@@ -27,7 +27,7 @@ import Testing
         defer { dn_force_path(-1) }
         for path in [-1, 0, 1] {
             dn_force_path(Int32(path))
-            let noise = network.noise(stack, Array(repeating: 15, count: columns * rows), columns, rows)
+            let noise = try network.noise(stack, Array(repeating: 15, count: columns * rows), columns, rows)
             for (x, y, value) in [(0, 0, -5.281), (5, 7, -14.713), (23, 20, -9.11), (24, 20, -9.349), (25, 21, 3.183), (40, 30, -0.069), (47, 43, 2.288), (12, 43, 3.158)] {
                 #expect(abs(Double(noise[y * columns + x]) - value) < 0.01, "at \(x), \(y): \(noise[y * columns + x]) for \(value)")
             }
