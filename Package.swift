@@ -83,7 +83,7 @@ var targets: [Target] = [
     .testTarget(name: "PhantomsTests", dependencies: ["Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "FrameCodingTests", dependencies: ["FrameCoding", "Imaging", "TestSupport", "CZlib"], swiftSettings: strict),
     .testTarget(name: "RenderingTests", dependencies: ["Archive", "Rendering", "Compute", "ComputeCPU", "CKernels", "KernelInterface", "Imaging", "Geometry", "Phantoms", "FrameCoding", "TestSupport"], exclude: ["Golden"], swiftSettings: hot),
-    .testTarget(name: "VulkanTests", dependencies: ["ComputeVulkan", "CVulkan", "Rendering", "Compute", "ComputeCPU", "Imaging", "Geometry", "Phantoms", "TestSupport"], swiftSettings: hot),
+    .testTarget(name: "VulkanTests", dependencies: ["ComputeVulkan", "CVulkan", "Tomography", "Rendering", "Compute", "ComputeCPU", "Imaging", "Geometry", "Phantoms", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "TomographyTests", dependencies: ["Tomography", "CTomography", "CDenoising", "Imaging", "Geometry", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "ProjectionDataTests", dependencies: ["ProjectionData", "Tomography", "DICOM", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "LowDoseTests", dependencies: ["LowDose", "ProjectionData", "Tomography", "Archive", "DICOM", "Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),

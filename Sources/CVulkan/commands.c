@@ -205,8 +205,10 @@ void gpuUpload(GPUCommands *c, GPUBuffer *from, uint64_t offset, GPUImage *to, u
     c->device->CmdCopyBufferToImage(c->handle, from->handle, to->handle, VK_IMAGE_LAYOUT_GENERAL, 1, &region);
 }
 
-void gpuCopy(GPUCommands *c, GPUBuffer *from, GPUBuffer *to, uint64_t bytes) {
-    const VkBufferCopy region = { 0, 0, bytes };
+void gpuCopy(GPUCommands *c, GPUBuffer *from, GPUBuffer *to, uint64_t bytes) { gpuCopyRange(c, from, 0, to, 0, bytes); }
+
+void gpuCopyRange(GPUCommands *c, GPUBuffer *from, uint64_t fromOffset, GPUBuffer *to, uint64_t toOffset, uint64_t bytes) {
+    const VkBufferCopy region = { fromOffset, toOffset, bytes };
     c->device->CmdCopyBuffer(c->handle, from->handle, to->handle, 1, &region);
 }
 

@@ -2,6 +2,7 @@ import Compute
 import CVulkan
 import Glibc
 import Imaging
+import Synchronization
 
 /// The thread that feeds a device: the most urgent job first, in steps of a few milliseconds, so that priorities and
 /// cancellation act between them; small jobs share a submission; two submissions are in flight. It sleeps while the device works
@@ -106,9 +107,13 @@ final class Driver: @unchecked Sendable {
     /// Seconds of one submission, and how many are in flight.
     static let quantum = 0.006, depth = 2
     static let stagingBytes = 16 << 20, stagingCount = 4
+    /// Bytes that a kernel reaches in one array.
+    let longestArray: Atomic<Int>
 
     init(_ gpu: GPU, budget: Int?) {
         self.gpu = gpu
+        let allocation = Int(clamping: gpu.info.largestAllocation)
+        longestArray = Atomic(min(Int(clamping: gpu.info.largestStorageRange), allocation > 0 ? allocation : .max, 1 << 31))
         blocks = BlockPool(gpu)
         store = VolumeStore(gpu, budget: budget)
         mutex = .allocate(capacity: 1); pthread_mutex_init(mutex, nil)
@@ -152,7 +157,7 @@ final class Driver: @unchecked Sendable {
     }
 
     /// Seconds per unit, as measured so far; before that a guess on the careful side.
-    private func pace(of kind: String) -> Double { pace[kind] ?? (kind.hasPrefix("rays") ? 1e-6 : 2e-8) }
+    func pace(of kind: String) -> Double { pace[kind] ?? (kind.hasPrefix("rays") ? 1e-6 : 2e-8) }
 
     /// A compiled shader with its constants.
     func pipeline(_ shader: String, _ bindings: String, _ constants: [Int32] = []) throws(ComputeError) -> OpaquePointer {

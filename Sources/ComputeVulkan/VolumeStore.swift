@@ -2,6 +2,7 @@ import Compute
 import CVulkan
 import Glibc
 import Imaging
+import Synchronization
 
 /// Volumes and label maps on the device, under a byte budget: the least recently used go first. Shared by all sessions; owned by
 /// the driver's thread.
@@ -50,6 +51,8 @@ final class VolumeStore {
         if available > 0 { return Int(available) / 5 * 4 }
         return Int(gpu.info.localBytes) / 3 * 2
     }
+    /// Bytes that the arrays of reconstruction and denoising take, and the most they took; counted against the same budget.
+    let arrayBytes = Atomic<Int>(0), mostArrayBytes = Atomic<Int>(0)
     var residentBytes: Int { residents.values.reduce(0) { $0 + $1.bytes } }
 
     func resident(_ volume: Volume) throws(ComputeError) -> Resident {
@@ -93,9 +96,19 @@ final class VolumeStore {
         return fresh
     }
 
-    /// A texture, for which the least recently used volumes go.
-    func making(room bytes: Int, _ make: () throws(ComputeError) -> GPUTexture) throws(ComputeError) -> GPUTexture {
-        let budget = budget
+    /// Memory for an array, for which volumes go, never arrays.
+    func making(array bytes: Int, _ make: () throws(ComputeError) -> GPUBlock) throws(ComputeError) -> GPUBlock {
+        let free = budget - arrayBytes.load(ordering: .relaxed)
+        guard bytes <= free else { throw .outOfMemory(needed: bytes, available: max(0, free)) }
+        let made = try making(room: bytes, make)
+        let sum = arrayBytes.add(made.bytes, ordering: .relaxed).newValue
+        mostArrayBytes.max(sum, ordering: .relaxed)
+        return made
+    }
+
+    /// Memory for which the least recently used volumes go.
+    func making<T>(room bytes: Int, _ make: () throws(ComputeError) -> T) throws(ComputeError) -> T {
+        let budget = budget - arrayBytes.load(ordering: .relaxed)
         while residentBytes > budget - bytes, dropOldest() {}
         while true {
             do { return try make() } catch {

@@ -11,6 +11,8 @@ public final class VulkanDevice: ComputeDevice {
     public let description: VulkanDeviceDescription
     let driver: Driver
     let gpu: GPU
+    /// Whether arrays are written and read in place where the host reaches them; tests take the way over staging memory everywhere.
+    let sharesMemory = Atomic<Bool>(true)
 
     /// `budgetBytes`: what volumes may take of the device's memory; `nil` is four fifths of what the driver reports as available.
     public init(_ instance: VulkanInstance, index: Int, budgetBytes: Int? = nil) throws(ComputeError) {
@@ -96,7 +98,7 @@ final class VulkanBuffer: DeviceBuffer, @unchecked Sendable {
     }
 }
 
-private final class Semaphore: @unchecked Sendable {
+final class Semaphore: @unchecked Sendable {
     private let handle = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
     init() { sem_init(handle, 0, 0) }
     deinit { sem_destroy(handle); handle.deallocate() }

@@ -18,6 +18,8 @@ public struct WorkReport: Codable, Sendable {
     public var method: String
     public var predicted: Prediction
     public var seconds: Double
+    /// Where the heavy loops ran, unless it failed: the log says so then.
+    public var device: String?
     public var seriesInstanceUID: String
     public var columns, rows, slices: Int
     /// mm: column, row, slice.

@@ -122,8 +122,9 @@ final class JobQueue: Sendable {
             }
             archive.announce(job.result.id)
             let seconds = (ContinuousClock.now - begin) / .seconds(1)
-            let report = WorkReport(kind: "denoise", version: handle.queue.version, method: settings.text, predicted: .init(bytes: job.predictedBytes, seconds: job.predictedSeconds), seconds: seconds,
+            var report = WorkReport(kind: "denoise", version: handle.queue.version, method: settings.text, predicted: .init(bytes: job.predictedBytes, seconds: job.predictedSeconds), seconds: seconds,
                                     volume: job.result, quality: try? job.quality())
+            report.device = handle.queue.device.name
             try handle.queue.keep(folder, report, handle, pictures: [("Before", source), ("After", job.result)]) { try job.write(to: folder, files: files) { _ in !handle.isCancelled } }
         }
     }
@@ -178,6 +179,7 @@ final class JobQueue: Sendable {
             var report = WorkReport(kind: "reconstruct", version: version, method: job.text, predicted: .init(bytes: job.predictedBytes, seconds: job.plan.predictedSeconds), seconds: result.seconds, volume: result.volume,
                                     quality: result.unit == "HU" ? try? qualityReport(after: result.volume, before: nil, reference: nil) : nil)
             report.residuals = result.residuals
+            report.device = handle.queue.device.name
             report.stopped = result.stopped?.rawValue
             handle.queue.state.withLockedValue { $0.running?.record.result = result.volume.id.series }
             try handle.queue.keep(folder, report, handle, pictures: [("Reconstruction", result.volume)]) { try job.write(result, to: folder) { _ in !handle.isCancelled } }

@@ -61,7 +61,8 @@ struct Denoise: AsyncParsableCommand {
                 }
                 line.finish()
                 let took = (clock.now - begin) / .seconds(1)
-                let document = WorkReport(kind: "denoise", version: Tomos.version, method: job.settings.text, predicted: .init(bytes: job.predictedBytes, seconds: job.predictedSeconds), seconds: took, volume: job.result, quality: try job.quality(reference: compared))
+                var document = WorkReport(kind: "denoise", version: Tomos.version, method: job.settings.text, predicted: .init(bytes: job.predictedBytes, seconds: job.predictedSeconds), seconds: took, volume: job.result, quality: try job.quality(reference: compared))
+                document.device = device.name
                 try work.finish(document, pictures: [("Before", loaded), ("After", job.result)]) { progress in try job.write(to: command.output, files: files, progress: progress) }
             } catch { throw Failure(LowDoseError(error)) }
         }

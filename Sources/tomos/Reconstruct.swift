@@ -88,6 +88,7 @@ struct Reconstruct: AsyncParsableCommand {
                 let quality: Quality? = result.unit == "HU" ? try qualityReport(after: result.volume, before: nil, reference: compared) : nil
                 var document = WorkReport(kind: "reconstruct", version: Tomos.version, method: job.text, predicted: .init(bytes: job.predictedBytes, seconds: plan.predictedSeconds), seconds: result.seconds, volume: result.volume, quality: quality)
                 document.residuals = result.residuals
+                document.device = device.name
                 document.stopped = result.stopped?.rawValue
                 try work.finish(document, pictures: [("Reconstruction, middle slice", result.volume)]) { progress in try job.write(result, to: command.output, progress: progress) }
             } catch { throw Failure(LowDoseError(error)) }

@@ -20,7 +20,8 @@ import Testing
         var errorCode: String? { (json["error"] as? [String: Any])?["code"] as? String }
     }
 
-    static func tomos(_ arguments: String...) throws -> Result {
+    static func tomos(_ arguments: String...) throws -> Result { try tomos(arguments) }
+    static func tomos(_ arguments: [String]) throws -> Result {
         let process = Process(), output = Pipe()
         let notes = FileManager.default.temporaryDirectory.appending(path: "tomos-notes-\(UUID().uuidString)")
         _ = FileManager.default.createFile(atPath: notes.path, contents: nil)

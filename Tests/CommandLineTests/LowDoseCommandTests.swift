@@ -49,6 +49,33 @@ import Testing
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/denoised") == ["00001.dcm"])
     }
 
+    /// Whether this machine has a Vulkan device, if only a software driver.
+    private static let hasVulkan = ((try? CommandLineTests.tomos("doctor", "--json"))?.json["devices"] as? [[String: Any]])?.contains { $0["kind"] as? String == "vulkan" && $0["refusal"] == nil } == true
+
+    @Test(.enabled(if: hasVulkan)) func aVulkanDeviceReconstructsAndDenoisesAlike() throws {
+        let folder = try TestData.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let input = try scan(in: folder)
+        func values(_ series: String) throws -> [Float] {
+            #expect(try CommandLineTests.tomos("render", "--input", series, "--plane", "axial", "--size", "96x96", "--output", folder.path + "/a.npy").status == 0)
+            let bytes = try Data(contentsOf: folder.appending(path: "a.npy")).suffix(96 * 96 * 4)
+            return bytes.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+        }
+        for (name, arguments) in [("fbp", ["reconstruct", "--input", input]), ("sirt", ["reconstruct", "--input", input, "--method", "sirt", "--iterations", "4"]),
+                                  ("denoised", ["denoise", "--input", folder.path + "/fbp-cpu"])] {
+            for device in ["cpu", "vulkan"] {
+                let made = try CommandLineTests.tomos(arguments + ["--device", device, "--output", "\(folder.path)/\(name)-\(device)", "--json"])
+                #expect(made.status == 0, "\(made.notes)")
+                #expect(((made.json["report"] as? [String: Any])?["device"] as? String)?.hasPrefix(device == "cpu" ? "CPU" : "Vulkan") == true)
+                #expect(!made.notes.contains("the CPU"), "\(made.notes)")
+            }
+            let expected = try values("\(folder.path)/\(name)-cpu"), actual = try values("\(folder.path)/\(name)-vulkan")
+            // Stored values are whole HU.
+            #expect(zip(actual, expected).allSatisfy { abs($0 - $1) <= 1 }, "\(name)")
+        }
+        #expect(try CommandLineTests.tomos("reconstruct", "--input", input, "--output", "x", "--device", "gpu").status == 2)
+    }
+
     @Test func badInputAndShortMemoryAreTypedBeforeAnyFileIsMade() throws {
         let folder = try TestData.temporaryFolder()
         defer { try? FileManager.default.removeItem(at: folder) }

@@ -99,6 +99,7 @@ void gpuClearRange(GPUCommands *, GPUImage *, float low, float high);
 /// Tightly packed slices z ... z + count - 1.
 void gpuUpload(GPUCommands *, GPUBuffer *from, uint64_t offset, GPUImage *to, uint32_t z, uint32_t count);
 void gpuCopy(GPUCommands *, GPUBuffer *from, GPUBuffer *to, uint64_t bytes);
+void gpuCopyRange(GPUCommands *, GPUBuffer *from, uint64_t fromOffset, GPUBuffer *to, uint64_t toOffset, uint64_t bytes);
 void gpuFill(GPUCommands *, GPUBuffer *, uint64_t bytes, uint32_t word);
 /// Time of all work before this; at most 64 marks, later ones are dropped. Returns the mark or -1.
 int gpuMark(GPUCommands *);
