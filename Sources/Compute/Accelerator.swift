@@ -5,6 +5,8 @@
 /// that give way to pictures. `progress` gets the fraction done about ten times a second; false cancels, which throws `.cancelled`.
 public protocol Accelerator: AnyObject, Sendable {
     var name: String { get }
+    /// Views convolved with a symmetric kernel.
+    func filter(_ work: ViewFilter) throws(ComputeError) -> [Float]
     /// Pixel-driven back-projection of the filtered views of one slice: rows of the image, from the top.
     func backproject(_ work: PlanarBackprojection, progress: (Double) -> Bool) throws(ComputeError) -> [Float]
     /// Voxel-driven back-projection of the filtered views of a cone. `deliver` takes finished rows of voxel columns, from the top:
@@ -16,6 +18,8 @@ public protocol Accelerator: AnyObject, Sendable {
     func projector(_ rays: ConeRays) throws(ComputeError) -> any ProjectorPair
     /// Non-local means of one slice.
     func means(_ work: PatchMeans, progress: () -> Bool) throws(ComputeError) -> [Float]
+    /// Total variation of a slab: all its slices.
+    func variation(_ work: SlabVariation, progress: () -> Bool) throws(ComputeError) -> [[Float]]
     /// The last plane of a network.
     func run(_ network: ConvolutionNetwork, input: UnsafeBufferPointer<Float>, progress: () -> Bool) throws(ComputeError) -> [Float]
 }
@@ -29,6 +33,38 @@ public protocol ProjectorPair: AnyObject, Sendable {
     /// Line integrals of an image; data as `PlanarRays` and `ConeRays` say.
     func forward(_ image: [Float]) throws(ComputeError) -> [Float]
     func adjoint(_ data: [Float]) throws(ComputeError) -> [Float]
+}
+
+/// Views and the kernel they are convolved with.
+public struct ViewFilter: Sendable {
+    public var lines, detectors: Int
+    /// [line][detector], lines `stride` floats apart, the first at `first`; what lies between is and stays 0.
+    public var values: [Float]
+    public var first, stride: Int
+    /// By distance; 0 beyond.
+    public var kernel: [Float]
+    /// Views are continued on both sides by their mirror image times these, from the edge on.
+    public var fades: [Float]
+
+    public init(lines: Int, detectors: Int, values: [Float], first: Int, stride: Int, kernel: [Float], fades: [Float]) {
+        self.lines = lines; self.detectors = detectors; self.values = values; self.first = first; self.stride = stride; self.kernel = kernel; self.fades = fades
+    }
+}
+
+/// A slab of slices for total variation: minimum over u of Σ (u − f)²/(2λ) + |∇u|.
+public struct SlabVariation: Sendable {
+    public var width, height: Int
+    public var slices: [[Float]]
+    /// λ per pixel, the same for all slices.
+    public var lambda: [Float]
+    /// Weight of differences across slices.
+    public var sliceWeight: Float
+    /// Of each iteration (Beck and Teboulle 2009).
+    public var momenta: [Float]
+
+    public init(width: Int, height: Int, slices: [[Float]], lambda: [Float], sliceWeight: Float, momenta: [Float]) {
+        self.width = width; self.height = height; self.slices = slices; self.lambda = lambda; self.sliceWeight = sliceWeight; self.momenta = momenta
+    }
 }
 
 /// Filtered views of one slice, and where its pixels meet them.

@@ -10,6 +10,42 @@ extension PlanarBackprojection.Beam {
 extension VulkanDevice: Accelerator {
     public func accelerate<T>(_ body: (any Accelerator) throws(ComputeError) -> T) throws(ComputeError) -> T? { try body(self) }
 
+    // MARK: Filtering
+
+    public func filter(_ work: ViewFilter) throws(ComputeError) -> [Float] {
+        let margin = work.fades.count, reach = work.detectors + margin + 256
+        // Distances are read a little further than there are elements.
+        let kernel = work.kernel.prefix(reach) + Array(repeating: 0, count: max(0, reach - work.kernel.count))
+        guard work.first >= 0, work.first + (work.lines - 1) * work.stride + work.detectors <= work.values.count, margin <= work.detectors else { throw .unsupported(reason: "views without margins") }
+        let table = try floats(table: Array(kernel) + work.fades), length = work.detectors
+        // Lines go and come without what lies between them, as many at a time as have room twice.
+        let together = max(4, min(work.lines, driver.longestArray.load(ordering: .relaxed) / 4 / length, arrayRoom / 3 / 4 / length))
+        let data = try floats(together * length, isZeroed: false), output = try floats(together * length, isZeroed: false)
+        var result = work.values
+        for begin in stride(from: 0, to: work.lines, by: together) {
+            let lines = min(together, work.lines - begin), first = work.first + begin * work.stride
+            try work.values.withUnsafeBufferPointer { (values) throws(ComputeError) in
+                let from = values.baseAddress! + first
+                try upload(data, count: lines * length, granule: length) { target, range in
+                    for k in range.lowerBound / length..<range.upperBound / length { (target + (k * length - range.lowerBound)).update(from: from + k * work.stride, count: length) }
+                }
+            }
+            try run([ArrayPass(kind: "filter", lines: (lines + 3) / 4, units: Double(4 * length * (length + 2 * margin))) { [driver] (recorder, groups) throws(ComputeError) in
+                recorder.held += [data, output, table]
+                let pipeline = try driver.pipeline("filter", "bbb")
+                try recorder.dispatch(pipeline, [output.binding, data.binding, table.binding],
+                                      push: (Int32(groups.lowerBound), Int32(lines), Int32(length), Int32(margin), Int32(reach)), x: (length + 127) / 128, y: groups.count)
+            }])
+            try result.withUnsafeMutableBufferPointer { (values) throws(ComputeError) in
+                let to = values.baseAddress! + first
+                try download(output, count: lines * length, granule: length) { source, range in
+                    for k in range.lowerBound / length..<range.upperBound / length { (to + k * work.stride).update(from: source + (k * length - range.lowerBound), count: length) }
+                }
+            }
+        }
+        return result
+    }
+
     // MARK: Back-projection
 
     public func backproject(_ work: PlanarBackprojection, progress: (Double) -> Bool) throws(ComputeError) -> [Float] {
@@ -108,16 +144,18 @@ extension VulkanDevice: Accelerator {
 
     // MARK: Denoising
 
+    /// Images of one size, one behind the other.
+    private func stacked(_ images: [[Float]]) throws(ComputeError) -> DeviceFloats {
+        let size = images[0].count, made = try floats(size * images.count, isZeroed: false)
+        try upload(made, count: size * images.count, granule: size) { target, range in
+            for k in range.lowerBound / size..<range.upperBound / size { images[k].withUnsafeBufferPointer { (target + (k * size - range.lowerBound)).update(from: $0.baseAddress!, count: size) } }
+        }
+        return made
+    }
+
     public func means(_ work: PatchMeans, progress: () -> Bool) throws(ComputeError) -> [Float] {
         let size = work.inverse.count, slices = work.guides.count
         guard slices > 0, work.values.count == slices, (work.guides + work.values).allSatisfy({ $0.count == size }), (1...3).contains(work.patch) else { throw .unsupported(reason: "images of different sizes") }
-        func stacked(_ images: [[Float]]) throws(ComputeError) -> DeviceFloats {
-            let made = try floats(size * slices, isZeroed: false)
-            try upload(made, count: size * slices, granule: size) { target, range in
-                for k in range.lowerBound / size..<range.upperBound / size { images[k].withUnsafeBufferPointer { (target + (k * size - range.lowerBound)).update(from: $0.baseAddress!, count: size) } }
-            }
-            return made
-        }
         let guides = try stacked(work.guides), values = try stacked(work.values), inverse = try floats(table: work.inverse), output = try floats(work.width * work.height, isZeroed: false)
         let parameters = MeansParameters(width: Int32(work.width), height: Int32(work.height), stride: Int32(work.stride), origin: Int32(work.origin), size: Int32(size),
                                          slices: Int32(slices), center: Int32(work.center), radius: Int32(work.radius), unusedA: 0, unusedB: 0, unusedC: 0, unusedD: 0)
@@ -130,6 +168,27 @@ extension VulkanDevice: Accelerator {
         }
         try run([pass]) { _ in progress() }
         return try self.values(output, count: work.width * work.height)
+    }
+
+    public func variation(_ work: SlabVariation, progress: () -> Bool) throws(ComputeError) -> [[Float]] {
+        let size = work.width * work.height, count = work.slices.count
+        guard count > 0, work.lambda.count == size, work.slices.allSatisfy({ $0.count == size }) else { throw .unsupported(reason: "images of different sizes") }
+        let image = try floats(size * count, isZeroed: false), lambda = try floats(table: work.lambda), field = try floats(3 * size * count), before = try floats(3 * size * count)
+        let given = try stacked(work.slices)
+        func pass(_ dual: Int32, _ other: DeviceFloats, _ momentum: Float) -> ArrayPass {
+            ArrayPass(kind: "variation \(dual)", lines: count * work.height, units: Double(work.width)) { [driver] (recorder, lines) throws(ComputeError) in
+                recorder.held += [image, lambda, field, other]
+                let pipeline = try driver.pipeline("variation", "bbbb", [dual])
+                try recorder.dispatch(pipeline, [image.binding, lambda.binding, field.binding, other.binding],
+                                      push: (Int32(lines.lowerBound), Int32(work.width), Int32(work.height), Int32(count), work.sliceWeight, momentum), x: (work.width + 63) / 64, y: lines.count)
+            }
+        }
+        try run(work.momenta.flatMap { [pass(0, given, 0), pass(1, before, $0)] } + [pass(0, given, 0)]) { _ in progress() }
+        var result: [[Float]] = []
+        try download(image, count: size * count, granule: size) { values, range in
+            for k in 0..<range.count / size { result.append(Array(UnsafeBufferPointer(start: values + k * size, count: size))) }
+        }
+        return result
     }
 
     public func run(_ network: ConvolutionNetwork, input: UnsafeBufferPointer<Float>, progress: () -> Bool) throws(ComputeError) -> [Float] {

@@ -83,7 +83,7 @@ public func feldkamp(_ projections: ConeProjections, onto template: SliceStack, 
                 return Float(inPlane / (inPlane * inPlane + z * z).squareRoot())
             }
         }
-        try filterFan(&lines, fan, filter: filter, rowFactors: factors)
+        try filterFan(&lines, fan, filter: filter, rowFactors: factors, on: device)
         let from = lines.stride
         lines.storage.withUnsafeBufferPointer { source in
             let source = SharedConst(source.baseAddress! + Sinogram.margin)

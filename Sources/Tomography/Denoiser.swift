@@ -72,7 +72,7 @@ public struct Denoiser: Hashable, Codable, Sendable {
     }
 
     /// Denoises the slices `wanted` of `slices` (each columns × rows, HU, in spatial order); those around serve as context. Call it
-    /// from a thread of your own: it blocks, and uses all cores, and `device` for what that can do (the network and non-local means).
+    /// from a thread of your own: it blocks, and uses all cores, and `device` for what that can do (the network, non-local means and total variation).
     ///
     /// - Parameter progress: called with the number of slices done, several times; false cancels, which throws `cancelled`.
     public func callAsFunction(_ slices: [[Float]], columns: Int, rows: Int, wanted: Range<Int>,
@@ -135,7 +135,7 @@ public struct Denoiser: Hashable, Codable, Sendable {
         case .collaborative, .lowRank:
             return try GroupedPatches(transform: method == .lowRank ? .lowRank : .collaborative, strength: strength)(slices, columns, rows, wanted, goOn)
         case .totalVariation:
-            let solved = try TotalVariation(weight: 0.5 * strength, sliceWeight: min(1, sliceRatio)).slab(slices[...], NoiseModel.map(slices, columns, rows), columns, rows, goOn)
+            let solved = try TotalVariation(weight: 0.5 * strength, sliceWeight: min(1, sliceRatio)).slab(slices[...], NoiseModel.map(slices, columns, rows), columns, rows, on: device, goOn)
             return Array(solved[wanted])
         }
     }

@@ -29,7 +29,7 @@ public func filteredBackprojection(_ sinogram: Sinogram, _ scan: ParallelBeam, o
     var filtered = sinogram
     let viewWeights = try scan.viewWeights()
     filtered.map { v, _, value in value * Float(viewWeights[v]) }
-    filterViews(&filtered, response: { filter.response(length: $0, spacing: scan.detectorSpacing) }, extendsTruncated: extendsTruncated)
+    filterViews(&filtered, response: { filter.response(length: $0, spacing: scan.detectorSpacing) }, extendsTruncated: extendsTruncated, on: device)
     var image = PlaneImage(grid: grid)
     let inverse = 1 / scan.detectorSpacing
     let o = grid.origin
@@ -69,7 +69,7 @@ public func filteredBackprojection(_ sinogram: Sinogram, _ scan: FanBeam, onto g
     try grid.check()
     if let (whole, wide) = scan.widened { return try filteredBackprojection(wide.widen(sinogram), whole, onto: grid, filter: filter, extendsTruncated: extendsTruncated, on: device) }
     var filtered = sinogram
-    try filterFan(&filtered, scan, filter: filter, extendsTruncated: extendsTruncated)
+    try filterFan(&filtered, scan, filter: filter, extendsTruncated: extendsTruncated, on: device)
     var image = PlaneImage(grid: grid)
     let six = scan.sixPerView(grid)
     let scale = scan.sourceToDetector / scan.detectorSpacing
@@ -86,7 +86,7 @@ public func filteredBackprojection(_ sinogram: Sinogram, _ scan: FanBeam, onto g
 
 /// Weights and filters one fan of every view. For a cone the sinogram holds all views of one row after those of another, and `rowFactors` the
 /// extra cosines of each row, column by column.
-func filterFan(_ sinogram: inout Sinogram, _ scan: FanBeam, filter: ReconstructionFilter, extendsTruncated: Bool = true, rowFactors: [[Float]] = []) throws(TomographyError) {
+func filterFan(_ sinogram: inout Sinogram, _ scan: FanBeam, filter: ReconstructionFilter, extendsTruncated: Bool = true, rowFactors: [[Float]] = [], on device: (any ComputeDevice)? = nil) throws(TomographyError) {
     let views = scan.angles.count, detectors = scan.detectors, stride = sinogram.stride
     let gammas = (0..<detectors).map { scan.fanAngle(Double($0)) }
     let arc = ScannedArc(scan.angles), full = arc.isFullTurn
@@ -116,7 +116,7 @@ func filterFan(_ sinogram: inout Sinogram, _ scan: FanBeam, filter: Reconstructi
         }
     }
     filterViews(&sinogram, response: { filter.response(length: $0, spacing: spacing, curvature: scan.shape == .curved ? spacing : nil) },
-                extendsTruncated: extendsTruncated)
+                extendsTruncated: extendsTruncated, on: device)
 }
 
 /// Weight of the ray at `gamma` in the view `beta` after the first, for a scan over π + 2·excess: the ray and its conjugate

@@ -111,10 +111,13 @@ protocol MatchedPair: Sendable {
     func transpose(_ data: [Float]) -> [Float]
     /// `project` of ones: each ray's length in the image.
     func rowSums() -> [Float]
+    /// Data of ones, for rays alone.
+    var ones: [Float] { get }
 }
 
 extension MatchedPair {
     func rowSums() -> [Float] { project(Array(repeating: 1, count: imageCount)) }
+    var ones: [Float] { Array(repeating: 1, count: dataCount) }
 }
 
 extension Projector: MatchedPair {
@@ -122,6 +125,12 @@ extension Projector: MatchedPair {
     var dataCount: Int { Sinogram(views: views, detectors: detectors).storage.count }
     var axes: [(count: Int, stride: Int, weight: Float)] { [(grid.columns, 1, 1), (grid.rows, grid.columns, 1)] }
     func project(_ image: [Float]) -> [Float] { forward(image).storage }
+    /// The adjoint of parallel rays reads on into the margins of a view.
+    var ones: [Float] {
+        var all = Sinogram(views: views, detectors: detectors)
+        all.map { _, _, _ in 1 }
+        return all.storage
+    }
     func transpose(_ data: [Float]) -> [Float] { adjoint(Sinogram(views: views, detectors: detectors, storage: data)) }
 }
 
@@ -264,7 +273,7 @@ private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data:
     case .sirt, .orderedSubsets:
         // Many subsets are alike, each with views from all around: a voxel's step is that of whichever of three sees it most.
         let judged = operators.count > 3 ? 3 : operators.count
-        var columns = operators[..<judged].map { $0.transpose(Array(repeating: 1, count: $0.dataCount)) }
+        var columns = operators[..<judged].map { $0.transpose($0.ones) }
         if operators.count > 3 {
             columns = [made(count) { [a = columns[0], b = columns[1], c = columns[2]] in max(a[$0], b[$0], c[$0]) }]
         }

@@ -1,4 +1,4 @@
-public import Compute
+import Compute
 import Synchronization
 
 /// What the device's accelerator makes of `body`. `nil`: there is no device, it has no accelerator, or it failed, and the work is done here.
@@ -39,6 +39,7 @@ final class OnDevice<Here: Traceable>: MatchedPair {
     func transpose(_ data: [Float]) -> [Float] {
         (try? attempt(on: device) { accelerator throws(ComputeError) in try pair(accelerator).adjoint(data) }) ?? here.transpose(data)
     }
+    var ones: [Float] { here.ones }
     /// Those of a cone need no volume.
     func rowSums() -> [Float] { here is ConeProjector ? here.rowSums() : project(Array(repeating: 1, count: imageCount)) }
 

@@ -1,4 +1,5 @@
 import CKissFFT
+import Compute
 import Glibc
 
 /// The filter of a filtered back-projection: the ramp, times an apodization that trades resolution against noise.
@@ -52,10 +53,17 @@ public struct ReconstructionFilter: Hashable, Codable, Sendable {
 /// Convolves every view with the filter, in place. Two real views share one complex transform. `response` gives the frequency response
 /// for a length. A view that is cut off inside the object ends in a cliff, which the ramp turns into a bright rim: such views are first
 /// continued by their mirror image, faded out over a quarter of the detector (after Ohnesorge et al. 2000).
-func filterViews(_ sinogram: inout Sinogram, response make: (Int) -> [Float], extendsTruncated: Bool = false) {
+func filterViews(_ sinogram: inout Sinogram, response make: (Int) -> [Float], extendsTruncated: Bool = false, on device: (any ComputeDevice)? = nil) {
     let detectors = sinogram.detectors, views = sinogram.views, stride = sinogram.stride
     let margin = extendsTruncated && sinogram.isTruncated ? detectors / 4 : 0
     let length = transformLength(detectors + margin), response = make(length)
+    if device != nil, let made = try? attempt(on: device, { accelerator throws(ComputeError) in
+        let fades = (0..<margin).map { 0.5 + 0.5 * cosf(.pi * (Float($0) + 1) / Float(margin + 1)) }
+        return try accelerator.filter(ViewFilter(lines: views, detectors: detectors, values: sinogram.storage, first: Sinogram.margin, stride: stride, kernel: kernel(response: response), fades: fades))
+    }) {
+        sinogram.storage = made
+        return
+    }
     let pairs = (views + 1) / 2, chunk = 16
     let scale = 1 / Float(length)
     sinogram.storage.withUnsafeMutableBufferPointer { buffer in
@@ -88,6 +96,15 @@ func filterViews(_ sinogram: inout Sinogram, response make: (Int) -> [Float], ex
             }
         }
     }
+}
+
+/// What a frequency response does to neighbours at a distance of 0, 1 … half the length.
+private func kernel(response: [Float]) -> [Float] {
+    let length = response.count, plan = kiss_fft_alloc(Int32(length), 1, nil, nil)
+    defer { free(UnsafeMutableRawPointer(plan)) }
+    var spectrum = response.map { kiss_fft_cpx(r: $0 / Float(length), i: 0) }, values = spectrum
+    kiss_fft(plan, &spectrum, &values)
+    return (0...length / 2).map { values[$0].r }
 }
 
 extension Sinogram {

@@ -1,4 +1,5 @@
 import CDenoising
+import Compute
 
 /// Three-dimensional total variation with a fidelity that follows the noise map: Σ (u − f)²/(2λ) + |∇u|, λ = `weight` · σ(x).
 /// Rudin, Osher and Fatemi (1992); dual fast gradient projection (Beck and Teboulle 2009).
@@ -18,9 +19,21 @@ public struct TotalVariation: Hashable, Codable, Sendable {
     /// Slices solved together with their context.
     static let slab = 12
 
-    func slab(_ slices: ArraySlice<[Float]>, _ deviation: [Float], _ columns: Int, _ rows: Int, _ goOn: () -> Bool) throws(TomographyError) -> [[Float]] {
+    private var momenta: [Float] {
+        var t = 1.0
+        return (0..<iterations).map { _ in
+            let next = (1 + (1 + 4 * t * t).squareRoot()) / 2, momentum = Float((t - 1) / next)
+            t = next
+            return momentum
+        }
+    }
+
+    func slab(_ slices: ArraySlice<[Float]>, _ deviation: [Float], _ columns: Int, _ rows: Int, on device: (any ComputeDevice)? = nil, _ goOn: () -> Bool) throws(TomographyError) -> [[Float]] {
         let n = columns * rows, count = slices.count, first = slices.startIndex
         let lambda = deviation.map { Float(weight) * $0 }
+        if let made = try attempt(on: device, { accelerator throws(ComputeError) in
+            try accelerator.variation(SlabVariation(width: columns, height: rows, slices: Array(slices), lambda: lambda, sliceWeight: Float(sliceWeight), momenta: momenta), progress: goOn)
+        }) { return made }
         let us = (0..<count).map { _ in FloatBuffer(n) }, ps = (0..<count).map { _ in FloatBuffer(3 * n) }, rs = (0..<count).map { _ in FloatBuffer(3 * n) }
         let bands = (rows + 31) / 32, total = Int32(columns), height = Int32(rows), z = Float(sliceWeight)
         func primal() {
@@ -33,12 +46,9 @@ public struct TotalVariation: Hashable, Codable, Sendable {
                 }
             }
         }
-        var t = 1.0
-        for _ in 0..<iterations {
+        for momentum in momenta {
             guard goOn() else { throw .cancelled }
             primal()
-            let next = (1 + (1 + 4 * t * t).squareRoot()) / 2, momentum = Float((t - 1) / next)
-            t = next
             parallelFor(count * bands) { job in
                 let s = job / bands, from = job % bands * 32
                 lambda.withUnsafeBufferPointer {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Archive
+import Compute
 import ComputeCPU
 import ComputeVulkan
 import Foundation
