@@ -258,9 +258,9 @@ import Testing
         #expect(log.contains("no memory"))
         device.failAllocations(0)
         #expect(try feldkamp(projections, onto: stack, on: fallback).values != expected)
-        // A budget below what one view and one row need.
+        // A budget below what one view and one row need: views are filtered a few at a time, the rest is the CPU's.
         let tiny = FaultTests.fallback(try Devices.fresh(budgetBytes: 10_000), log)
-        #expect(try feldkamp(projections, onto: stack, on: tiny).values == expected)
+        #expect(Self.difference(try feldkamp(projections, onto: stack, on: tiny).values, expected) < Self.tolerance)
     }
 
     @Test func cancelledWorkEndsAndLeavesNothingOnTheDevice() throws {
