@@ -8,7 +8,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from tomos_bench import capacity, compare, environment, fleet, measure, report, scenario, scenes, work  # noqa: E402
+from tomos_bench import capacity, compare, environment, fleet, measure, plan, report, scenario, scenes, work  # noqa: E402
 from tomos_bench import statistics as st  # noqa: E402
 from tomos_bench.subjects import Failure, Subject  # noqa: E402
 
@@ -91,6 +91,19 @@ class Measuring(unittest.TestCase):
         for s in subjects:
             s.stop()
 
+    def test_a_fresh_case_is_set_up_before_each_repetition(self):
+        asked = []
+
+        class Recorder:
+            name = "tomos"
+
+            def ask(self, **request):
+                asked.append(request["do"])
+                return {"wall": 1e-3, "cpu": 1e-3}
+        measure.repeat([Recorder()], lambda k: {"do": "run", "fresh": True}, environment.Others(lambda: []), 0.01, 0.02)
+        self.assertEqual(set(asked[::2]), {"prepare"})
+        self.assertEqual(set(asked[1::2]), {"run"})
+
     def test_a_subject_that_dies_is_a_failure_with_its_last_words(self):
         s = Subject("x", [sys.executable, "-c", "import sys; sys.exit('no library')"], 1)
         with self.assertRaisesRegex(Failure, "no library"):
@@ -137,7 +150,7 @@ class Reports(unittest.TestCase):
                  {"case": "frame/a", "suite": "frame", "subject": "vtk", "wall": [0.005] * 8, "cpu": [0.005] * 8, "agreement": {"figure": "12.0 dB", "agrees": False}},
                  {"case": "stream/b", "suite": "stream", "subject": "tomos", "skipped": "needs root"}]
         table = report.markdown(lines)
-        self.assertIn("| 5.00 (5.00–5.00) |", table)
+        self.assertIn("| 5.00 (5.00–5.00) | 5.00 |", table)
         self.assertIn("not measured: needs root", table)
         self.assertIn("10 % of arithmetic", table)
         self.assertIn("DIFFERS: 12.0 dB", report.row("frame/a", lines[2:4]))
@@ -152,25 +165,44 @@ class Reports(unittest.TestCase):
 
 
 class Capacity(unittest.TestCase):
+    MODEL = {"perSession": {"plane": {"a": 0.01, "b": 1e-7}, "volume": {"a": 0.05, "b": 4e-7}}, "pixels": 512 ** 2,
+             "bytesPerSecond": {"plane": 3e5, "volume": 5e5}, "bytesPerSession": 4e6, "bytesPerVoxel": 2}
+
     def test_the_knee_is_found_between_the_last_good_and_the_first_bad(self):
         tried = []
         found, reached = capacity.knee(lambda n: {"sessions": n, "p95": 10 * n}, 130, 64, tried)
         self.assertTrue(reached)
-        self.assertIn(found, (12, 13))
-        self.assertEqual(capacity.knee(lambda n: {"p95": 1}, 130, 8, []), (8, False))
+        self.assertAlmostEqual(found, 13)
+        self.assertEqual(capacity.knee(lambda n: {"sessions": n, "p95": 1}, 130, 8, []), (8, False))
+        found, reached = capacity.knee(lambda n: {"sessions": n, "p95": 260 * n}, 130, 8, [])
+        self.assertTrue(reached and found == 0.5)
 
     def test_the_model_predicts_knees_that_follow_its_law(self):
-        def cost(mode, size):
-            return {"plane": 0.01, "volume": 0.05}[mode] + 1e-6 * size * size
-        single = [{"mode": m, "size": s, "serverCores": cost(m, s), "handsCores": 0} for m in ("plane", "volume") for s in (256, 512)]
-        knees = [{"mode": m, "size": s, "sessions": 0.8 * 2 / cost(m, s), "reached": True} for m in ("plane", "volume") for s in (256, 512)]
-        model, u = capacity.fit(single, knees, 2)
-        self.assertAlmostEqual(u, 0.8, places=6)
-        self.assertAlmostEqual(u * 2 / (model["plane"]["a"] + model["plane"]["b"] * 384 ** 2), 0.8 * 2 / cost("plane", 384), places=6)
+        def law(mode, size):
+            return plan.share(self.MODEL, mode, size * size)
+        fitted = capacity.fit([{"modes": [m], "size": s, "cores": 2, "sessions": 2 / law(m, s)} for m in plan.MODES for s in (256, 512)])
+        model = {"perSession": fitted}
+        self.assertAlmostEqual(plan.sessions(model, 2, {"plane": 1}, 384 ** 2), 2 / law("plane", 384), places=6)
+        self.assertAlmostEqual(plan.sessions(model, 1, {"plane": 1}, 512 ** 2), 1 / law("plane", 512), places=6)
+        half = (law("plane", 512) + law("volume", 512)) / 2
+        self.assertAlmostEqual(plan.sessions(model, 2, {"plane": 0.5, "volume": 0.5}, 512 ** 2), 2 / half, places=6)
+
+    def test_a_plan_names_what_is_short(self):
+        def limit(cores=16, memory=128, link=1e9, mix=None):
+            return plan.plan(self.MODEL, cores, memory, link, mix if mix is not None else {"plane": 0.3}, 512 ** 2, 600, 1)
+        self.assertEqual(limit()["limit"], "memory")
+        self.assertEqual(int(limit()["memory"]), int(64 * 2 ** 30 / (600 * 512 * 512 * 2 + 4e6)))
+        self.assertEqual(limit(cores=1, memory=4096)["limit"], "cores")
+        self.assertEqual(limit(memory=4096, link=10e6)["limit"], "link")
+        self.assertEqual(limit(memory=4096, link=10e6)["sessions"], 33)
+        self.assertEqual(limit(mix={})["limit"], "memory")
+        self.assertEqual(plan.mix_of("plane=0.5,volume=0.2"), {"plane": 0.5, "volume": 0.2})
+        for wrong in ("plane", "plane=x", "sphere=0.1", "plane=0.8,volume=0.4"):
+            with self.assertRaises(SystemExit):
+                plan.mix_of(wrong)
 
     def test_twice_the_readers_need_about_twice_the_nodes(self):
-        model = {"coreSecondsPerSecond": {"plane": 0.1, "volume": 0.5}, "bytesPerSecond": {"plane": 3e5, "volume": 5e5}, "bytesPerSession": 4e6}
-        one, two = (fleet.simulate(model, n, 16, 128, 1)["nodes"] for n in (5000, 10000))
+        one, two = (fleet.simulate(self.MODEL, n, 16, 128, 1)["nodes"] for n in (5000, 10000))
         self.assertTrue(1.6 <= two / one <= 2.4, (one, two))
 
 

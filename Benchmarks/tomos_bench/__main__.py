@@ -5,7 +5,7 @@ import os
 import pathlib
 import sys
 
-from . import compare, report, scenario
+from . import compare, fleet, plan, report, scenario
 from .subjects import HERE
 
 
@@ -54,14 +54,32 @@ def main():
     k.add_argument("--target", type=float, default=150, help="ms, p95 from event to picture")
     k.add_argument("--seconds", type=float, default=6)
     k.add_argument("--most", type=int, default=64)
+    k.add_argument("--device", default="cpu", help="as `tomos serve --device`")
     k.add_argument("--output", default="artefacts/capacity.json")
 
-    f = commands.add_parser("fleet", help="simulate many readers at many sites with the model of `capacity`")
-    f.add_argument("model", nargs="?", default=str(HERE / "Results" / "capacity.json"))
+    model = dict(nargs="?", default=str(HERE / "Results" / "capacity.json"), help="file of `capacity`; default: Benchmarks/Results/capacity.json")
+    l = commands.add_parser("plan", help="sessions that a machine holds, from the model of `capacity`", description=plan.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    l.add_argument("model", **model)
+    l.add_argument("--cores", type=int, default=16)
+    l.add_argument("--memory", type=float, default=128, help="GiB")
+    l.add_argument("--link", type=float, default=1000, help="Mbit/s out of the machine")
+    l.add_argument("--mix", default="plane=0.3,volume=0.05", help="shares of sessions that scroll planes and turn volumes at a moment; the rest look")
+    l.add_argument("--size", type=int, default=1024, help="edge of a pane in pixels")
+    l.add_argument("--slices", type=int, default=600, help="of a study, 512 x 512")
+    l.add_argument("--shared", type=float, default=1.2, help="readers of a study at a time")
+
+    f = commands.add_parser("fleet", help="simulate many readers at many sites with the model of `capacity`", description=fleet.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    f.add_argument("model", **model)
     f.add_argument("--readers", type=int, default=10_000)
     f.add_argument("--cores", type=int, default=16, help="per node")
     f.add_argument("--memory", type=float, default=128, help="GiB per node")
     f.add_argument("--seed", type=int, default=1)
+
+    b = commands.add_parser("budget", help="where a frame's time goes, its share of the machine's limits, and what frames that are given up cost")
+    b.add_argument("--data", metavar="FOLDER", default="phantom", help="a CT series; default: the phantom")
+    b.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    b.add_argument("--size", type=int, default=512)
+    b.add_argument("--work", default=str(HERE / ".build" / "bench-work"))
 
     commands.add_parser("results", help="make the README's table anew from Benchmarks/Results")
     options = parser.parse_args()
@@ -96,9 +114,13 @@ def main():
     elif options.command == "capacity":
         from . import capacity
         capacity.main(options)
+    elif options.command == "plan":
+        plan.main(options)
     elif options.command == "fleet":
-        from . import fleet
         fleet.main(options)
+    elif options.command == "budget":
+        from . import budget
+        budget.main(options)
     elif options.command == "results":
         from . import results
         results.main()

@@ -12,10 +12,10 @@ Assumptions, all of them arguable and all of them here:
 * a node is full at 70 % of its cores or its memory for volumes (half of its memory).
 """
 
-import json
 import math
 import random
-import sys
+
+from . import plan
 
 
 def sites(readers, rng):
@@ -36,7 +36,7 @@ def presence(hour):
 def simulate(model, readers, cores, memory, seed):
     rng = random.Random(seed)
     where, peak = sites(readers, rng), {"sessions": 0, "cores": 0.0, "bytes": 0.0, "mbit": 0.0}
-    per_plane, per_volume = model["coreSecondsPerSecond"]["plane"], model["coreSecondsPerSecond"]["volume"]
+    per_plane, per_volume = (plan.share(model, mode, model["pixels"]) for mode in plan.MODES)
     profile = []
     for quarter in range(96):
         now = {"sessions": 0, "cores": 0.0, "bytes": 0.0, "mbit": 0.0}
@@ -68,11 +68,7 @@ def simulate(model, readers, cores, memory, seed):
 
 
 def main(options):
-    try:
-        model = json.load(open(options.model))["model"]
-    except OSError as e:
-        sys.exit(f"tomos-bench: {e}; run `tomos-bench capacity` first")
-    r = simulate(model, options.readers, options.cores, options.memory, options.seed)
+    r = simulate(plan.load(options.model), options.readers, options.cores, options.memory, options.seed)
     print(f"{r['readers']} readers at {r['sites']} sites: at most {r['peak']['sessions']} open studies, {r['peak']['cores']:.0f} cores at work, "
           f"{r['peak']['bytes'] / 2 ** 40:.2f} TiB of volumes, {r['peak']['mbit'] / 1000:.1f} Gbit/s out.")
     print(f"Nodes of {options.cores} cores and {options.memory:g} GiB: {r['nodes']} (the fullest holds {r['unevenness']:.2f} times the mean).")

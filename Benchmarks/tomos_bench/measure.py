@@ -29,6 +29,13 @@ def enough(samples, precision):
     return interval is not None and (interval[1] - interval[0]) / 2 <= precision * st.median(samples)
 
 
+def once(subject, request):
+    """One repetition. With `fresh` the case is set up anew before it, so that each is a first one: gradients, tables, empty space."""
+    if request.get("fresh"):
+        subject.ask(**dict(request, do="prepare"))
+    return subject.ask(**request)
+
+
 def repeat(subjects, request, others, budget, precision, seed=1, progress=lambda *_: None):
     """`request(k)` is what repetition k asks of everyone. Returns {subject name: {wall, cpu, first, stages, counters, noise}}."""
     random_order, anchor = random.Random(seed), Anchor()
@@ -36,9 +43,9 @@ def repeat(subjects, request, others, budget, precision, seed=1, progress=lambda
     failed = {}
     for s in subjects:  # warm-up: tables, gradients, page faults
         try:
-            answer = s.ask(**request(0))
+            answer = once(s, request(0))
             figures[s.name]["first"] = answer["wall"]
-            s.ask(**request(1))
+            once(s, request(1))
         except Failure as e:
             failed[s.name] = str(e)
     live = [s for s in subjects if s.name not in failed]
@@ -53,7 +60,7 @@ def repeat(subjects, request, others, budget, precision, seed=1, progress=lambda
             tick = anchor()
             for _ in range(turns):
                 try:
-                    answer = s.ask(**request(k))
+                    answer = once(s, request(k))
                 except Failure as e:
                     failed[s.name] = str(e)
                     live.remove(s)

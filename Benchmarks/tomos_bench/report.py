@@ -46,6 +46,11 @@ def ratio(theirs, ours):
     return (a / b, None) if a and b else (None, None)
 
 
+def processor_ratio(theirs, ours):
+    """The same of processor time over all threads: what a server that many share saves."""
+    return st.median(theirs["cpu"]) / st.median(ours["cpu"]) if theirs.get("cpu") and ours.get("cpu") and st.median(ours["cpu"]) > 0 else None
+
+
 def noisy(r, limit=0.15):
     """Whether others took more than `limit` of the machine in most turns."""
     return bool(r.get("noise")) and st.median(r["noise"]) > limit
@@ -87,26 +92,27 @@ def markdown(lines):
     """The table of Benchmarks/Results and the README."""
     environment, limits = head(lines)
     out = [f"{environment['cpu']}, {environment['cpus']} cores, {environment['system']}, commit {environment['commit']}, {environment['time'][:10]}; "
-           f"read {limits.get('readGBs', '–')} GB/s, {limits.get('fmaGFLOPs', '–')} GFLOP/s. Medians; ratio = peer / Tomos in the same run, 95 % interval.", "",
-           "| Case | Tomos | Limit reached | Peer | Ratio | Same picture |", "|---|---|---|---|---|---|"]
+           f"read {limits.get('readGBs', '–')} GB/s, {limits.get('fmaGFLOPs', '–')} GFLOP/s. Medians; ratio = peer / Tomos in the same run, of elapsed time with its 95 % interval and of processor time.", "",
+           "| Case | Tomos | Limit reached | Peer | Ratio | Processor | Same picture |", "|---|---|---|---|---|---|---|"]
     for name, records in by_case(lines).items():
         ours = next((r for r in records if r["subject"] == "tomos" and "skipped" not in r), None)
         if not ours:
-            out.append(f"| {name} | not measured: {records[0]['skipped']} | | | | |")
+            out.append(f"| {name} | not measured: {records[0]['skipped']} | | | | | |")
             continue
         share = attained(ours, limits)
         reached = f"{100 * share['share']:.0f} % of {share['bound']}" if share else ""
         cells = f"| {name}{' (noisy)' if noisy(ours) else ''} | {time_text(central(ours)) if central(ours) else '–'} | {reached} |"
         others = [r for r in records if r is not ours]
         if not others:
-            out.append(cells + " | | |")
+            out.append(cells + " | | | |")
         for r in others:
             if "skipped" in r:
-                out.append(f"{cells} {r['subject']}: {r['skipped'][:80]} | | |")
+                out.append(f"{cells} {r['subject']}: {r['skipped'][:80]} | | | |")
                 continue
             point, interval = ratio(r, ours)
             text = f"{point:.2f}" + (f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else "") if point else "–"
-            out.append(f"{cells} {r['subject']} {time_text(central(r)) if central(r) else '–'} | {text} | {(r.get('agreement') or {}).get('figure', '')} |")
+            processor = processor_ratio(r, ours)
+            out.append(f"{cells} {r['subject']} {time_text(central(r)) if central(r) else '–'} | {text} | {f'{processor:.2f}' if processor else ''} | {(r.get('agreement') or {}).get('figure', '')} |")
             cells = "| | | |"
     return "\n".join(out) + "\n"
 
@@ -199,7 +205,7 @@ def page(lines):
 table{{border-collapse:collapse;width:100%;font-size:13px}}td,th{{border-bottom:1px solid #333;padding:.25em .5em;text-align:left}}h2{{margin-top:2em}}.warn{{color:#e9c46a}}pre{{white-space:pre-wrap;font-size:12px}}</style>
 <h1>Tomos benchmark</h1><p>{html.escape(environment['cpu'])}, {environment['cpus']} cores, {html.escape(environment['system'])}, commit {environment['commit']}{' with changes' if environment['changed'] else ''}, {environment['time']}.</p>{warning}
 <h2>Times faster than peers</h2>{ratio_bars(cases)}
-<h2>Figures</h2><table><tr><th>Case<th>Tomos<th>Limit reached<th>Peer<th>Ratio (95 %)<th>Same picture</tr>{table}</table>
+<h2>Figures</h2><table><tr><th>Case<th>Tomos<th>Limit reached<th>Peer<th>Ratio (95 %)<th>Processor<th>Same picture</tr>{table}</table>
 <h2>Roofline</h2>{roofline(cases, limits)}
 <h2>Repetitions and distributions</h2>{details}
 <h2>Machine</h2><pre>{html.escape(json.dumps({**environment, 'limits': limits}, indent=1))}</pre></html>"""

@@ -64,7 +64,7 @@ def limits(folder, threads):
 def requests_of(case, data, options):
     """(what `prepare` and the warm-up ask, request(k))."""
     base = {"suite": case["suite"], "threads": options.threads, "what": case.get("what")}
-    for key in ("quality", "device", "method", "sampling"):
+    for key in ("quality", "device", "method", "sampling", "fresh"):
         if key in case:
             base[key] = case[key]
     if options.handicap and case["name"].startswith(options.handicap):

@@ -29,7 +29,7 @@ func benchFrames(_ volume: Volume, _ options: Options) async throws {
     }
     modes.append(Mode(name: "oblique cubic", view: { plane(tilted.0, down, $0) }, look: look { $0.interpolation = .cubic }, bytes: count * 8, operations: count * 150))
     modes.append(Mode(name: "oblique slab 10 mm maximum", view: { plane(tilted.0, down, $0) }, look: look { $0.slab = 10; $0.fold = .maximum }, bytes: count * 2 * 14, operations: count * 15 * 15))
-    for what in RayCase.all() where !what.name.hasPrefix("unshaded") {
+    for what in RayCase.all() {
         let isComposite = what.presentation.fold == .composite
         modes.append(Mode(name: what.name, view: { .camera(benchCamera(g, azimuth: 30 + 3 * Double($0), isPerspective: what.isPerspective)) }, look: what.presentation,
                           bytes: whole, operations: count * deep * (isComposite ? 120 : 10)))
@@ -85,7 +85,7 @@ func measuredArithmetic(threads: Int) -> Double {
 func benchCancellation(_ volume: Volume, _ options: Options) async throws {
     let threads = options.int("threads", 2), size = options.int("size", 1024), scenes = options.int("scenes", 180)
     let device = CPUDevice(threads: threads), renderer = Renderer(device: device, keptBytes: 0), pixels = PixelSize(size, size)
-    let what = RayCase.all().first { $0.name == "composite_soft" }!
+    let what = RayCase.all().first { $0.name == "composite soft tissue" }!
     func request(_ i: Int) -> RenderRequest {
         RenderRequest(scene: Scene(volume: VolumeReference(series: "1.2"), view: .camera(benchCamera(volume.geometry, azimuth: 30 + 0.7 * Double(i), isPerspective: true)),
                                    presentation: what.presentation), size: pixels, volume: volume)
@@ -124,7 +124,6 @@ func benchCancellation(_ volume: Volume, _ options: Options) async throws {
     _ = await last?.task.value
     let seconds = wallSeconds() - begin
     let sorted = latencies.sorted()
-    emit(workload: "cancellation", name: "composite_soft_\(size)_60_scenes", variant: device.name, threads: threads, wall: latencies, cpu: latencies,
-         extra: ["params": ["scenes": scenes, "finished": finished, "seconds": seconds, "wasted_core_share": wasted / seconds,
-                            "abandoned_ms": ["median": sorted[sorted.count / 2] * 1e3, "max": sorted.last! * 1e3]] as [String: Any]])
+    print(String(format: "%@, %d x %d, composite of soft tissue: a cancelled frame ends after %.2f ms (median; at most %.2f); with %d scenes in %.1f s %d were finished, and %.1f %% of a core was wasted.",
+                 device.name, size, size, sorted[sorted.count / 2] * 1e3, sorted.last! * 1e3, scenes, seconds, finished, 100 * wasted / seconds))
 }

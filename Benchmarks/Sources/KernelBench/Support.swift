@@ -9,8 +9,6 @@ struct Options {
         while i + 1 < arguments.count { values[arguments[i]] = arguments[i + 1]; i += 2 }
     }
     func int(_ name: String, _ plain: Int) -> Int { values["--" + name].flatMap { Int($0) } ?? plain }
-    func list(_ name: String, _ plain: [String]) -> [String] { values["--" + name]?.split(separator: ",").map(String.init) ?? plain }
-    func string(_ name: String) -> String? { values["--" + name] }
 }
 
 /// The kit's raw volume: a JSON side car and int16 voxels, x fastest, LPS mm.
@@ -44,15 +42,3 @@ func wallSeconds() -> Double {
 }
 
 func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
-
-/// One line of the kit's schema.
-func emit(workload: String, name: String, variant: String, threads: Int, wall: [Double], cpu: [Double], extra: [String: Any] = [:]) {
-    func round3(_ x: Double) -> Double { (x * 1e6).rounded() / 1e3 }
-    var line: [String: Any] = [
-        "schema": "peer-bench/1", "workload": workload, "case": name, "peer": "tomos", "variant": variant, "threads": threads, "n": wall.count,
-        "ms": ["median": round3(median(wall)), "min": round3(wall.min()!)], "cpu_ms": ["median": round3(median(cpu)), "min": round3(cpu.min()!)],
-    ]
-    line.merge(extra) { _, new in new }
-    let data = try! JSONSerialization.data(withJSONObject: line, options: [.sortedKeys])
-    print(String(decoding: data, as: UTF8.self))
-}

@@ -1,4 +1,3 @@
-import ComputeCPU
 import Foundation
 import Geometry
 import Imaging
@@ -27,7 +26,7 @@ enum BenchFunctions {
     }
 }
 
-/// What one case of `benchRays` draws.
+/// Rays through the whole volume, as the scenarios of `tomos-bench` draw them.
 struct RayCase {
     var name: String
     var presentation: Presentation
@@ -37,11 +36,9 @@ struct RayCase {
     static func all() -> [RayCase] {
         func look(_ configure: (inout Presentation) -> Void) -> Presentation { var p = Presentation(); configure(&p); return p }
         return [
-            RayCase(name: "mip", presentation: look { $0.fold = .maximum; $0.window = Window(center: 300, width: 1000) }, isPerspective: false),
-            RayCase(name: "composite_bone_vessel", presentation: look { $0.fold = .composite; $0.transferFunction = BenchFunctions.bone; $0.shading = shading }, isPerspective: true),
-            RayCase(name: "composite_soft", presentation: look { $0.fold = .composite; $0.transferFunction = BenchFunctions.soft; $0.shading = shading }, isPerspective: true),
-            RayCase(name: "unshaded_bone_vessel", presentation: look { $0.fold = .composite; $0.transferFunction = BenchFunctions.bone }, isPerspective: true),
-            RayCase(name: "unshaded_soft", presentation: look { $0.fold = .composite; $0.transferFunction = BenchFunctions.soft }, isPerspective: true),
+            RayCase(name: "maximum intensity", presentation: look { $0.fold = .maximum; $0.window = Window(center: 300, width: 1000) }, isPerspective: false),
+            RayCase(name: "composite bone", presentation: look { $0.fold = .composite; $0.transferFunction = BenchFunctions.bone; $0.shading = shading }, isPerspective: true),
+            RayCase(name: "composite soft tissue", presentation: look { $0.fold = .composite; $0.transferFunction = BenchFunctions.soft; $0.shading = shading }, isPerspective: true),
         ]
     }
 }
@@ -60,32 +57,4 @@ func benchCamera(_ g: VolumeGeometry, azimuth: Double, elevation: Double = 15, i
     let distance = isPerspective ? half / tan(15 * .pi / 180) : 2 * (extent * extent).sum().squareRoot()
     return Camera(position: g.center + turned(Vector(0, -1, 0)) * distance, target: g.center, up: turned(Vector(0, 0, 1)), height: 2 * half,
                   projection: isPerspective ? .perspective : .orthographic)
-}
-
-/// Rays through the whole volume, each frame turned by 3° so that nothing can be kept; pixels are read back to the host.
-func benchRays(_ volume: Volume, _ options: Options) async throws {
-    let threads = options.int("threads", 2), repeats = options.int("repeat", 7)
-    let device = CPUDevice(threads: threads)
-    let wanted = options.list("cases", RayCase.all().map(\.name))
-    let moving = options.list("sampling", ["full"]) == ["moving"]
-    for size in options.list("size", ["512", "1024"]).compactMap({ Int($0) }) {
-        let pixels = PixelSize(size, size)
-        for what in RayCase.all() where wanted.contains(what.name) {
-            var wall: [Double] = [], cpu: [Double] = [], first = (wall: 0.0, cpu: 0.0)
-            let renderer = Renderer(device: device, keptBytes: 0)
-            for i in 0..<(repeats + 1) {
-                let camera = benchCamera(volume.geometry, azimuth: 30 + 3 * Double(i), isPerspective: what.isPerspective)
-                let scene = Scene(volume: VolumeReference(series: "1.2"), view: .camera(camera), presentation: what.presentation)
-                let w = wallSeconds(), c = cpuSeconds()
-                let rendered = try await renderer.render(RenderRequest(scene: scene, size: pixels, sampling: moving ? .moving : .full, volume: volume))
-                if i > 0 { wall.append(wallSeconds() - w); cpu.append(cpuSeconds() - c) } else { first = (wallSeconds() - w, cpuSeconds() - c) }
-                if i == 0, let folder = options.string("out") {
-                    let bytes: [UInt8] = switch rendered.raster.pixels { case .grey(let b), .rgb(let b): b; case .values: [] }
-                    try Data(bytes).write(to: URL(filePath: folder).appending(path: "tomos_\(what.name)_\(size)\(moving ? "_moving" : "").u8"))
-                }
-            }
-            emit(workload: "render", name: "\(what.name)_\(size)", variant: device.name + (moving ? ", moving" : ""), threads: threads, wall: wall, cpu: cpu,
-                 extra: ["first_ms": (first.wall * 1e6).rounded() / 1e3, "first_cpu_ms": (first.cpu * 1e6).rounded() / 1e3])
-        }
-    }
 }
