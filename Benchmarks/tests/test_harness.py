@@ -159,6 +159,14 @@ class Reports(unittest.TestCase):
         self.assertNotIn("src=", page)
         self.assertNotIn("http", page.split("<pre>")[0].replace("http://www.w3.org", ""))
 
+    def test_a_gpu_is_measured_by_its_own_memory_and_a_software_driver_by_the_processor(self):
+        limits = {"fmaGFLOPs": 100, "readGBs": 10, "devices": [{"name": "Card", "software": False, "copyGBs": 1000}, {"name": "llvmpipe", "software": True, "copyGBs": 5}]}
+        r = {"wall": [0.001], "work": {"flops": 1e6, "bytes": 1e8}}
+        on_card = report.attained(dict(r, variant="Vulkan, Card, driver 1"), limits)
+        self.assertEqual((on_card["bound"], round(on_card["share"], 6)), ("device memory", 0.1))
+        in_software = report.attained(dict(r, variant="Vulkan, llvmpipe"), limits)
+        self.assertEqual((in_software["bound"], round(in_software["share"], 6)), ("memory", 10))
+
     def test_noise_is_said(self):
         self.assertTrue(report.noisy({"noise": [0.3, 0.4, 0.2]}))
         self.assertFalse(report.noisy({"noise": [0.0, 0.01, 0.9]}))

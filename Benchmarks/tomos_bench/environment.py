@@ -52,7 +52,7 @@ def capture():
         "cpu": cpu_model(), "cpus": len(os.sched_getaffinity(0)), "flags": flags(), "memoryBytes": memory,
         "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "unknown"),
         "virtual": "hypervisor" in read("/proc/cpuinfo"),
-        "gpu": read("/proc/driver/nvidia/version").split("\n")[0] or "none",
+        "driver": read("/proc/driver/nvidia/version").split("\n")[0] or read("/sys/module/amdgpu/version") or "none",  # the devices are among the limits
         "kernel": platform.release(), "system": next((x.split("=", 1)[1].strip('"') for x in read("/etc/os-release").splitlines() if x.startswith("PRETTY_NAME")), ""),
         "swift": output("swift", "--version").split("\n")[0], "python": platform.python_version(),
         "peers": {p: v for p in ("vtk", "SimpleITK", "pydicom", "python-gdcm", "astra-toolbox", "scikit-image", "opencv-python-headless", "pillow") if (v := version_of(p))},

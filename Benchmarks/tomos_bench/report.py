@@ -77,15 +77,16 @@ def row(name, records):
 
 
 def attained(r, limits):
-    """Share of the lower roof (arithmetic peak, or bandwidth times intensity) that a case reaches."""
+    """Share of the lower roof (arithmetic peak, or bandwidth times intensity) that a case reaches; on a GPU of its memory's bandwidth."""
     w = r.get("work")
     if not w or not limits:
         return None
     seconds = st.median(samples(r))
-    intensity = w["flops"] / w["bytes"]
-    roof = min(limits["fmaGFLOPs"] * 1e9, limits["readGBs"] * 1e9 * intensity)
-    return {"intensity": intensity, "flops": w["flops"] / seconds, "share": w["flops"] / seconds / roof,
-            "bound": "memory" if limits["readGBs"] * 1e9 * intensity < limits["fmaGFLOPs"] * 1e9 else "arithmetic"}
+    intensity, flops = w["flops"] / w["bytes"], w["flops"] / seconds
+    if gpu := next((d for d in limits.get("devices", []) if not d["software"] and d["name"] in r.get("variant", "")), None):
+        return {"intensity": intensity, "flops": flops, "share": w["bytes"] / seconds / (gpu["copyGBs"] * 1e9), "bound": "device memory", "device": True}
+    memory, peak = limits["readGBs"] * 1e9 * intensity, limits["fmaGFLOPs"] * 1e9
+    return {"intensity": intensity, "flops": flops, "share": flops / min(memory, peak), "bound": "memory" if memory < peak else "arithmetic", "device": False}
 
 
 def markdown(lines):
@@ -175,7 +176,7 @@ def curves(records, width=430, height=190):
 
 
 def roofline(cases, limits):
-    points = [(name, a) for name, records in cases.items() for r in records if r["subject"] == "tomos" and samples(r) and (a := attained(r, limits))]
+    points = [(name, a) for name, records in cases.items() for r in records if r["subject"] == "tomos" and samples(r) and (a := attained(r, limits)) and not a["device"]]
     if not points:
         return ""
     x = lambda i: 60 + 780 * (math.log10(i) + 1) / 3.5  # noqa: E731  (0.1 … 316 FLOP/byte)

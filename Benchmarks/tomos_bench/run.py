@@ -56,9 +56,17 @@ def counting_library(folder):
 
 
 def limits(folder, threads):
-    program = pathlib.Path(folder) / "limits"
-    subprocess.run(["cc", "-O3", "-march=native", "-fopenmp", HERE / "limits.c", "-o", program], check=True)
-    return json.loads(subprocess.run([program, str(threads)], check=True, capture_output=True, text=True).stdout)
+    """Of the processor and its memory, and of the memory of each Vulkan device where there are headers to build with."""
+    def measured(source, *arguments, flags):
+        program = pathlib.Path(folder) / source.removesuffix(".c")
+        subprocess.run(["cc", HERE / source, "-o", program, *flags], check=True, capture_output=True)
+        return json.loads(subprocess.run([program, *arguments], check=True, capture_output=True, text=True, timeout=120).stdout)
+    found = measured("limits.c", str(threads), flags=["-O3", "-march=native", "-fopenmp"])
+    try:
+        found["devices"] = measured("device-limits.c", flags=["-O2", "-lvulkan"])
+    except (subprocess.SubprocessError, ValueError):
+        found["devices"] = []
+    return found
 
 
 def requests_of(case, data, options):
