@@ -35,11 +35,11 @@ INLINE F nearest(const void *voxels, int format, int64_t base, I k) {
     }
 }
 
-/// `dense`: for every pixel; else, where samples lie close together, in turns for one slice and the next.
+/// `dense`: for every other pixel; else, where samples lie close together, in turns for one slice and the next.
 INLINE void prefetch(const void *voxels, int bytes, int64_t base, I k, int64_t dz, int dense) {
     const char *v = (const char *)voxels + base * bytes;
     if (!dense) for (int l = 0; l < LANES; l++) __builtin_prefetch(v + ((int64_t)k[l] + (l & 1 ? dz : 0)) * bytes);
-    else for (int l = 0; l < LANES; l++) {
+    else for (int l = 0; l < LANES; l += 2) {
         __builtin_prefetch(v + (int64_t)k[l] * bytes);
         __builtin_prefetch(v + ((int64_t)k[l] + dz) * bytes);
     }
@@ -250,11 +250,12 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
 
 static void NAME(tile)(const PlaneWork *w, int x0, int y0, int x1, int y1) {
     const MarchParameters *m = &w->parameters;
+    const int longest = m->samples > 1 || m->interpolation == INTERPOLATION_CUBIC ? PLANE_RUN / 2 : PLANE_RUN;
     for (int y = y0; y < y1; y++) {
-        for (int x = x0; x < x1; x += PLANE_RUN) {
+        for (int x = x0; x < x1; x += longest) {
             Line line;
             lineAt(w, x, y, &line);
-            int count = x1 - x < PLANE_RUN ? x1 - x : PLANE_RUN;
+            int count = x1 - x < longest ? x1 - x : longest;
             float *out = w->values + (size_t)y * (size_t)m->width + (size_t)x;
 #define FOLDS(format, interpolation) \
             switch (m->fold) { \

@@ -123,6 +123,41 @@ void rayCellLayer(const void *voxels, int format, const int32_t size[3], int z, 
     cellLayerPortable(voxels, format, size, z, minimum, maximum);
 }
 
+/// Voxels that one of a copy stands for.
+INLINE void halvedSpan(int i, int halved, int size, int *first, int *last) {
+    *first = clampi(halved ? 2 * i - 1 : i, 0, size - 1);
+    *last = clampi(halved ? 2 * i + 1 : i, 0, size - 1);
+}
+
+void rayHalvedSlice(const void *voxels, int format, const int32_t size[3], const int32_t halved[3], int z, int smallest, void *out) {
+    const int nx = size[0], across = halved[0] ? rayHalved(nx) : nx, down = halved[1] ? rayHalved(size[1]) : size[1];
+    const int64_t plane = (int64_t)nx * size[1];
+    int x0, x1, y0, y1, z0, z1;
+    halvedSpan(z, halved[2], size[2], &z0, &z1);
+#define SLICE(T, BETTER) { \
+    T line[RAY_LONGEST_AXIS + 2]; \
+    for (int y = 0; y < down; y++) { \
+        T *row = (T *)out + (int64_t)y * across; \
+        halvedSpan(y, halved[1], size[1], &y0, &y1); \
+        for (int k = z0; k <= z1; k++) for (int j = y0; j <= y1; j++) { \
+            const T *from = (const T *)voxels + k * plane + (int64_t)j * nx; \
+            if (k == z0 && j == y0) memcpy(line + 1, from, sizeof(T) * (size_t)nx); \
+            else for (int x = 0; x < nx; x++) line[x + 1] = from[x] BETTER line[x + 1] ? from[x] : line[x + 1]; \
+        } \
+        if (!halved[0]) { memcpy(row, line + 1, sizeof(T) * (size_t)nx); continue; } \
+        line[0] = line[1]; line[nx + 1] = line[nx]; \
+        for (int x = 0; x < across - 1; x++) { \
+            const T a = line[2 * x], b = line[2 * x + 1], c = line[2 * x + 2], d = a BETTER b ? a : b; \
+            row[x] = c BETTER d ? c : d; \
+        } \
+        halvedSpan(across - 1, 1, nx, &x0, &x1); \
+        row[across - 1] = line[x0 + 1] BETTER line[x1 + 1] ? line[x0 + 1] : line[x1 + 1]; \
+    } }
+    if (format == VOXELS_INT16) { if (smallest) SLICE(int16_t, <) else SLICE(int16_t, >) }
+    else if (smallest) SLICE(float, <) else SLICE(float, >)
+#undef SLICE
+}
+
 static int classOf(const RayWork *w, float stored) {
     float c = (stored - w->classFirst) * w->classesPerUnit;
     return c > 0 ? c < RAY_CLASSES - 1 ? (int)c : RAY_CLASSES - 1 : 0;

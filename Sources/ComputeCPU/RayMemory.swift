@@ -57,10 +57,14 @@ final class RayMemory: Sendable {
         /// Most recent last.
         var prepared: [(key: Key, owner: Weak, value: Prepared)] = []
         var reached: [(key: LightKey, owner: Weak, value: ReachedLight)] = []
+        /// Most recent last; `value` is nil where a copy does not pay.
+        var halved: [(volume: ObjectIdentifier, smallest: Bool, owner: Weak, value: HalvedVolume?)] = []
     }
     private let state = Mutex(State())
     /// Transfer functions and isovalues of all volumes that are kept ready.
     private static let preparedCapacity = 12
+    /// Copies at half the resolution that are kept: together at most half of one volume of their size.
+    private static let halvedCapacity = 4
     var preparedCount: Int { state.withLock { $0.prepared.count } }
 
     func cells(of volume: Volume) throws(ComputeError) -> RayCells {
@@ -72,6 +76,27 @@ final class RayMemory: Sendable {
             s.cells = s.cells.filter { $0.value.owner.volume != nil }
             s.prepared.removeAll { $0.owner.volume == nil }
             s.cells[id] = (Weak(volume: volume), fresh)
+            return fresh
+        }
+    }
+
+    /// The copy of a complete volume for extremes while the hand moves; `nil` where it does not pay.
+    func halved(_ volume: Volume, smallest: Bool) -> HalvedVolume? {
+        guard volume.isComplete else { return nil }
+        let id = ObjectIdentifier(volume)
+        func find(_ s: inout State) -> HalvedVolume?? {
+            guard let i = s.halved.firstIndex(where: { $0.volume == id && $0.smallest == smallest && $0.owner.volume === volume }) else { return nil }
+            let entry = s.halved.remove(at: i)
+            s.halved.append(entry)
+            return .some(entry.value)
+        }
+        if let found = state.withLock({ find(&$0) }) { return found }
+        let fresh = HalvedVolume(of: volume, smallest: smallest)
+        return state.withLock { s in
+            if let found = find(&s) { return found }
+            s.halved.removeAll { $0.owner.volume == nil }
+            if s.halved.count >= Self.halvedCapacity { s.halved.removeFirst() }
+            s.halved.append((id, smallest, Weak(volume: volume), fresh))
             return fresh
         }
     }

@@ -10,17 +10,25 @@ extension CPUDevice {
     /// Builds missing cells, finds what is visible, then casts rays tile by tile.
     func phases(_ rays: Rays, _ job: Job) throws(ComputeError) -> [WorkerPool.Phase] {
         guard job.volumes.indices.contains(rays.volume) else { throw .device(reason: "volume \(rays.volume) is missing") }
-        let volume = job.volumes[rays.volume], geometry = volume.geometry, instructions = instructions
+        var job = job, volume = job.volumes[rays.volume]
+        let geometry = volume.geometry, instructions = instructions
         guard volume.description.format != .rgba8 else { throw .device(reason: "a colour volume cannot be ray cast") }
         guard max(geometry.columns, geometry.rows, geometry.slices) <= Int(RAY_LONGEST_AXIS) else {
             throw .device(reason: "rays cross at most \(RAY_LONGEST_AXIS) voxels along an axis")
         }
-        let cells = try rayMemory.cells(of: volume)
-        let task = try RayTask(rays, job, cells)
         var phases: [WorkerPool.Phase] = []
-        let missing = cells.missingLayers(of: volume)
+        // While the hand moves, extremes of a large volume are taken from its copy at half the resolution. Segments would cut it roughly.
+        if rays.substeps == 1, rays.isExtreme, rays.labels.isEmpty, let halved = rayMemory.halved(volume, smallest: rays.isSmallest(in: volume)) {
+            let empty = halved.missingSlices, source = volume
+            if !empty.isEmpty { phases.append(WorkerPool.Phase(tiles: empty.count) { tile, _ in halved.fill(empty[tile], from: source) }) }
+            volume = halved.volume
+            job.volumes[rays.volume] = volume
+        }
+        let shown = volume, cells = try rayMemory.cells(of: shown)
+        let task = try RayTask(rays, job, cells)
+        let missing = cells.missingLayers(of: shown)
         if !missing.isEmpty {
-            phases.append(WorkerPool.Phase(tiles: missing.count) { tile, _ in cells.build(missing[tile], of: volume, instructions) })
+            phases.append(WorkerPool.Phase(tiles: missing.count) { tile, _ in cells.build(missing[tile], of: shown, instructions) })
         }
         let version = cells.version + missing.count
         let memory = rayMemory
@@ -45,6 +53,20 @@ extension CPUDevice {
             for x in first..<min(first + group, across) { rayTile(task.kernel, Int32(x), Int32(y), instructions) }
         })
         return phases
+    }
+}
+
+extension Rays {
+    /// One value of every ray counts.
+    fileprivate var isExtreme: Bool {
+        switch fold {
+        case .maximum, .minimum: true
+        case .mean, .composite, .isosurface: false
+        }
+    }
+    /// The value is the smallest of those stored.
+    fileprivate func isSmallest(in volume: Volume) -> Bool {
+        if case .minimum = fold { volume.description.slope > 0 } else { volume.description.slope < 0 }
     }
 }
 

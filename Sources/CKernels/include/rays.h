@@ -125,6 +125,13 @@ void rayTile(const RayWork *work, int tileX, int tileY, Instructions instruction
 /// Ranges of one layer of cells (z counts cells) from stored voxels; NaN is left out.
 void rayCellLayer(const void *voxels, int format, const int32_t size[3], int z, float *minimum, float *maximum, Instructions instructions);
 
+/// Voxels of a halved axis: voxel i of the copy lies at voxel 2 i.
+static inline int32_t rayHalved(int32_t voxels) { return voxels / 2 + 1; }
+
+/// One slice of a copy with half the voxels along x, y and z where `halved` says so. Each is the largest (or smallest) of voxels
+/// 2 i - 1 ... 2 i + 1 along those axes: at every voxel, and so between them, the interpolated copy is never less.
+void rayHalvedSlice(const void *voxels, int format, const int32_t size[3], const int32_t halved[3], int z, int smallest, void *out);
+
 /// Which cells can contribute, as sums over all cells before (x, y, z): `sums` has (cells + 1) entries each way.
 /// composite: a class with extinction lies in the range; isosurface: the isovalue does. `extra` marks cells in any case, or is NULL.
 void rayOccupancy(const RayWork *work, const uint8_t *extra, int32_t *sums);
