@@ -30,9 +30,9 @@ extension ComputeDevice {
 
 /// A forward operator and its exact transpose on a device.
 public protocol ProjectorPair: AnyObject, Sendable {
-    /// Line integrals of an image; data as `PlanarRays` and `ConeRays` say.
-    func forward(_ image: [Float]) throws(ComputeError) -> [Float]
-    func adjoint(_ data: [Float]) throws(ComputeError) -> [Float]
+    /// Line integrals of an image; data as `PlanarRays` and `ConeRays` say. `goOn` is asked about ten times a second; false cancels.
+    func forward(_ image: [Float], goOn: () -> Bool) throws(ComputeError) -> [Float]
+    func adjoint(_ data: [Float], goOn: () -> Bool) throws(ComputeError) -> [Float]
 }
 
 /// Views and the kernel they are convolved with.

@@ -38,19 +38,19 @@ final class PlanarPair: ProjectorPair {
         self.geometry = small; self.device = device
     }
 
-    func forward(_ image: [Float]) throws(ComputeError) -> [Float] {
+    func forward(_ image: [Float], goOn: () -> Bool) throws(ComputeError) -> [Float] {
         let g = geometry, count = g.views * g.stride
         let source = try device.floats(table: image), data = try device.floats(count)
-        try run(0, source, data, lines: g.views, units: g.detectors * max(g.width, g.height), lanes: g.detectors)
+        try run(0, source, data, lines: g.views, units: g.detectors * max(g.width, g.height), lanes: g.detectors, goOn)
         return try device.values(data, count: count)
     }
-    func adjoint(_ data: [Float]) throws(ComputeError) -> [Float] {
+    func adjoint(_ data: [Float], goOn: () -> Bool) throws(ComputeError) -> [Float] {
         let g = geometry, image = try device.floats(g.width * g.height, isZeroed: false), source = try device.floats(table: data)
-        try run(1, image, source, lines: g.height, units: g.width * g.views * 4, lanes: g.width)
+        try run(1, image, source, lines: g.height, units: g.width * g.views * 4, lanes: g.width, goOn)
         return try device.values(image, count: g.width * g.height)
     }
 
-    private func run(_ operation: Int32, _ image: DeviceFloats, _ data: DeviceFloats, lines: Int, units: Int, lanes: Int) throws(ComputeError) {
+    private func run(_ operation: Int32, _ image: DeviceFloats, _ data: DeviceFloats, lines: Int, units: Int, lanes: Int, _ goOn: () -> Bool) throws(ComputeError) {
         var p = ScanParameters(geometry)
         p.slices = Int32(geometry.views)
         let parameters = p, beam = geometry.beam.shader, views = views, rays = rays, driver = device.driver
@@ -59,7 +59,7 @@ final class PlanarPair: ProjectorPair {
             let pipeline = try driver.pipeline("project", "bbbbu", [operation, beam])
             try recorder.dispatch(pipeline, [image.binding, data.binding, views.binding, rays.binding, try recorder.parameters(parameters)],
                                   push: Int32(range.lowerBound), x: (lanes + 63) / 64, y: range.count)
-        }])
+        }]) { _ in goOn() }
     }
 }
 
@@ -93,7 +93,7 @@ final class ConePair: ProjectorPair {
         return stride(from: 0, to: geometry.plane.views, by: together).map { $0..<min(geometry.plane.views, $0 + together) }
     }
 
-    func forward(_ image: [Float]) throws(ComputeError) -> [Float] {
+    func forward(_ image: [Float], goOn: () -> Bool) throws(ComputeError) -> [Float] {
         let bands = bands
         var volume: [DeviceFloats] = []
         for band in bands {
@@ -108,7 +108,7 @@ final class ConePair: ProjectorPair {
         let chunks = chunks(image.count), data = try device.floats(chunks[0].count * perView)
         for (n, chunk) in chunks.enumerated() {
             if n > 0 { try device.fill(data) }
-            try device.run(zip(bands, volume).map { pass(0, $0, $1, data, chunk, chunk) } + [pass(2, bands[0], volume[0], data, chunk, chunk)])
+            try device.run(zip(bands, volume).map { pass(0, $0, $1, data, chunk, chunk) } + [pass(2, bands[0], volume[0], data, chunk, chunk)]) { _ in goOn() }
             try result.withUnsafeMutableBufferPointer { (target) throws(ComputeError) in
                 let to = target.baseAddress! + chunk.lowerBound * perView
                 try device.download(data, count: chunk.count * perView) { values, range in (to + range.lowerBound).update(from: values, count: range.count) }
@@ -117,7 +117,7 @@ final class ConePair: ProjectorPair {
         return result
     }
 
-    func adjoint(_ data: [Float]) throws(ComputeError) -> [Float] {
+    func adjoint(_ data: [Float], goOn: () -> Bool) throws(ComputeError) -> [Float] {
         let bands = bands
         var volume: [DeviceFloats] = []
         for band in bands { volume.append(try device.floats(band.count * perRow)) }
@@ -133,7 +133,7 @@ final class ConePair: ProjectorPair {
             for first in stride(from: chunk.lowerBound, to: chunk.upperBound, by: block) {
                 for (band, memory) in zip(bands, volume) { passes.append(pass(1, band, memory, part, chunk, first..<min(chunk.upperBound, first + block))) }
             }
-            try device.run(passes)
+            try device.run(passes) { _ in goOn() }
         }
         var result = Array(repeating: Float(0), count: height * perRow)
         for (band, memory) in zip(bands, volume) {

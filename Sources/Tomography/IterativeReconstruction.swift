@@ -141,9 +141,9 @@ extension ConeProjector: MatchedPair {
 }
 
 /// Reconstructs one slice iteratively. `progress` gets the iteration about to start and the residual's norm; false cancels. Projections
-/// run on `device` if that can.
+/// run on `device` if that can; `stop` is looked at while it works.
 public func reconstruct(_ sinogram: Sinogram, _ scan: PlanarScan, onto grid: ImageGrid, method: IterativeMethod, options: IterationOptions,
-                        on device: (any ComputeDevice)? = nil, progress: (Int, Double) -> Bool = { _, _ in true }) throws(TomographyError) -> IterativeResult {
+                        on device: (any ComputeDevice)? = nil, until stop: StopSign = StopSign { true }, progress: (Int, Double) -> Bool = { _, _ in true }) throws(TomographyError) -> IterativeResult {
     try scan.check(sinogram)
     let count = method.subsetCount(scan.views)
     let order = accessOrder(count)
@@ -156,7 +156,8 @@ public func reconstruct(_ sinogram: Sinogram, _ scan: PlanarScan, onto grid: Ima
                   rays: sinogram.views * sinogram.detectors, method: method, options: options, progress: progress)
     }
     let whole = try scan.projector(grid)
-    let run = if let device { try run(OnDevice(whole, device), parts.map { OnDevice($0, device) }) } else { try run(whole, parts) }
+    let run = if let device { try run(OnDevice(whole, device, stop), parts.map { OnDevice($0, device, stop) }) } else { try run(whole, parts) }
+    if stop.isSet { throw .cancelled }
     return IterativeResult(image: PlaneImage(grid: grid, values: run.image), residuals: run.residuals, stopped: run.stopped)
 }
 
@@ -171,7 +172,7 @@ public struct IterativeStack: Sendable {
 /// Reconstructs a cone-beam or helical scan iteratively onto a stack of slices. `options.start` is in the order of `SliceStack.values`;
 /// weights are the expected counts of the projections themselves (`Projections.photons`), used by `penalized`.
 public func reconstruct(_ projections: Projections, onto template: SliceStack, method: IterativeMethod, options: IterationOptions,
-                        on device: (any ComputeDevice)? = nil, progress: (Int, Double) -> Bool = { _, _ in true }) throws(TomographyError) -> IterativeStack {
+                        on device: (any ComputeDevice)? = nil, until stop: StopSign = StopSign { true }, progress: (Int, Double) -> Bool = { _, _ in true }) throws(TomographyError) -> IterativeStack {
     let scan: HelicalBeam
     switch projections.scan {
     case .cone(let cone): scan = cone.helical
@@ -209,7 +210,8 @@ public func reconstruct(_ projections: Projections, onto template: SliceStack, m
                   weights: isWeighted ? (turned(all, expected), { turned(count > 1 ? subset(order[$0]) : all, expected) }) : nil,
                   rays: views * perView, method: method, options: options, progress: progress)
     }
-    let run = if let device { try run(OnDevice(whole, device), parts.map { OnDevice($0, device) }) } else { try run(whole, parts) }
+    let run = if let device { try run(OnDevice(whole, device, stop), parts.map { OnDevice($0, device, stop) }) } else { try run(whole, parts) }
+    if stop.isSet { throw .cancelled }
     var stack = template
     stack.values = whole.stack(of: run.image)
     return IterativeStack(stack: stack, residuals: run.residuals, stopped: run.stopped)

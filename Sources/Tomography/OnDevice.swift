@@ -22,22 +22,38 @@ extension ConeProjector: Traceable {
     func pair(on accelerator: any Accelerator) throws(ComputeError) -> any ProjectorPair { try accelerator.projector(rays) }
 }
 
+/// Whether a run is to end, asked while the device works and remembered.
+public final class StopSign: Sendable {
+    private let goOn: @Sendable () -> Bool
+    private let flag = Atomic<Bool>(false)
+    public init(_ goOn: @escaping @Sendable () -> Bool) { self.goOn = goOn }
+    var isSet: Bool { flag.load(ordering: .relaxed) }
+    func asks() -> Bool {
+        if !isSet, !goOn() { flag.store(true, ordering: .relaxed) }
+        return !isSet
+    }
+}
+
 /// A matched pair that works on a device for as long as that can; projections that it cannot do are done here.
+/// Once stopped it gives zeros.
 final class OnDevice<Here: Traceable>: MatchedPair {
     private let here: Here
     private let device: any ComputeDevice
     /// Tables on the accelerator that was there last: a lost device comes back as another.
     private let made = Mutex<(pair: any ProjectorPair, owner: ObjectIdentifier)?>(nil)
-    init(_ here: Here, _ device: any ComputeDevice) { self.here = here; self.device = device }
+    private let stop: StopSign
+    init(_ here: Here, _ device: any ComputeDevice, _ stop: StopSign = StopSign { true }) { self.here = here; self.device = device; self.stop = stop }
 
     var imageCount: Int { here.imageCount }
     var dataCount: Int { here.dataCount }
     var axes: [(count: Int, stride: Int, weight: Float)] { here.axes }
     func project(_ image: [Float]) -> [Float] {
-        (try? attempt(on: device) { accelerator throws(ComputeError) in try pair(accelerator).forward(image) }) ?? here.project(image)
+        if let made = try? attempt(on: device, { accelerator throws(ComputeError) in try pair(accelerator).forward(image, goOn: stop.asks) }) { return made }
+        return stop.isSet ? Array(repeating: 0, count: dataCount) : here.project(image)
     }
     func transpose(_ data: [Float]) -> [Float] {
-        (try? attempt(on: device) { accelerator throws(ComputeError) in try pair(accelerator).adjoint(data) }) ?? here.transpose(data)
+        if let made = try? attempt(on: device, { accelerator throws(ComputeError) in try pair(accelerator).adjoint(data, goOn: stop.asks) }) { return made }
+        return stop.isSet ? Array(repeating: 0, count: imageCount) : here.transpose(data)
     }
     var ones: [Float] { here.ones }
     /// Those of a cone need no volume.

@@ -1,5 +1,6 @@
 public import Compute
 import Glibc
+import Synchronization
 
 /// What to do with projections: a method and its few settings, a value that goes into the derived series and the report.
 public struct ReconstructionSettings: Hashable, Codable, Sendable {
@@ -216,7 +217,7 @@ public struct Reconstruction: Sendable {
         return output
     }
 
-    private func slice(_ sinogram: Sinogram, _ row: Int, _ device: (any ComputeDevice)?, _ progress: @Sendable (Double) -> Bool) throws(TomographyError) -> ([Float], [Double], IterativeResult.Stop?) {
+    private func slice(_ sinogram: Sinogram, _ row: Int, _ device: (any ComputeDevice)?, _ progress: @escaping @Sendable (Double) -> Bool) throws(TomographyError) -> ([Float], [Double], IterativeResult.Stop?) {
         let planar: PlanarScan
         switch projections.scan {
         case .parallel(let s): planar = .parallel(s)
@@ -234,8 +235,8 @@ public struct Reconstruction: Sendable {
         // A scan that filtered back-projection refuses starts from nothing.
         if settings.warmStart { options.start = try? analytic(ReconstructionFilter(.hann)).map { max(0, $0) } }
         if settings.method == .pwls { options.weights = projections.weights(row: row) }
-        let count = Double(settings.iterationCount)
-        let result = try reconstruct(sinogram, planar, onto: grid, method: method(noise: sinogram.noise), options: options, on: device) { k, _ in progress(Double(k) / count) }
+        let count = Double(settings.iterationCount), done = Share(0)
+        let result = try reconstruct(sinogram, planar, onto: grid, method: method(noise: sinogram.noise), options: options, on: device, until: StopSign { progress(done.value.withLock { $0 }) }) { k, _ in progress(done.value.withLock { $0 = Double(k) / count; return $0 }) }
         return (result.image.values, result.residuals, result.stopped)
     }
 
@@ -253,8 +254,8 @@ public struct Reconstruction: Sendable {
             do { options.start = try analytic(ReconstructionFilter(.hann)) { progress(0.2 * $0) }.values.map { max(0, $0) } }
             catch .cancelled { throw .cancelled } catch {}
         }
-        let count = Double(settings.iterationCount)
-        let result = try reconstruct(projections, onto: template, method: method(noise: noise), options: options, on: device) { k, _ in progress(0.2 + 0.8 * Double(k) / count) }
+        let count = Double(settings.iterationCount), done = Share(0.2)
+        let result = try reconstruct(projections, onto: template, method: method(noise: noise), options: options, on: device, until: StopSign { progress(done.value.withLock { $0 }) }) { k, _ in progress(done.value.withLock { $0 = 0.2 + 0.8 * Double(k) / count; return $0 }) }
         return Output(stack: result.stack, unit: "", residuals: result.residuals, stopped: result.stopped)
     }
 
@@ -299,4 +300,10 @@ extension Sinogram {
         sample.sort()
         return max(1e-6, Double(sample[sample.count / 2]) / 0.6745 / 6.0.squareRoot())
     }
+}
+
+/// The fraction told last, which is told again while an iteration goes on.
+private final class Share: Sendable {
+    let value: Mutex<Double>
+    init(_ value: Double) { self.value = Mutex(value) }
 }

@@ -263,6 +263,16 @@ import Testing
         #expect(Self.difference(try feldkamp(projections, onto: stack, on: tiny).values, expected) < Self.tolerance)
     }
 
+    @Test(arguments: [ReconstructionSettings.Method.sirt, .cgls, .osSART, .pwls, .tv]) func anIterationIsCancelledWhileTheDeviceProjects(_ method: ReconstructionSettings.Method) throws {
+        let (projections, _) = try Self.cone(.flat), calls = Atomic<Int>(0)
+        var settings = ReconstructionSettings(method)
+        settings.iterations = 3; settings.size = 40; settings.slices = 12; settings.warmStart = false
+        let work = try Reconstruction(Projections(scan: .cone(projections.scan), rows: 37, values: Self.data(90 * 80 * 37).map { 1 + 0.1 * $0 }), settings)
+        #expect(throws: TomographyError.cancelled) { try work.run(on: strict) { _ in calls.add(1, ordering: .relaxed).newValue < 4 } }
+        // Not between iterations: within a projection, which the CPU does not do over.
+        #expect(strict.counts.withLock { $0.failed.contains(.cancelled) && $0.failed.allSatisfy { $0 == .cancelled } })
+    }
+
     @Test func cancelledWorkEndsAndLeavesNothingOnTheDevice() throws {
         let device = try Devices.fresh(), strict = Strict(device), (projections, stack) = try Self.cone(.flat)
         #expect(throws: TomographyError.cancelled) { try feldkamp(projections, onto: stack, on: strict) { $0 <= 0.2 } }
