@@ -40,6 +40,7 @@ var dependencies: [Package.Dependency] = [
 var targets: [Target] = [
     // C libraries from Debian
     .systemLibrary(name: "CWebP", pkgConfig: "libwebpmux", providers: [.apt(["libwebp-dev"])]),
+    .systemLibrary(name: "COpenH264", pkgConfig: "openh264", providers: [.apt(["libopenh264-dev"])]),
     .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
     .systemLibrary(name: "COpenJPEG", pkgConfig: "libopenjp2", providers: [.apt(["libopenjp2-7-dev"])]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
@@ -58,7 +59,7 @@ var targets: [Target] = [
     .target(name: "CDICOM", dependencies: ["COpenJPEG"], cxxSettings: hotCXX, linkerSettings: dcmtk),
     .target(name: "DICOM", dependencies: ["CDICOM"], swiftSettings: hot),
     .target(name: "Phantoms", dependencies: ["Imaging", "Geometry"], swiftSettings: hot),
-    .target(name: "FrameCoding", dependencies: ["Imaging", "CTurboJPEG", "CWebP", "CPNG", "CZlib"], swiftSettings: hot),
+    .target(name: "FrameCoding", dependencies: ["Imaging", "CTurboJPEG", "CWebP", "COpenH264", "CPNG", "CZlib"], swiftSettings: hot),
     .target(name: "Compute", dependencies: ["KernelInterface", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "ComputeCPU", dependencies: ["Compute", "KernelInterface", "CKernels", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "CVulkan", cSettings: hotC),
@@ -81,7 +82,7 @@ var targets: [Target] = [
     .testTarget(name: "CachingTests", dependencies: ["Caching", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "DICOMTests", dependencies: ["DICOM", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "PhantomsTests", dependencies: ["Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
-    .testTarget(name: "FrameCodingTests", dependencies: ["FrameCoding", "Imaging", "TestSupport", "CZlib"], swiftSettings: strict),
+    .testTarget(name: "FrameCodingTests", dependencies: ["FrameCoding", "COpenH264", "Imaging", "TestSupport", "CZlib"], swiftSettings: strict),
     .testTarget(name: "RenderingTests", dependencies: ["Archive", "Rendering", "Compute", "ComputeCPU", "CKernels", "KernelInterface", "Imaging", "Geometry", "Phantoms", "FrameCoding", "TestSupport"], exclude: ["Golden"], swiftSettings: hot),
     .testTarget(name: "VulkanTests", dependencies: ["ComputeVulkan", "CVulkan", "Tomography", "Rendering", "Compute", "ComputeCPU", "Imaging", "Geometry", "Phantoms", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "TomographyTests", dependencies: ["Tomography", "CTomography", "CDenoising", "Imaging", "Geometry", "TestSupport"], swiftSettings: hot),

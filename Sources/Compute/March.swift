@@ -37,6 +37,11 @@ public struct March: Hashable, Sendable {
     public var background: Float
     /// Index into `Job.buffers`; 4 bytes a pixel.
     public var target: Int
+    /// Segments whose samples are left out of the fold, and what lies beyond planes; a pixel with no sample left is background.
+    /// Of volumes of values only.
+    public var labels: [Rays.Labels] = []
+    public var cuts: [Rays.Cut] = []
+    public var isCropped: Bool { !labels.isEmpty || !cuts.isEmpty }
 
     public init(source: Source, path: Path, size: PixelSize, samples: Int = 1, fold: Fold = .mean, interpolation: Interpolation = .linear,
                 background: Float, target: Int) {

@@ -6,6 +6,7 @@ import KernelInterface
 
 extension CPUDevice {
     func phase(_ march: March, _ job: Job) throws(ComputeError) -> WorkerPool.Phase {
+        if march.isCropped { return try croppedPhase(march, job) }
         let work = try MarchWork(march, job)
         let size = march.size, instructions = instructions
         // About 16 k samples a tile: a fraction of a millisecond. Widths are multiples of the kernels' runs, and do not depend

@@ -7,6 +7,7 @@ import KernelInterface
 extension Driver {
     /// Planes, slabs, curves and slices: march.comp in bands of rows.
     func steps(_ march: March, _ job: Job, _ index: Int) throws(ComputeError) -> [Step] {
+        guard !march.isCropped else { throw .unsupported(reason: "cropped planes") }
         let target = try job.buffer(march.target, bytes: 4 * march.size.count)
         var steps: [Step]
         let resident: VolumeStore.Resident

@@ -45,6 +45,9 @@ extension DataSet {
                 appendValues(bigIntegers(element), to: &text)
             case "DS", "IS":
                 appendValues(zip(strings(tag), doubles(tag)).map { $0.isEmpty ? "null" : $1.isFinite ? jsonNumber($1) : jsonString($0) }, to: &text)
+            case _ where tag == .specificCharacterSet:
+                // What it says of the file is not true of this form, which is UTF-8 (PS3.18 F.2).
+                appendValues(strings(tag).isEmpty ? [] : ["\"ISO_IR 192\""], to: &text)
             case "PN":
                 appendValues(strings(tag).map(jsonPersonName), to: &text)
             default:

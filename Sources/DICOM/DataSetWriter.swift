@@ -82,8 +82,23 @@ public final class DataSetWriter {
         }
     }
 
+    /// The whole Part 10 file with pixel data encoded elsewhere, one fragment a frame (PS3.5 A.4). Values set for Pixel Data are not written.
+    public func encoded(transferSyntax: String, frames: [[UInt8]]) throws(DICOMError) -> [UInt8] {
+        remove(.pixelData)
+        elements = elements.filter { $0.key < .pixelData }
+        var file = Encoder()
+        file.bytes = try encoded(as: transferSyntax)
+        file.bytes += [0xE0, 0x7F, 0x10, 0x00] + Array("OB".utf8) + [0, 0, 0xFF, 0xFF, 0xFF, 0xFF]
+        file.append(item: [])
+        for frame in frames { file.append(item: frame.count % 2 == 0 ? frame : frame + [0]) }
+        file.bytes += [0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0]
+        return file.bytes
+    }
+
     /// The whole Part 10 file. Needs SOP Class UID and SOP Instance UID.
-    public func encoded() throws(DICOMError) -> [UInt8] {
+    public func encoded() throws(DICOMError) -> [UInt8] { try encoded(as: "1.2.840.10008.1.2.1") }
+
+    private func encoded(as transferSyntax: String) throws(DICOMError) -> [UInt8] {
         func uid(_ tag: Tag, _ name: String) throws(DICOMError) -> String {
             guard case .texts(let texts)? = elements[tag]?.value, let text = texts.first, !text.isEmpty else {
                 throw DICOMError(code: "missing-attribute", message: "\(name) \(tag) must be set before an object is written.")
@@ -94,7 +109,7 @@ public final class DataSetWriter {
         meta.set(Tag(0x0002, 0x0001), bytes: [0, 1])
         meta.set(.mediaStorageSOPClassUID, try uid(.sopClassUID, "SOP Class UID"))
         meta.set(.mediaStorageSOPInstanceUID, try uid(.sopInstanceUID, "SOP Instance UID"))
-        meta.set(.transferSyntaxUID, "1.2.840.10008.1.2.1")
+        meta.set(.transferSyntaxUID, transferSyntax)
         meta.set(Tag(0x0002, 0x0012), DICOMUID.implementationClass, representation: "UI")
         meta.set(Tag(0x0002, 0x0013), "TOMOS", representation: "SH")
 

@@ -63,6 +63,8 @@ struct Attributes: Sendable {
                 return stated == "SV" ? "\(Int64(bitPattern: word))" : "\(word)"
             })
         case "PN": value = .names(data.strings(tag))
+        // What it says of the file is not true of JSON and XML, which are UTF-8 here (PS3.18 F.2).
+        case _ where tag == .specificCharacterSet: value = data.strings(tag).isEmpty ? .none : .texts(["ISO_IR 192"])
         default: value = .texts(data.strings(tag))
         }
         switch value {

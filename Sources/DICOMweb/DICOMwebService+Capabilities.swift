@@ -53,8 +53,8 @@ extension DICOMwebService {
         for (name, path) in levels + [("Frames", instance + "/frames/{frames}")] {
             list.append(Capability(path: path + "/rendered", method: "GET", id: "RetrieveRendered\(name)", parameters: shared, types: pictures))
             list.append(Capability(path: path + "/thumbnail", method: "GET", id: "Retrieve\(name)Thumbnail", parameters: ["accept", "viewport", "quality", "window"], types: pictures))
-            list.append(Capability(path: path + "/renderedmpr", method: "GET", id: "RetrieveRenderedMPRVolume\(name)", parameters: shared + volume + ["mprslab", "volumetriccurvepoint"], types: pictures + ["application/dicom+json", "application/dicom+xml"]))
-            list.append(Capability(path: path + "/rendered3d", method: "GET", id: "RetrieveRendered3DVolume\(name)", parameters: shared + volume + ["swivelrange", "preset"], types: pictures + ["application/dicom+json", "application/dicom+xml"]))
+            list.append(Capability(path: path + "/renderedmpr", method: "GET", id: "RetrieveRenderedMPRVolume\(name)", parameters: shared + volume + ["mprslab", "volumetriccurvepoint"], types: pictures + ["video/mp4", "application/dicom+json", "application/dicom+xml"]))
+            list.append(Capability(path: path + "/rendered3d", method: "GET", id: "RetrieveRendered3DVolume\(name)", parameters: shared + volume + ["swivelrange", "preset"], types: pictures + ["video/mp4", "application/dicom+json", "application/dicom+xml"]))
         }
         return list
     }()

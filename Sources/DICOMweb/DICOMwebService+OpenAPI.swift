@@ -103,7 +103,7 @@ extension DICOMwebService {
             parameter("rows", side, "Greatest height."), parameter("columns", side, "Greatest width."), parameter("region", text, "xmin,ymin,xmax,ymax from 0 to 1."),
             parameter("windowCenter", "{\"type\":\"number\"}", "With windowWidth."), parameter("windowWidth", "{\"type\":\"number\",\"minimum\":1}", "With windowCenter."),
             parameter("imageQuality", "{\"type\":\"integer\",\"minimum\":1,\"maximum\":100}", "Of lossy types."), parameter("annotation", text, "patient, technique."),
-            parameter("presentationUID", uid, "Not supported."), parameter("presentationSeriesUID", uid, "Not supported."),
+            parameter("presentationUID", uid, "Grayscale softcopy state to show the image with."), parameter("presentationSeriesUID", uid, "Its series."),
         ]
         let states = [
             parameter("kind", "{\"type\":\"string\",\"enum\":[\(PresentationState.Kind.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ","))]}", "What becomes of the view."),

@@ -110,6 +110,7 @@ extension DICOMwebService {
     /// 10.4.1.1.2: data sets without bulk data.
     func retrieveMetadata(_ request: WebRequest, _ target: Target) async throws -> WebResponse {
         let accepted = try request.accepted()
+        try request.requireUnicode()
         guard let form = accepted.lazy.compactMap({ Self.metadataForm($0) }).first else { throw WebError.notAcceptable }
         let found = try await instances(target), archive = self.archive
         let places = found.map { (path: $0.file, address: address(request, $0)) }

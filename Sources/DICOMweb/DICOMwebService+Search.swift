@@ -7,6 +7,7 @@ extension DICOMwebService {
     func search(_ request: WebRequest, _ scope: Search) async throws -> WebResponse {
         let accepted = try request.accepted()
         guard let form = accepted.lazy.compactMap({ Self.metadataForm($0) }).first else { throw WebError.notAcceptable }
+        try request.requireUnicode()
         let query = try SearchQuery(request.query)
 
         var search = scope

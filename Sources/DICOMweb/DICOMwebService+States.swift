@@ -175,52 +175,100 @@ extension DICOMwebService {
         if shared.viewport?.hasRegion == true { throw WebError.invalid("viewport", "with a presentation state only vw,vh are allowed") }
         if target.frames != nil { throw WebError(400, "bad-frames", "a presentation state has no frames") }
         let path = found.file
-        struct Softcopy: Sendable { var own: StoredView?; var images: [PresentationState.Reference]; var window: Window?; var isInverse: Bool; var rotation: Int; var isFlipped: Bool; var area: [[Double]] }
-        let state = try await archive.perform { Result { () throws(DICOMError) -> Softcopy in
+        let (own, images) = try await archive.perform { Result { () throws(DICOMError) in
             let data = try DataSet(path: path)
-            let images = data.items(.referencedSeriesSequence).flatMap { $0.items(.referencedImageSequence) }.map { PresentationState.Reference(instance: $0.string(.referencedSOPInstanceUID) ?? "", frames: $0.ints(.referencedFrameNumber)) }
-            let area = data.items(Tag(0x0070, 0x005A)).first
-            return Softcopy(own: PresentationState.ownView(data), images: images, window: data.items(.softcopyVOILUTSequence).first.flatMap { PresentationState.window($0) }, isInverse: data.string(.presentationLUTShape) == "INVERSE",
-                            rotation: (data.int(Tag(0x0070, 0x0042)) ?? 0) / 90, isFlipped: data.string(Tag(0x0070, 0x0041)) == "Y", area: [area?.doubles(Tag(0x0070, 0x0052)) ?? [], area?.doubles(Tag(0x0070, 0x0053)) ?? []])
+            return (PresentationState.ownView(data), PresentationState.images(data))
         } }.get()
-        if var own = state.own {
+        let warnings = shared.warnings.map { (name: "warning", value: "299 \(options.agent): \($0)") }
+        if var own {
             let content = try await archive.state(of: own.scene.allSeries)
             let volume = try await referenced { try await self.archive.completeVolume(own.scene.volume.id) }
             if let viewport = shared.viewport { own = Self.fitted(own, viewport) }
             try require(own.size)
-            return still(try await picture(own.scene, own.size, shared, type, content: content, volume: volume), type, isMultipart, source: address(request, found), headers: [])
+            return still(try await picture(own.scene, own.size, shared, type, content: content, volume: volume), type, isMultipart, source: address(request, found), headers: warnings)
         }
-        var pictures: [(source: String, bytes: [UInt8])] = []
-        for image in state.images {
+        var shown: [(item: Found, frame: Int)] = []
+        for image in images {
             guard let item = try await archive.search(Search(.instance, instance: image.instance)).found.first else { throw WebError.notFound("an image to which the presentation state refers") }
             for frame in image.frames.isEmpty ? Array(1...max(1, item.instance!.frames)) : image.frames {
                 guard (1...max(1, item.instance!.frames)).contains(frame) else { throw WebError(400, "bad-state", "the presentation state names a frame that there is not") }
-                let volume = try await Archive.picture(inFileAt: item.file, frame: frame - 1, on: archive), g = volume.geometry
-                var look = Presentation()
-                // Without a VOI the identity, never the image's own (C.11.8).
-                look.window = state.window ?? PresentationState.identity(of: volume)
-                look.invert = state.isInverse != volume.description.isInverted
-                var area = (x: 0.0, y: 0.0, width: Double(g.columns), height: Double(g.rows))
-                if state.area.allSatisfy({ $0.count == 2 }) {
-                    let a = state.area[0], b = state.area[1]
-                    area = (min(a[0], b[0]) - 1, min(a[1], b[1]) - 1, abs(b[0] - a[0]) + 1, abs(b[1] - a[1]) + 1)
-                }
-                guard area.width <= 1e5, area.height <= 1e5 else { throw WebError(400, "bad-state", "the displayed area is too large") }
-                let turned = state.rotation % 2 != 0, aspect = g.spacing.y / g.spacing.x
-                let shown = turned ? (area.height * aspect, area.width) : (area.width, area.height * aspect)
-                func side(_ length: Double) -> Int { Int(max(1, min(Double(options.largestSide), length.rounded()))) }
-                let fit = (shared.viewport ?? PictureQuery.Viewport(width: side(shown.0), height: side(shown.1))).fit(shown.0, shown.1)
-                let slice = Slice(index: 0, zoom: fit.scale == 1 ? (aspect == 1 && area.x == 0 && area.y == 0 && !turned ? 1 : 1 + 1e-12) : fit.scale,
-                                  center: [area.x + area.width / 2 - 0.5, area.y + area.height / 2 - 0.5], rotation: state.rotation, isFlipped: state.isFlipped)
-                let scene = Scene(volume: VolumeReference(series: volume.id.series), view: .slice(slice), presentation: look)
-                pictures.append((address(request, item), try await picture(scene, fit.size, shared, type, content: nil, volume: volume)))
+                shown.append((item, frame))
             }
         }
-        guard let first = pictures.first else { throw WebError(400, "bad-state", "the presentation state refers to no images") }
-        if pictures.count == 1 { return still(first.bytes, type, isMultipart, source: first.source, headers: []) }
-        guard isMultipart else { throw WebError(406, "several-pictures", "the state shows \(pictures.count) pictures; accept multipart/related") }
-        return multipart(type.rawValue, boundary: "tomos-picture", pictures.map { p in
-            Part(headers: [("Content-Type", type.rawValue), ("Content-Location", p.source)], length: p.bytes.count) { try await $0(p.bytes) }
-        })
+        guard let first = shown.first else { throw WebError(400, "bad-state", "the presentation state refers to no images") }
+        if shown.count == 1 { return still(try await softcopy(path, first.item, first.frame, shared, type), type, isMultipart, source: address(request, first.item), headers: warnings) }
+        guard isMultipart else { throw WebError(406, "several-pictures", "the state shows \(shown.count) pictures; accept multipart/related") }
+        // The first is drawn before the answer begins, so that a state that cannot be shown has an answer of its own.
+        let begun = try await softcopy(path, first.item, first.frame, shared, type)
+        return multipart(type.rawValue, boundary: "tomos-picture", shown.enumerated().map { i, image in
+            Part(headers: [("Content-Type", type.rawValue), ("Content-Location", address(request, image.item))], length: i == 0 ? begun.count : nil) { write in
+                try await write(i == 0 ? begun : try await self.softcopy(path, image.item, image.frame, shared, type))
+            }
+        }, headers: warnings)
+    }
+
+    /// One image as the state in the file at `path` shows it. `region`: a part of what is displayed, from 0 to 1 (left, top, right, bottom),
+    /// which then fills the viewport.
+    func softcopy(_ path: String, _ item: Found, _ frame: Int, _ shared: PictureQuery, _ type: PictureType, region: [Double]? = nil) async throws -> [UInt8] {
+        let instance = item.instance!.uid
+        let look = try await archive.perform { Result { () throws(WebError) -> SoftcopyLook in
+            guard let data = try? DataSet(path: path) else { throw WebError(500, "storage", "a stored file cannot be read") }
+            return try SoftcopyLook(data, instance: instance, frame: frame)
+        } }.get()
+        let volume = try await Archive.picture(inFileAt: item.file, frame: frame - 1, on: archive), g = volume.geometry
+        var area = look.area ?? (0, 0, Double(g.columns), Double(g.rows))
+        let isTurned = look.rotation % 2 != 0, aspect = g.spacing.y / g.spacing.x
+        func displayed() -> (width: Double, height: Double) { isTurned ? (area.height * aspect, area.width) : (area.width, area.height * aspect) }
+        let part = region ?? [0, 0, 1, 1]
+        var scale: Double
+        if let magnification = look.magnification {
+            // As stored, then what the viewport has room for, around the middle.
+            scale = magnification
+            if let viewport = shared.viewport {
+                let room = isTurned ? (Double(viewport.height), Double(viewport.width)) : (Double(viewport.width), Double(viewport.height))
+                let cut = (min(area.width, room.0 / scale), min(area.height, room.1 / scale / aspect))
+                area = (area.x + (area.width - cut.0) / 2, area.y + (area.height - cut.1) / 2, cut.0, cut.1)
+            }
+        } else {
+            let all = displayed(), seen = ((part[2] - part[0]) * all.width, (part[3] - part[1]) * all.height)
+            func side(_ length: Double) -> Int { Int(max(1, min(Double(options.largestSide), length.rounded()))) }
+            scale = (shared.viewport ?? PictureQuery.Viewport(width: side(seen.0), height: side(seen.1))).fit(seen.0, seen.1).scale
+        }
+        let all = displayed()
+        guard all.width * scale <= 16_384, all.height * scale <= 16_384 else { throw WebError(400, "bad-state", "the picture is larger than 16384 pixels a side; name a smaller viewport") }
+        let size = PixelSize(max(1, Int((all.width * scale).rounded())), max(1, Int((all.height * scale).rounded())))
+        let placement = SoftcopyPlacement(area: area, aspect: aspect, scale: scale, rotation: look.rotation, isFlipped: look.isFlipped, size: size)
+        var presentation = Presentation()
+        // Without a VOI the identity, never the image's own (C.11.8).
+        presentation.window = look.window ?? PresentationState.identity(of: volume)
+        presentation.invert = look.isInverse != volume.description.isInverted
+        let isStored = scale == 1 && aspect == 1 && !isTurned && area.x == 0 && area.y == 0 && area.width == Double(g.columns) && area.height == Double(g.rows)
+        let slice = Slice(index: 0, zoom: scale == 1 ? (isStored ? 1 : 1 + 1e-12) : scale, center: [area.x + area.width / 2 - 0.5, area.y + area.height / 2 - 0.5], rotation: look.rotation, isFlipped: look.isFlipped)
+        var scene = Scene(volume: VolumeReference(series: volume.id.series), view: .slice(slice), presentation: presentation)
+        if !shared.annotation.isEmpty {
+            let words = shared.annotation, file = item.file
+            scene.annotation = await archive.perform { Self.annotation(words, file) }
+        }
+        let isTable = look.table != nil && volume.description.format != .rgba8
+        let raster = try await renderer.render(RenderRequest(scene: scene, size: size, output: isTable ? .values : .presented, volume: volume)).raster
+        let query = shared
+        return try await archive.perform { Result {
+            var picture = raster
+            if let table = look.table, case .values(let values) = raster.pixels {
+                let top = Double(table.levels.count - 1)
+                picture = Raster(size: size, pixels: .grey(values.map { value in
+                    let level = table.levels[Int(min(top, max(0, (Double(value) - table.first).rounded())))]
+                    return UInt8(((look.isInverse ? 1 - level : level) * 255).rounded())
+                }))
+            }
+            if let curve = look.curve, case .grey(let v) = picture.pixels { picture = Raster(size: size, pixels: .grey(v.map { curve[Int($0)] })) }
+            if !look.shutters.isEmpty { picture = picture.shut(look.shutterLevel) { x, y in placement.isShut(look, x: x, y: y) } }
+            picture = picture.marked(placement.marks(look))
+            if region != nil {
+                let left = Int((part[0] * Double(size.width)).rounded()), top = Int((part[1] * Double(size.height)).rounded())
+                picture = picture.cropped(x: left, y: top, width: Int((part[2] * Double(size.width)).rounded()) - left, height: Int((part[3] * Double(size.height)).rounded()) - top)
+            }
+            return try type.encoded(picture, query)
+        } }.get()
     }
 }

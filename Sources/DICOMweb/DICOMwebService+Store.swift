@@ -23,7 +23,9 @@ extension DICOMwebService {
             guard let boundary = type.parameters["boundary"], (1...200).contains(boundary.utf8.count) else { throw WebError(400, "multipart", "the boundary is missing or longer than 200 characters") }
             switch kind {
             case "application/dicom": receipts = try await receive(request, boundary, study)
-            default: throw WebError(415, "media-type", "parts of application/dicom are expected")
+            case "application/dicom+json", "application/json": receipts = try await storeMetadata(request, boundary, study, isXML: false)
+            case "application/dicom+xml": receipts = try await storeMetadata(request, boundary, study, isXML: true)
+            default: throw WebError(415, "media-type", "parts of application/dicom, or metadata in JSON or XML with its bulk data, are expected")
             }
         }
         return await answer(receipts, form, request, study)

@@ -27,6 +27,7 @@ extension DICOMwebService {
         target.series = try Self.uid(values["seriesUID"]!, "seriesUID")
         target.instance = try Self.uid(values["objectUID"]!, "objectUID")
 
+        try request.requireUnicode()
         let accepted = request.header("accept").map { MediaType.ranges($0) } ?? [MediaType("*/*")]
         let wanted = (values["contentType"].map { MediaType.ranges($0) } ?? []).filter { w in accepted.contains { $0.covers(w.effective) } }
         if values["contentType"] != nil {
@@ -44,7 +45,6 @@ extension DICOMwebService {
             return try await retrieveInstances(inner, target)
         }
         guard values["transferSyntax"] == nil else { throw WebError.invalid("transferSyntax", "it goes with application/dicom only") }
-        guard values["presentationUID"] == nil, values["presentationSeriesUID"] == nil else { throw WebError(501, "presentation-state", "ask for the presentation state itself with /rendered") }
         let (type, _, _) = try PictureType.choose(wanted.isEmpty ? accepted : wanted, animated: false)
         let found = try await instances(target)
         guard found[0].instance!.rows > 0 else { throw WebError(406, "no-picture", "the object is no image") }
@@ -67,18 +67,41 @@ extension DICOMwebService {
             return n
         }
         let rows = try maximum("rows"), columns = try maximum("columns")
-        if rows != nil || columns != nil || values["region"] != nil {
+        var region: [Double]?
+        if let text = values["region"] {
+            let v = text.split(separator: ",", omittingEmptySubsequences: false).map { PictureQuery.decimal($0) }
+            guard v.count == 4, let a = v[0], let b = v[1], let c = v[2], let d = v[3], a >= 0, b >= 0, c <= 1, d <= 1, a < c, b < d else { throw WebError.invalid("region", "xmin,ymin,xmax,ymax between 0 and 1 are expected") }
+            region = [a, b, c, d]
+        }
+        if values["presentationUID"] != nil || values["presentationSeriesUID"] != nil {
+            return try await withState(request, values, found[0], frame, query, type, rows: rows, columns: columns, region: region)
+        }
+        if rows != nil || columns != nil || region != nil {
             var viewport = PictureQuery.Viewport(width: columns ?? options.largestSide, height: rows ?? options.largestSide)
-            var region = (x: 0.0, y: 0.0, width: size.columns, height: size.rows)
-            if let text = values["region"] {
-                let v = text.split(separator: ",", omittingEmptySubsequences: false).map { PictureQuery.decimal($0) }
-                guard v.count == 4, let a = v[0], let b = v[1], let c = v[2], let d = v[3], a >= 0, b >= 0, c <= 1, d <= 1, a < c, b < d else { throw WebError.invalid("region", "xmin,ymin,xmax,ymax between 0 and 1 are expected") }
-                region = (a * size.columns, b * size.rows, (c - a) * size.columns, (d - b) * size.rows)
-                if rows == nil, columns == nil { viewport.width = max(1, Int(region.width.rounded())); viewport.height = max(1, Int(region.height.rounded())) }
+            var source = (x: 0.0, y: 0.0, width: size.columns, height: size.rows)
+            if let part = region {
+                source = (part[0] * size.columns, part[1] * size.rows, (part[2] - part[0]) * size.columns, (part[3] - part[1]) * size.rows)
+                if rows == nil, columns == nil { viewport.width = max(1, Int(source.width.rounded())); viewport.height = max(1, Int(source.height.rounded())) }
             }
-            viewport.x = region.x; viewport.y = region.y; viewport.regionWidth = region.width; viewport.regionHeight = region.height; viewport.hasRegion = true
+            viewport.x = source.x; viewport.y = source.y; viewport.regionWidth = source.width; viewport.regionHeight = source.height; viewport.hasRegion = true
             query.viewport = viewport
         }
         return WebResponse(200, type: type.rawValue, try await picture(found[0], frame, query, type), headers: [("etag", entityTag(request, found)), ("cache-control", "private, no-cache")])
+    }
+
+    /// The image as a softcopy state shows it (9.4.1.2.7).
+    private func withState(_ request: WebRequest, _ values: [String: String], _ image: Found, _ frame: Int, _ query: PictureQuery, _ type: PictureType, rows: Int?, columns: Int?, region: [Double]?) async throws -> WebResponse {
+        guard let uid = values["presentationUID"], let series = values["presentationSeriesUID"] else { throw WebError.invalid("presentationUID", "it comes with presentationSeriesUID") }
+        guard query.window == nil else { throw WebError.invalid("windowCenter", "a presentation state brings its own") }
+        let target = Target(study: image.study.uid, series: try Self.uid(series, "presentationSeriesUID"), instance: try Self.uid(uid, "presentationUID"))
+        let state = try await instances(target)[0]
+        guard Self.softcopyStates.contains(state.instance!.sopClass) else { throw WebError(501, "presentation-state", "grayscale softcopy presentation states are supported") }
+        let path = state.file, instance = image.instance!.uid
+        let images = await archive.perform { (try? DataSet(path: path)).map { PresentationState.images($0) } ?? [] }
+        guard images.contains(where: { $0.instance == instance && ($0.frames.isEmpty || $0.frames.contains(frame)) }) else { throw WebError.invalid("presentationUID", "the presentation state does not refer to the object") }
+        var query = query
+        if rows != nil || columns != nil { query.viewport = PictureQuery.Viewport(width: columns ?? options.largestSide, height: rows ?? options.largestSide) }
+        let bytes = try await softcopy(path, image, frame, query, type, region: region)
+        return WebResponse(200, type: type.rawValue, bytes, headers: [("cache-control", "private, no-cache")])
     }
 }

@@ -34,6 +34,7 @@ extension DICOMwebService {
         let warnings = shared.warnings.map { (name: "warning", value: "299 \(options.agent): \($0)") }
 
         if query.wantsMetadata {
+            try request.requireUnicode()
             guard let form = accepted.lazy.compactMap({ Self.metadataForm($0) }).first else { throw WebError.notAcceptable }
             let module = mapping.module(isTemporal: isTemporal)
             switch form {
@@ -79,10 +80,7 @@ extension DICOMwebService {
     private func animation(_ scenes: [Scene], _ size: PixelSize, _ shared: PictureQuery, _ type: PictureType, rate: Int) async throws -> [UInt8] {
         guard shared.profile == .no else { throw WebError.invalid("iccprofile", "\(type.rawValue) carries no profile here") }
         let flip = (shared.viewport?.isFlippedHorizontally ?? false, shared.viewport?.isFlippedVertically ?? false)
-        // Hundredths of a second are the finest GIF knows, and readers treat 1 as "slow".
-        let writer = UncheckedBox(type == .gif ? AnimationWriter.gif(try GIFWriter(size: size, delay: max(2, Int((100 / Double(rate)).rounded()))))
-                                               : .webP(try AnimatedWebPWriter(size: size, rate: Double(rate), quality: shared.quality)))
-        let state = UncheckedBox(Holder(writer.value))
+        let state = UncheckedBox(Holder(try AnimationWriter(type, size, rate: rate, quality: shared.quality)))
         for scene in scenes {
             try Task.checkCancellation()
             let volume = try await archive.completeVolume(scene.volume.id)
@@ -92,20 +90,33 @@ extension DICOMwebService {
         return try await archive.perform { Result { try state.value.writer.finished() } }.get()
     }
     private enum AnimationWriter {
-        case gif(GIFWriter), webP(AnimatedWebPWriter)
-        mutating func append(_ raster: Raster) throws {
-            switch self {
-            case .gif(var writer): self = .webP2; try writer.append(raster); self = .gif(writer)
-            case .webP(let writer): try writer.append(raster)
-            case .webP2: break
+        case gif(GIFWriter), webP(AnimatedWebPWriter), video(VideoWriter)
+        init(_ type: PictureType, _ size: PixelSize, rate: Int, quality: Int?) throws {
+            switch type {
+            // Hundredths of a second are the finest GIF knows, and readers treat 1 as "slow".
+            case .gif: self = .gif(try GIFWriter(size: size, delay: max(2, Int((100 / Double(rate)).rounded()))))
+            case .mp4:
+                guard VideoWriter.takes(size) else { throw WebError(413, "too-large", "a video of \(size.width)×\(size.height) pixels is larger than H.264 allows; name a smaller viewport") }
+                self = .video(try VideoWriter(size: size, rate: rate, quality: quality))
+            default: self = .webP(try AnimatedWebPWriter(size: size, rate: Double(rate), quality: quality))
             }
         }
-        case webP2
+        mutating func append(_ raster: Raster) throws {
+            switch self {
+            case .gif(var writer): self = .moved; try writer.append(raster); self = .gif(writer)
+            case .webP(let writer): try writer.append(raster)
+            case .video(let writer): try writer.append(raster)
+            case .moved: break
+            }
+        }
+        /// While its writer is at work.
+        case moved
         func finished() throws -> [UInt8] {
             switch self {
             case .gif(let writer): writer.finished()
             case .webP(let writer): try writer.finished()
-            case .webP2: []
+            case .video(let writer): try writer.finished()
+            case .moved: []
             }
         }
     }

@@ -29,6 +29,7 @@ public final class DICOMwebService: Sendable {
     let pictures = PictureCache()
     let fetches = SharedTasks()
     let lookedUp = RecentNames()
+    let listed = ListedSeries()
     /// Series to be assembled.
     let settling = Mutex<Set<String>>([])
 

@@ -75,6 +75,14 @@ extension WebRequest {
     ]
     static let renderedTypes: Set<String> = ["image/png", "image/gif", "image/webp", "text/html", "text/plain", "application/pdf"]
 
+    /// Answers in text are UTF-8; throws 406 where the request takes none of that (PS3.18 8.3.3.2, 8.8.2).
+    func requireUnicode() throws(WebError) {
+        for list in query.filter({ $0.name == "charset" }).map(\.value) + (header("accept-charset").map { [$0] } ?? []) {
+            let names = list.split(separator: ",").map { trimmed($0.split(separator: ";", maxSplits: 1)[0]).lowercased() }
+            guard names.contains(where: { ["utf-8", "utf8", "*", "us-ascii"].contains($0) }) else { throw WebError(406, "charset", "answers are in UTF-8 only") }
+        }
+    }
+
     /// What the request accepts, best first (PS3.18 8.7.5): the `accept` parameter, then the header. Throws 406 without a header.
     func accepted() throws(WebError) -> [MediaType] {
         guard let header = header("accept") else { throw .notAcceptable }

@@ -126,10 +126,13 @@ extension Raster {
 /// Media types of pictures.
 enum PictureType: String, Hashable, CaseIterable {
     case jpeg = "image/jpeg", png = "image/png", gif = "image/gif", webP = "image/webp"
+    /// Of animations only.
+    case mp4 = "video/mp4"
+    static let stills: [PictureType] = [.jpeg, .png, .gif, .webP], animations: [PictureType] = [.gif, .webP, .mp4]
 
     /// The best accepted type of a still or of an animation; throws 406. `type` and whether it was asked for as multipart.
     static func choose(_ accepted: [MediaType], animated: Bool) throws(WebError) -> (type: PictureType, isMultipart: Bool, isWildcard: Bool) {
-        let offered: [PictureType] = animated ? [.gif, .webP] : allCases
+        let offered: [PictureType] = animated ? animations : stills
         for range in accepted {
             if let type = offered.first(where: { range.covers($0.rawValue) }) { return (type, range.isMultipart, range.isWildcard) }
             if range.name == "multipart/related", range.partType == nil { return (offered[0], true, true) }
@@ -145,6 +148,7 @@ enum PictureType: String, Hashable, CaseIterable {
         case .png: try raster.encoded(as: .png)
         case .webP: try raster.encoded(as: query.quality.map { .webP(quality: $0) } ?? .webPLossless())
         case .gif: try GIFWriter.still(raster)
+        case .mp4: throw WebError.notAcceptable
         }
         if query.profile != .no { bytes = ColorProfile.embedded(in: bytes, isGrey: { if case .grey = raster.pixels { true } else { false } }()) }
         return bytes

@@ -47,6 +47,11 @@ enum PresentationState {
         return data.items(Tag(0x0070, 0x1201)).map { sets[$0.string(Tag(0x0070, 0x1209)) ?? ""] ?? [] }
     }
 
+    /// Images a softcopy state shows, in its order.
+    static func images(_ data: DataSet) -> [Reference] {
+        data.items(.referencedSeriesSequence).flatMap { $0.items(.referencedImageSequence) }.map { Reference(instance: $0.string(.referencedSOPInstanceUID) ?? "", frames: $0.ints(.referencedFrameNumber)) }
+    }
+
     /// From the standard's attributes. `volumes`: one for each input.
     static func view(_ data: DataSet, volumes: [Volume]) throws(WebError) -> StoredView {
         func unsupported(_ what: String) -> WebError { WebError(501, "unsupported-state", "\(what) of this presentation state is not supported") }
@@ -86,9 +91,8 @@ enum PresentationState {
             let longest = 512.0, spacing = max(width, height) / longest
             let size = PixelSize(max(1, Int((width / spacing).rounded())), max(1, Int((height / spacing).rounded())))
             let plane = Plane(origin: corner + (right + down) * (spacing / 2), right: right, down: down, spacing: spacing)
-            guard segmentCrops(data).isEmpty else { throw unsupported("cropping a reformation by segments") }
             let layers = sopClass == compositingMPR ? others.map { layer($0, window($1, of: $0)) } : []
-            return StoredView(scene: Scene(volume: reference, view: .plane(plane), presentation: look, layers: layers), size: size)
+            return StoredView(scene: Scene(volume: reference, view: .plane(plane), presentation: look, layers: layers, crop: crop, cropsPlanes: true), size: size)
         }
         let position = Point<Patient>(try triple(Tag(0x0070, 0x1603), "Viewpoint Position")), target = Point<Patient>(try triple(Tag(0x0070, 0x1604), "Viewpoint LookAt Point"))
         let up = Vector<Patient>(try triple(Tag(0x0070, 0x1605), "Viewpoint Up Direction"))

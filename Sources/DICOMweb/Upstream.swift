@@ -37,7 +37,11 @@ extension DICOMwebService {
                     if let known = try await archive.search(Search(.series, series: series)).found.first {
                         _ = await complete(known.study.uid, series, from: upstream)
                         lookedUp.insert(name)
-                    } else if let study = try await upstream.study(ofSeries: series) {
+                        return
+                    }
+                    var study = listed.study(of: series)
+                    if study == nil { study = try await upstream.study(ofSeries: series) }
+                    if let study {
                         if try await announce(study, series, from: upstream) == false {
                             try await fetch(from: upstream, study: study, series: series, instance: nil)
                         }
@@ -98,12 +102,7 @@ extension DICOMwebService {
                 guard case .texts(let uids)? = answer[.seriesInstanceUID]?.value, let uid = uids.first, series == nil || series == uid else { continue }
                 let stored = try await archive.search(Search(.series, study: study, series: uid)).found.first?.series?.instances ?? 0
                 // An upstream that does not count is asked for series of which nothing is here.
-                var count = 1
-                switch answer[numberOfInstances]?.value {
-                case .numbers(let v): count = v.first.flatMap { Int(exactly: $0) } ?? 1
-                case .texts(let v): count = v.first.flatMap { Int($0.trimmingCharacters(in: .whitespaces)) } ?? 1
-                default: break
-                }
+                let count = answer.integer(numberOfInstances) ?? 1
                 if archive.isAnnounced(uid) {
                     await archive.announcementEnds(of: uid)
                     isChanged = true
@@ -169,6 +168,18 @@ final class RecentNames: Sendable {
     }
 }
 
+/// Studies of series that the upstream has listed: not every archive finds a series without its study.
+final class ListedSeries: Sendable {
+    private let studies = Mutex<[String: String]>([:])
+    func study(of series: String) -> String? { studies.withLock { $0[series] } }
+    func insert(_ series: String, of study: String) {
+        studies.withLock { studies in
+            if studies.count > 100_000 { studies = [:] }
+            studies[series] = study
+        }
+    }
+}
+
 /// Runs one task per name; later callers wait for it.
 actor SharedTasks {
     private var running: [String: Task<Void, any Error>] = [:]
@@ -217,15 +228,8 @@ extension Attributes {
     /// headers are read from it.
     func headerObject() throws -> [UInt8] {
         let writer = withoutBulkData
-        func number(_ tag: Tag) -> Int? {
-            switch self[tag]?.value {
-            case .numbers(let v): v.first.flatMap { Int(exactly: $0) }
-            case .texts(let v): v.first.flatMap { Int($0.trimmingCharacters(in: .whitespaces)) }
-            default: nil
-            }
-        }
-        if let rows = number(.rows), let columns = number(.columns), !contains(Tag(0x7FE0, 0x0008)), !contains(Tag(0x7FE0, 0x0009)) {
-            let (bits, frames, samples) = (number(.bitsAllocated) ?? 16, number(.numberOfFrames) ?? 1, number(.samplesPerPixel) ?? 1)
+        if let rows = integer(.rows), let columns = integer(.columns), !contains(Tag(0x7FE0, 0x0008)), !contains(Tag(0x7FE0, 0x0009)) {
+            let (bits, frames, samples) = (integer(.bitsAllocated) ?? 16, integer(.numberOfFrames) ?? 1, integer(.samplesPerPixel) ?? 1)
             guard (1...65_535).contains(rows), (1...65_535).contains(columns), [8, 16, 32].contains(bits), frames == 1, samples == 1 else { throw DICOMError(code: "no-header", message: "Only single grey images are announced.") }
             writer.set(.pixelData, bytes: [UInt8](repeating: 0, count: (rows * columns * bits / 8 + 1) & ~1), representation: "OW")
         }
@@ -236,14 +240,9 @@ extension Attributes {
         let writer = DataSetWriter()
         for attribute in list where attribute.tag != .pixelData && attribute.tag.group != 2 {
             switch attribute.value {
-            case .none: writer.setEmpty(attribute.tag, representation: attribute.representation)
-            case .texts(let texts) where attribute.representation == "AT":
-                writer.set(attribute.tag, tags: texts.compactMap { Tag(named: $0) })
-            case .texts(let texts), .names(let texts): writer.set(attribute.tag, texts, representation: attribute.representation)
-            case .numbers(let numbers): writer.set(attribute.tag, numbers, representation: attribute.representation)
             case .items(let items): writer.set(attribute.tag, items: items.map { $0.withoutBulkData })
-            case .inline(let bytes): writer.set(attribute.tag, bytes: bytes, representation: attribute.representation)
             case .bulk: writer.set(attribute.tag, bytes: [0, 0], representation: "OB")
+            default: writer.set(attribute)
             }
         }
         return writer

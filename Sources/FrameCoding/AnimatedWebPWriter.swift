@@ -26,23 +26,8 @@ public final class AnimatedWebPWriter {
         var config = WebPConfig()
         guard WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, Float(quality ?? 75)) != 0 else { throw versionMismatch }
         if quality == nil { WebPConfigLosslessPreset(&config, 1) } else { config.method = 2 }
-        var picture = WebPPicture()
-        guard WebPPictureInit(&picture) != 0 else { throw versionMismatch }
-        picture.width = Int32(size.width); picture.height = Int32(size.height); picture.use_argb = 1
+        var picture = try raster.withBand(0..<size.height) { band throws(CodingError) in try webPPicture(of: band, asColors: true) }
         defer { WebPPictureFree(&picture) }
-        guard WebPPictureAlloc(&picture) != 0 else { throw .codec(.webP, reason: "not enough memory") }
-        for y in 0..<size.height {
-            let row = picture.argb! + y * Int(picture.argb_stride)
-            switch raster.pixels {
-            case .grey(let v): for x in 0..<size.width { row[x] = 0xFF00_0000 | UInt32(v[y * size.width + x]) &* 0x01_0101 }
-            case .rgb(let v):
-                for x in 0..<size.width {
-                    let i = 3 * (y * size.width + x)
-                    row[x] = 0xFF00_0000 | UInt32(v[i]) << 16 | UInt32(v[i + 1]) << 8 | UInt32(v[i + 2])
-                }
-            case .values: throw .unsuitablePixels(reason: "modality values are no picture; present them through a window first")
-            }
-        }
         guard WebPAnimEncoderAdd(encoder, &picture, Int32((Double(count) * milliseconds).rounded()), &config) != 0 else {
             throw .codec(.webP, reason: String(cString: WebPAnimEncoderGetError(encoder)))
         }

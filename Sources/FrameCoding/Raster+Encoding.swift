@@ -9,6 +9,18 @@ extension Raster {
         guard rows.lowerBound >= 0, rows.upperBound <= size.height, !rows.isEmpty else {
             throw .rowsOutside(rows: rows, height: size.height)
         }
+        return try withBand(rows) { band throws(CodingError) in
+            switch coding {
+            case .jpeg(let quality): try encodeJPEG(band, quality: quality)
+            case .webP(let quality, let method): try encodeWebP(band, quality: quality, method: method)
+            case .webPLossless(let effort): try encodeWebPLossless(band, effort: effort)
+            case .png: try encodePNG(band)
+            }
+        }
+    }
+
+    /// Rows of the picture, in place.
+    func withBand<Result>(_ rows: Range<Int>, _ body: (Band) throws(CodingError) -> Result) throws(CodingError) -> Result {
         let samples: Int, bytes: [UInt8]
         switch pixels {
         case .grey(let b): samples = 1; bytes = b
@@ -17,13 +29,7 @@ extension Raster {
         }
         let stride = size.width * samples
         return try bytes.withUnsafeBufferPointer { all throws(CodingError) in
-            let band = Band(base: all.baseAddress! + rows.lowerBound * stride, width: size.width, height: rows.count, samples: samples)
-            return switch coding {
-            case .jpeg(let quality): try encodeJPEG(band, quality: quality)
-            case .webP(let quality, let method): try encodeWebP(band, quality: quality, method: method)
-            case .webPLossless(let effort): try encodeWebPLossless(band, effort: effort)
-            case .png: try encodePNG(band)
-            }
+            try body(Band(base: all.baseAddress! + rows.lowerBound * stride, width: size.width, height: rows.count, samples: samples))
         }
     }
 }

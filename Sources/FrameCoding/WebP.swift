@@ -28,35 +28,8 @@ let versionMismatch = CodingError.codec(.webP, reason: "libwebp's version differ
 
 private func encode(_ band: Band, _ config: WebPConfig, lossless: Bool) throws(CodingError) -> [UInt8] {
     guard max(band.width, band.height) <= Int(WEBP_MAX_DIMENSION) else { throw .tooLarge(.webP, limit: Int(WEBP_MAX_DIMENSION)) }
-    var picture = WebPPicture()
-    guard WebPPictureInit(&picture) != 0 else { throw versionMismatch }
-    picture.width = Int32(band.width); picture.height = Int32(band.height)
-    picture.use_argb = lossless ? 1 : 0
+    var picture = try webPPicture(of: band, asColors: lossless)
     defer { WebPPictureFree(&picture) }
-
-    if band.samples == 3 {
-        guard WebPPictureImportRGB(&picture, band.base, Int32(band.stride)) != 0 else { throw failure(picture) }
-    } else {
-        guard WebPPictureAlloc(&picture) != 0 else { throw failure(picture) }
-        if lossless {
-            for y in 0..<band.height {
-                let from = band.base + y * band.width, to = picture.argb! + y * Int(picture.argb_stride)
-                for x in 0..<band.width { to[x] = 0xff00_0000 | UInt32(from[x]) &* 0x01_0101 }
-            }
-        } else {
-            // Grey has no chroma: fill the planes directly instead of by way of a threefold copy.
-            lumaFromGrey.withUnsafeBufferPointer { luma in
-                for y in 0..<band.height {
-                    let from = band.base + y * band.width, to = picture.y! + y * Int(picture.y_stride)
-                    for x in 0..<band.width { to[x] = luma[Int(from[x])] }
-                }
-            }
-            let chromaBytes = (band.height + 1) / 2 * Int(picture.uv_stride)
-            picture.u.update(repeating: 128, count: chromaBytes)
-            picture.v.update(repeating: 128, count: chromaBytes)
-        }
-    }
-
     var writer = WebPMemoryWriter()
     WebPMemoryWriterInit(&writer)
     defer { WebPMemoryWriterClear(&writer) }
@@ -68,6 +41,42 @@ private func encode(_ band: Band, _ config: WebPConfig, lossless: Bool) throws(C
     }
     guard done != 0 else { throw failure(picture) }
     return Array(UnsafeBufferPointer(start: writer.mem, count: writer.size))
+}
+
+/// To be freed by the caller. `asColors`: as red, green and blue for lossless coding, else as luma and chroma where that is cheaper.
+func webPPicture(of band: Band, asColors: Bool) throws(CodingError) -> WebPPicture {
+    var picture = WebPPicture()
+    guard WebPPictureInit(&picture) != 0 else { throw versionMismatch }
+    picture.width = Int32(band.width); picture.height = Int32(band.height)
+    picture.use_argb = asColors ? 1 : 0
+    guard band.samples == 1 else {
+        guard WebPPictureImportRGB(&picture, band.base, Int32(band.stride)) != 0 else { throw freed(&picture) }
+        return picture
+    }
+    guard WebPPictureAlloc(&picture) != 0 else { throw freed(&picture) }
+    if asColors {
+        for y in 0..<band.height {
+            let from = band.base + y * band.width, to = picture.argb! + y * Int(picture.argb_stride)
+            for x in 0..<band.width { to[x] = 0xff00_0000 | UInt32(from[x]) &* 0x01_0101 }
+        }
+    } else {
+        // Grey has no chroma: fill the planes directly instead of by way of a threefold copy.
+        lumaFromGrey.withUnsafeBufferPointer { luma in
+            for y in 0..<band.height {
+                let from = band.base + y * band.width, to = picture.y! + y * Int(picture.y_stride)
+                for x in 0..<band.width { to[x] = luma[Int(from[x])] }
+            }
+        }
+        let chromaBytes = (band.height + 1) / 2 * Int(picture.uv_stride)
+        picture.u.update(repeating: 128, count: chromaBytes)
+        picture.v.update(repeating: 128, count: chromaBytes)
+    }
+    return picture
+}
+
+private func freed(_ picture: inout WebPPicture) -> CodingError {
+    defer { WebPPictureFree(&picture) }
+    return failure(picture)
 }
 
 private func failure(_ picture: WebPPicture) -> CodingError {

@@ -89,10 +89,10 @@ extension RenderRequest {
 }
 
 /// Pixels of a picture while marks are drawn.
-private struct Canvas {
+struct Canvas {
     private var bytes: [UInt8]
     private let channels: Int
-    private let size: PixelSize
+    let size: PixelSize
 
     init?(_ raster: Raster) {
         size = raster.size
@@ -106,10 +106,10 @@ private struct Canvas {
 
     static func width(_ text: String, _ scale: Int) -> Int { max(0, text.unicodeScalars.count * (Glyphs.width + 1) - 1) * scale }
 
-    mutating func write(_ text: String, x: Int, y: Int, scale: Int) {
+    mutating func write(_ text: String, x: Int, y: Int, scale: Int, level: UInt8 = 255) {
         let rows = text.unicodeScalars.map { Glyphs.rows(of: $0) }
         // The rim first, everywhere, then the strokes.
-        for (grow, level) in [(max(1, scale / 2), UInt8(0)), (0, 255)] as [(Int, UInt8)] {
+        for (grow, level) in [(max(1, scale / 2), UInt8(0)), (0, level)] as [(Int, UInt8)] {
             for (i, glyph) in rows.enumerated() {
                 for (j, bits) in glyph.enumerated() {
                     for k in 0..<Glyphs.width where bits >> UInt8(Glyphs.width - 1 - k) & 1 == 1 {
@@ -129,7 +129,7 @@ private struct Canvas {
         }
     }
 
-    private mutating func fill(x: Int, y: Int, width: Int, height: Int, _ level: UInt8) {
+    mutating func fill(x: Int, y: Int, width: Int, height: Int, _ level: UInt8) {
         for row in max(0, y)..<max(0, y, min(size.height, y + height)) {
             for i in max(0, x) * channels..<max(0, x, min(size.width, x + width)) * channels { bytes[row * size.width * channels + i] = level }
         }

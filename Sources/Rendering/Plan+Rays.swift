@@ -97,11 +97,28 @@ extension Plan {
 }
 
 extension RenderRequest {
+    func validateCrop() throws(RenderError) {
+        func require(_ condition: Bool, _ reason: @autoclosure () -> String) throws(RenderError) {
+            if !condition { throw .invalidScene(reason: reason()) }
+        }
+        if let box = scene.crop?.box {
+            try require(box.axes.count == 3 && box.halfSize.count == 3 && box.center.isFinite && box.axes.allSatisfy { abs($0.length - 1) < 1e-3 }
+                            && box.halfSize.allSatisfy { $0.isFinite && $0 > 0 }, "a crop box needs three unit axes and three half sizes above 0")
+            try require(abs(box.axes[0].dot(box.axes[1])) < 1e-3 && abs(box.axes[1].dot(box.axes[2])) < 1e-3 && abs(box.axes[0].dot(box.axes[2])) < 1e-3,
+                        "a crop box's axes must be at right angles")
+        }
+        if let planes = scene.crop?.planes {
+            try require(planes.count <= 6, "\(planes.count) clip planes; at most 6 cut")
+            try require(planes.allSatisfy { $0.point.isFinite && $0.normal.normalized != nil }, "a clip plane needs a finite point and a normal that is not zero")
+        }
+    }
+
     /// What a camera view needs beyond the common rules.
     func validate(_ camera: Camera) throws(RenderError) {
         func require(_ condition: Bool, _ reason: @autoclosure () -> String) throws(RenderError) {
             if !condition { throw .invalidScene(reason: reason()) }
         }
+        try validateCrop()
         let look = scene.presentation
         try require(volume.description.format != .rgba8 && layerVolumes.allSatisfy { $0.description.format != .rgba8 }, "a colour volume cannot be volume rendered; use a slice view")
         try require(camera.position.isFinite && camera.target.isFinite && camera.up.isFinite, "the camera has values that are not finite")
@@ -128,16 +145,6 @@ extension RenderRequest {
             try require(function.points.allSatisfy { $0.value.isFinite && (0...1).contains($0.opacity) && $0.color.count == 3 && $0.color.allSatisfy { (0...1).contains($0) } },
                         "a transfer function's points need a finite value, an opacity and three colours between 0 and 1")
             try require(zip(function.points, function.points.dropFirst()).allSatisfy { $0.value <= $1.value }, "a transfer function's points must rise in value")
-        }
-        if let box = scene.crop?.box {
-            try require(box.axes.count == 3 && box.halfSize.count == 3 && box.center.isFinite && box.axes.allSatisfy { abs($0.length - 1) < 1e-3 }
-                            && box.halfSize.allSatisfy { $0.isFinite && $0 > 0 }, "a crop box needs three unit axes and three half sizes above 0")
-            try require(abs(box.axes[0].dot(box.axes[1])) < 1e-3 && abs(box.axes[1].dot(box.axes[2])) < 1e-3 && abs(box.axes[0].dot(box.axes[2])) < 1e-3,
-                        "a crop box's axes must be at right angles")
-        }
-        if let planes = scene.crop?.planes {
-            try require(planes.count <= 6, "\(planes.count) clip planes; at most 6 cut")
-            try require(planes.allSatisfy { $0.point.isFinite && $0.normal.normalized != nil }, "a clip plane needs a finite point and a normal that is not zero")
         }
     }
 }

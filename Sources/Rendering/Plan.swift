@@ -56,7 +56,7 @@ struct Plan {
             let values = march(section, request, .volume(index + 1), volume, fold: try layer.fold?.marched ?? fold, background: .nan)
             present.layers.append(try look(values: values, of: volume, layer.window, layer.palette ?? "hot-iron", opacity: layer.opacity))
         }
-        for (index, layer) in request.scene.segments.enumerated() where layer.visibility != .hide {
+        for (index, layer) in request.scene.segments.enumerated() where layer.visibility == .tint || (layer.visibility == .only && !request.scene.cropsPlanes) {
             let segmentation = request.segmentations[index]
             let looks = layer.looks(of: segmentation, labels: passes.count)
             // A slab shows what lies anywhere in its thickness; where combinations lie behind each other, the one defined last. One that
@@ -86,7 +86,12 @@ struct Plan {
         if request.sampling == .moving, sampling != section.sampling(in: geometry, thickness: presentation.slab, fold: fold, quality: .full) {
             fidelity.insert(.coarserSampling)
         }
-        let march = section.march(source, geometry: geometry, sampling: sampling, fold: fold, interpolation: interpolation, background: background, target: passes.count)
+        var march = section.march(source, geometry: geometry, sampling: sampling, fold: fold, interpolation: interpolation, background: background, target: passes.count)
+        if request.scene.cropsPlanes, volume.description.format != .rgba8 {
+            march.cuts = request.scene.crop?.cuts ?? []
+            march.labels = zip(request.scene.segments.indices, request.scene.segments).filter { $1.visibility != .tint }.map { $1.rayLabels(of: request.segmentations[$0], index: $0) }
+            if march.isCropped, march.interpolation == .cubic { march.interpolation = .linear }
+        }
         if !volume.isLoaded(march.slices) {
             fidelity.insert(.volumeIncomplete)
             if interpolation == .cubic { fidelity.insert(.coarserSampling) }

@@ -39,6 +39,7 @@ extension RenderRequest {
             }
             try require(scene.layers.isEmpty && scene.segments.isEmpty, "a stack of pictures without geometry cannot be fused with other series")
         }
+        if scene.cropsPlanes { try validateCrop() }
         switch scene.view {
         case .plane(let plane):
             try require(plane.origin.isFinite && plane.right.isFinite && plane.down.isFinite && plane.spacing.isFinite, "the plane has values that are not finite")

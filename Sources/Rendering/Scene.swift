@@ -14,19 +14,22 @@ public struct Scene: Hashable, Codable, Sendable {
     public var segments: [SegmentLayer]
     /// What is cut away in 3D.
     public var crop: Crop?
+    /// Whether `crop` and the segments that are hidden or shown alone cut planes, slabs and curves as well: the cropping of a
+    /// volumetric presentation state (PS3.3 C.11.24), which samples nothing of what is cut away.
+    public var cropsPlanes: Bool
     /// Marks burned into the picture; absent means none.
     public var annotation: Annotation?
 
     public init(volume: VolumeReference, view: View, presentation: Presentation = Presentation(), layers: [Layer] = [],
-                segments: [SegmentLayer] = [], crop: Crop? = nil, annotation: Annotation? = nil) {
+                segments: [SegmentLayer] = [], crop: Crop? = nil, cropsPlanes: Bool = false, annotation: Annotation? = nil) {
         self.volume = volume; self.view = view; self.presentation = presentation
-        self.layers = layers; self.segments = segments; self.crop = crop; self.annotation = annotation
+        self.layers = layers; self.segments = segments; self.crop = crop; self.cropsPlanes = cropsPlanes; self.annotation = annotation
     }
 
     /// Every series the scene draws on.
     public var allSeries: Set<String> { Set([volume.series] + layers.map(\.volume.series) + segments.map(\.series)) }
 
-    private enum CodingKeys: String, CodingKey { case volume, view, presentation, layers, segments, crop, annotation }
+    private enum CodingKeys: String, CodingKey { case volume, view, presentation, layers, segments, crop, cropsPlanes, annotation }
 
     public init(from decoder: any Decoder) throws {
         let c = try decoder.container(keyedBy: CodingKeys.self)
@@ -36,6 +39,7 @@ public struct Scene: Hashable, Codable, Sendable {
         layers = try c.decodeIfPresent([Layer].self, forKey: .layers) ?? []
         segments = try c.decodeIfPresent([SegmentLayer].self, forKey: .segments) ?? []
         crop = try c.decodeIfPresent(Crop.self, forKey: .crop)
+        cropsPlanes = try c.decodeIfPresent(Bool.self, forKey: .cropsPlanes) ?? false
         annotation = try c.decodeIfPresent(Annotation.self, forKey: .annotation)
     }
     public func encode(to encoder: any Encoder) throws {
@@ -46,6 +50,7 @@ public struct Scene: Hashable, Codable, Sendable {
         if !layers.isEmpty { try c.encode(layers, forKey: .layers) }
         if !segments.isEmpty { try c.encode(segments, forKey: .segments) }
         try c.encodeIfPresent(crop, forKey: .crop)
+        if cropsPlanes { try c.encode(cropsPlanes, forKey: .cropsPlanes) }
         try c.encodeIfPresent(annotation, forKey: .annotation)
     }
 }

@@ -44,6 +44,15 @@ private func json(_ value: JSON, status: HTTPResponse.Status = .ok) -> Response 
 /// The document of `tomos list --json`.
 private struct SeriesList: Encodable { var series: [SeriesSummary] }
 
+/// What the archive behind this one has and this one has not.
+private struct Beyond: Encodable {
+    /// Whether there is one.
+    var isThere: Bool
+    var studies: [StudyBeyond] = []
+    /// Whether it has more than are listed.
+    var isCut = false
+}
+
 private func document(_ value: some Encodable) throws(ArchiveError) -> Response {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -146,6 +155,18 @@ func makeRouter(_ configuration: ServerConfiguration, _ services: StreamServices
         let uid = context.parameters.get("uid") ?? ""
         do throws(ArchiveError) { return try document(SeriesList(series: [try await services.archive.series(uid)])) }
         catch { throw ErrorResponse(error: StreamError(error)) }
+    }
+    guarded.get("/api/beyond") { request, _ -> Response in
+        let text = request.uri.queryParameters.get("text") ?? ""
+        do {
+            guard let (studies, isCut) = try await service.studiesBeyond(String(text.prefix(64))) else { return try document(Beyond(isThere: false)) }
+            return try document(Beyond(isThere: true, studies: studies, isCut: isCut))
+        } catch { throw ErrorResponse(error: StreamError(.busy, "the archive behind this one did not answer")) }
+    }
+    guarded.get("/api/beyond/:study") { _, context -> Response in
+        do { return try document(SeriesList(series: try await service.seriesBeyond(of: context.parameters.get("study") ?? ""))) }
+        catch let error as WebError where error.status == 400 { throw ErrorResponse(error: StreamError(.malformed, error.message)) }
+        catch { throw ErrorResponse(error: StreamError(.busy, "the archive behind this one did not answer")) }
     }
     let web = WebAdapter(service: service, configuration: configuration, port: services.port)
     for method in [HTTPRequest.Method.get, .head, .post, .put, .delete, .options] {

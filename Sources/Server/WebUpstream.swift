@@ -32,9 +32,10 @@ struct WebUpstream: Upstream {
         path += search.level == .study ? "/studies" : search.level == .series ? "/series" : "/instances"
         let allowed = CharacterSet.alphanumerics.union(CharacterSet(charactersIn: "-._~*"))
         // Pages are cut here, over both lists.
-        let items = query.filter { $0.name != "limit" && $0.name != "offset" && $0.name != "accept" }.compactMap { item in
+        var items = query.filter { $0.name != "limit" && $0.name != "offset" && $0.name != "accept" }.compactMap { item in
             item.name.addingPercentEncoding(withAllowedCharacters: allowed).flatMap { n in item.value.addingPercentEncoding(withAllowedCharacters: allowed).map { "\(n)=\($0)" } }
         }
+        if let limit = search.limit { items.append("limit=\(limit)") }
         if !items.isEmpty { path += "?" + items.joined(separator: "&") }
         let response = try await Self.client.execute(request(path, accept: "application/dicom+json"), timeout: .seconds(30))
         if response.status == .noContent { return [] }

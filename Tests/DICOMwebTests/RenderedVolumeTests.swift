@@ -100,6 +100,7 @@ import Testing
     @Test func section8_7_7_withoutAcceptableTypeThereIsNoAnswer() async throws {
         #expect(try await status("renderedmpr", accept: nil) == 406)
         #expect(try await status("renderedmpr", accept: "video/mp4") == 406)
+        #expect(try await status("rendered3d", "swivelrange=90&animationstepsize=45&viewport=64,64", accept: "video/mp4") == 200)
         #expect(try await status("renderedmpr", accept: "application/dicom+json, image/png") == 400)
         #expect(try await status("rendered3d", "swivelrange=90&animationstepsize=45", accept: "image/jpeg") == 406)
         for (accept, type) in [("*/*", "image/jpeg"), ("image/*;q=0.5, image/webp", "image/webp"), ("image/gif", "image/gif"), ("image/png;q=0.1, image/jpeg;q=0.9", "image/jpeg")] {

@@ -69,8 +69,12 @@ import Testing
         let answer = try await send(site.service, request, accept: "image/gif")
         #expect(answer.status == 200 && answer.header("content-type") == "image/gif")
         #expect(RenderedVolumeTests.pictures(inGIF: try await answer.collected()) == 2)
-        let moving = try await send(site.service, request, accept: "video/mp4, image/webp")
+        let moving = try await send(site.service, request, accept: "video/mpeg, image/webp")
         #expect(moving.header("content-type") == "image/webp")
+        // As printed.
+        let video = try await send(site.service, request, accept: "video/mp4")
+        let bytes = try await video.collected()
+        #expect(video.status == 200 && video.header("content-type") == "video/mp4" && bytes[4..<8].elementsEqual("ftyp".utf8))
         let module = try #require(try JSONSerialization.jsonObject(with: Data(try await send(site.service, request + "&renderedvolumetricmetadata=yes", accept: "application/dicom+json").collected())) as? [String: Any])
         #expect((module["00701A03"] as? [String: Any])?["Value"] as? [Double] == [30])
         // All four without a selection; the first where no movement is asked for.

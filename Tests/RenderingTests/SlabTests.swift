@@ -43,6 +43,48 @@ import Testing
         }
     }
 
+    /// What is cut away is not sampled: by segments on a grid of their own, by planes, in thin planes and slabs.
+    @Test(arguments: [Fold.mean, .maximum, .minimum], [SegmentLayer.Visibility.hide, .only])
+    func whatAStateCutsAwayIsNotSampled(_ fold: Fold, _ visibility: SegmentLayer.Visibility) async throws {
+        let volume = TestVolumes.noise(), size = PixelSize(60, 50), plane = PlaneTests.obliquePlane(volume, size)
+        // A coarser grid around the middle, in the patient's axes.
+        let g = VolumeGeometry(columns: 9, rows: 8, slices: 7, origin: volume.geometry.center - Vector(13, 11, 12), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (3.1, 2.9, 3.3))!
+        let segmentation = Segmentation(series: "1.3", frameOfReference: "", geometry: g, segments: [.init(number: 4, label: "a", color: [1, 0, 0]), .init(number: 6, label: "b", color: [0, 1, 0])],
+                                        combinations: [[], [0], [1], [0, 1]], labels: (0..<g.voxelCount).map { UInt16($0 * 7 % 11 % 4) })
+        let cut = Crop.ClipPlane(point: volume.geometry.center + Vector(4, 1, 0), normal: Vector(0.8, 0.6, 0))
+        func keeps(_ p: Point<Patient>) -> Bool {
+            if (p - cut.point).dot(cut.normal) > 0 { return false }
+            let q = g.voxelFromPatient * p, x = Int((q.x + 0.5).rounded(.down)), y = Int((q.y + 0.5).rounded(.down)), z = Int((q.z + 0.5).rounded(.down))
+            guard (0..<g.columns).contains(x), (0..<g.rows).contains(y), (0..<g.slices).contains(z) else { return visibility == .hide }
+            let isIn = segmentation.combinations[Int(segmentation.labels[(z * g.rows + y) * g.columns + x])].contains(0)
+            return isIn == (visibility == .only)
+        }
+        for thickness in [0, 8.3] {
+            var scene = TestVolumes.scene(volume, .plane(plane)) { $0.slab = thickness; $0.fold = fold }
+            scene.segments = [SegmentLayer(series: "1.3", numbers: [4], visibility: visibility)]
+            scene.crop = Crop(planes: [cut])
+            func drawn() async throws -> [Float] {
+                let request = RenderRequest(scene: scene, size: size, output: .values, volume: volume, segmentations: [segmentation])
+                guard case .values(let values) = try await Renderer(device: CPUDevice()).render(request).raster.pixels else { return [] }
+                return values
+            }
+            let whole = try await drawn()
+            scene.cropsPlanes = true
+            let cropped = try await drawn()
+            #expect(whole != cropped)
+            let offsets = thickness == 0 ? [0] : Self.offsets(volume.geometry, normal: plane.normal, thickness: thickness, fold: fold)
+            var different = 0, kept = 0
+            for y in 0..<size.height { for x in 0..<size.width {
+                let p = plane.patientFromPixel() * Point(Double(x), Double(y), 0)
+                let samples = offsets.map { p + plane.normal * $0 }.filter(keeps).compactMap { Reference.linear(volume, volume.geometry.voxelFromPatient * $0) }
+                let expected = samples.isEmpty ? volume.description.background : fold == .mean ? samples.reduce(0, +) / Double(samples.count) : fold == .maximum ? samples.max()! : samples.min()!
+                if !samples.isEmpty { kept += 1 }
+                if abs(Double(cropped[y * size.width + x]) - expected) > 0.5 { different += 1 }
+            } }
+            #expect(different <= 4 && kept > 100 && kept < size.count, "\(different) differ, \(kept) kept")
+        }
+    }
+
     @Test func slabsAlongAnAxisTakeExactlyTheStoredSlices() async throws {
         // Each slice holds its own number.
         let geometry = VolumeGeometry(columns: 24, rows: 20, slices: 40, origin: Point(5, 6, 7), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (0.8, 0.8, 2.5))!

@@ -24,6 +24,7 @@ struct BrowserTests {
     @Test func aWindowIsAppliedHereAndEndsExact() async throws { try await holds("windowed") }
     @Test func aLinkLetsASecondBrowserFollowAndSteer() async throws { try await holds("shared") }
     @Test func aViewIsSavedAsStatePictureAndNote() async throws { try await holds("saved") }
+    @Test func seriesOfTheArchiveBehindAreListedFoundAndOpened() async throws { try await holds("beyond") }
     @Test func denoisingIsASwitchAndComparisonIsLinked() async throws { try await holds("lowdose") }
     @Test func aScanOnTheServerBecomesAPictureByAClick() async throws { try await holds("reconstructed") }
     @Test func theEmbeddingExampleShowsAnExactPicture() async throws { try await holds("embedded") }

@@ -22,6 +22,7 @@ struct DICOMwebClientTests {
     @Test func theRequestsOfOHIFAreAnswered() async throws { try await holds("ohif") }
     @Test func renderedVolumesAreThePixelsOfTomosRender() async throws { try await holds("pixels") }
     @Test func aThousandInstancesAndAGigabytePassInBoundedMemory() async throws { try await holds("large") }
+    @Test func theArchiveBehindIsListedForThePage() async throws { try await holds("beyond") }
     @Test func theOpenAPIDocumentIsTrue() async throws { try await holds("openapi") }
 }
 

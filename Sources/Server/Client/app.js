@@ -878,7 +878,7 @@ async function loadList() {
   }
   const projections = await scans.section();
   if (!listed.length) {
-    fillList(element("p", { class: "note" }, "No series yet. Import a folder of DICOM files with ", element("code", { text: "tomos import" }), "."), ...projections);
+    fillList(element("p", { class: "note" }, "No series yet. Import a folder of DICOM files with ", element("code", { text: "tomos import" }), "."), ...projections, beyond.root);
     return [];
   }
   const studies = new Map();
@@ -891,9 +891,73 @@ async function loadList() {
     const title = personName(first.patientName) || first.patientID || "Study";
     const detail = [first.studyDescription, dateText(first.studyDate)].filter(Boolean).join(" · ");
     return element("section", { class: "study" }, element("h2", { text: title }), ...(detail ? [element("p", { text: detail })] : []), ...all.flatMap(seriesButtons));
-  }), ...projections);
+  }), ...projections, beyond.root);
   return listed;
 }
+
+/** What the archive behind this server has and this one has not: asked for when the page opens and by name; a study's series when it is unfolded. */
+const beyond = {
+  root: element("section", { id: "beyond", "aria-label": "Archive behind this one", hidden: true }),
+  asked: 0,
+  async load(text = "") {
+    const turn = ++this.asked, results = this.results;
+    if (results) results.replaceChildren(element("p", { class: "note", text: "Asking …" }));
+    let answer;
+    try {
+      const response = await fetch(`/api/beyond?text=${encodeURIComponent(text)}`, { headers: { accept: "application/json" } });
+      answer = await response.json();
+      if (!response.ok) throw new Error(answer.message);
+    } catch { answer = { isThere: true, isSilent: true, studies: [] }; }
+    if (turn !== this.asked || !answer.isThere) return;
+    if (!this.results) {
+      this.field = element("input", { type: "search", placeholder: "Name or ID", "aria-label": "Find a patient in the archive", onchange: () => this.load(this.field.value) });
+      this.results = element("div", { id: "beyond-results", "aria-live": "polite" });
+      this.root.append(element("h2", { text: "In the archive" }), this.field, this.results);
+    }
+    this.root.hidden = false;
+    this.results.replaceChildren(...(answer.isSilent ? [element("p", { class: "note" }, "The archive does not answer. ", element("button", { text: "Ask again", onclick: () => this.load(this.field.value) }))]
+      : !answer.studies.length ? [element("p", { class: "note", text: text ? "Nobody by that name or ID." : "Nothing more than is listed above." })]
+        : [...answer.studies.map((s) => this.study(s)), ...(answer.isCut ? [element("p", { class: "note", text: "There are more: find them by name or ID." })] : [])]));
+  },
+  study(study) {
+    const detail = [study.studyDescription, dateText(study.studyDate), study.modalities.join(" "), study.instances ? countText(study.instances) : ""].filter(Boolean).join(" · ");
+    const fold = element("details", { class: "study", "data-study": study.studyInstanceUID },
+      element("summary", {}, element("h2", { text: personName(study.patientName) || study.patientID || "Study" }), ...(detail ? [element("p", { text: detail })] : [])));
+    fold.addEventListener("toggle", () => { if (fold.open && !fold.querySelector(".series")) this.unfold(fold, study); });
+    return fold;
+  },
+  async unfold(fold, study) {
+    const note = element("p", { class: "note", text: "Asking …" });
+    fold.querySelector(".note")?.remove();
+    fold.append(note);
+    try {
+      const response = await fetch(`/api/beyond/${study.studyInstanceUID}`, { headers: { accept: "application/json" } }), answer = await response.json();
+      if (!response.ok) throw new Error(answer.message);
+      note.remove();
+      fold.append(...answer.series.map((s) => this.series({ ...study, ...s })));
+      if (!answer.series.length) note.textContent = "All of it is listed above.", fold.append(note);
+    } catch { note.textContent = "The archive does not answer."; }
+  },
+  series(series) {
+    const detail = element("span", { class: "detail", text: series.instances ? countText(series.instances) : "not fetched yet" });
+    const button = element("button", { class: "series", "data-series": series.seriesInstanceUID, title: "Fetch and open", onclick: async () => {
+      button.disabled = true;
+      detail.textContent = "Fetching …";
+      try {
+        const response = await fetch(`/api/series/${series.seriesInstanceUID}`, { headers: { accept: "application/json" } }), answer = await response.json();
+        if (!response.ok) throw new Error(answer.message);
+        listed = await loadList();
+        const found = answer.series[0], volume = found.volumes?.[0];
+        if (!volume) throw new Error("it holds no picture that can be shown");
+        open(found, volume);
+        // From now on it stands above.
+        button.remove();
+      } catch (error) { detail.textContent = `Not fetched: ${error.message}`; button.disabled = false; }
+    } },
+      element("span", { class: "modality", text: series.modality || "–" }), element("span", { class: "name", text: series.description || `${series.modality} series` }), detail);
+    return button;
+  },
+};
 
 /** The list may be filled anew under the reader's hands: what has the focus keeps it, and the place stays. */
 function fillList(...content) {
@@ -922,7 +986,7 @@ async function loadPresets() {
 function seriesButtons(series) {
   const volumes = series.volumes ?? [];
   const button = (volume, isOnly) => {
-    const size = volume ? `${volume.columns} × ${volume.rows} × ${volume.slices}${volume.timePoints > 1 ? ` × ${volume.timePoints}` : ""}` : `${series.instances} instances`;
+    const size = volume ? `${volume.columns} × ${volume.rows} × ${volume.slices}${volume.timePoints > 1 ? ` × ${volume.timePoints}` : ""}` : countText(series.instances);
     const spacing = volume?.spacing && !volume.isStack ? ` · ${[...new Set(volume.spacing.map((s) => Number(s.toFixed(2))))].join(" × ")} mm` : "";
     const name = (series.description || `${series.modality} series`) + (isOnly ? "" : ` (${volume.index + 1})`);
     const warnings = series.warnings ?? [];
@@ -934,6 +998,7 @@ function seriesButtons(series) {
   return volumes.length ? volumes.map((v) => button(v, volumes.length === 1)) : [button(null, true)];
 }
 
+const countText = (count) => (count === 1 ? "1 instance" : `${count} instances`);
 const personName = (name) => (name ?? "").split("=")[0].split("^").filter(Boolean).join(", ");
 const dateText = (date) => (/^\d{8}$/.test(date ?? "") ? `${date.slice(0, 4)}-${date.slice(4, 6)}-${date.slice(6)}` : date ?? "");
 const isInvertedByHabit = ({ modality }) => modality === "PT" || modality === "NM";
@@ -1072,6 +1137,7 @@ let [listed] = shareToken ? [[]] : await Promise.all([loadList(), loadPresets()]
 if (!shareToken) connection.addEventListener("job", async ({ detail: { state, result } }) => {
   if (state === "done" && result && !listed.some((s) => s.seriesInstanceUID === result)) listed = await loadList();
 });
+if (!shareToken) beyond.load();
 /** For tests and scripts: what is shown, and the library's panes. */
 if (!shareToken) window.tomos = { connection, get panes() { return panes; }, get study() { return study; }, get shared() { return shared; }, get lowDose() { return lowDose; }, open: (uid, index = 0) => {
   const series = listed.find((s) => s.seriesInstanceUID === uid);

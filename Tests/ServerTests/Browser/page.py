@@ -11,9 +11,12 @@ import base64
 import io
 import json
 import pathlib
+import re
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 
@@ -420,6 +423,63 @@ async def saved(options):
         check(not browser.problems, f"problems on the page: {browser.problems}")
 
 
+class Front:
+    """A Tomos of its own, before another archive."""
+
+    def __init__(self, options, upstream):
+        self.folder = tempfile.TemporaryDirectory()
+        log = pathlib.Path(self.folder.name, "log")
+        self.process = subprocess.Popen([options.tomos, "serve", "--data", self.folder.name + "/data", "--port", "0", "--no-phantom", "--upstream", upstream], stdout=open(log, "w"), stderr=subprocess.STDOUT)
+        for _ in range(1200):
+            found = re.search(r"serves on (http://\S+)", log.read_text())
+            if found:
+                self.url = found.group(1)
+                return
+            check(self.process.poll() is None, f"the server ended: {log.read_text()}")
+            time.sleep(0.05)
+        raise TimeoutError("the server printed no address")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.folder.cleanup()
+
+
+async def beyond(options):
+    """What only the archive behind a server holds stands in the list, is found by name, and opens by a click; a silent archive is told, and the page works."""
+    with Front(options, options.url.rstrip("/") + "/dicomweb") as front:
+        async with Browser() as browser:
+            await browser.open(front.url)
+            await browser.until("document.querySelectorAll('#beyond details').length > 0", 60, "the studies of the archive behind")
+            check(await browser.evaluate("document.querySelectorAll('#list > .study').length") == 0, "nothing is copied yet")
+            study = await browser.evaluate(f"fetch('{'/dicomweb/series?SeriesInstanceUID=' + options.series}', {{ headers: {{ accept: 'application/dicom+json' }} }}).then((r) => r.json()).then((a) => a[0]['0020000D'].Value[0])")
+            check(await browser.evaluate("/\\d+ instances/.test(document.querySelector('#beyond summary p').textContent)"), "the size of a study is told")
+            await browser.evaluate("(() => { const f = document.querySelector('#beyond input'); f.value = 'nobody at all'; f.dispatchEvent(new Event('change')); })()")
+            await browser.until("document.getElementById('beyond-results').textContent.startsWith('Nobody')", 30, "a search without a hit")
+            await browser.evaluate("(() => { const f = document.querySelector('#beyond input'); f.value = ''; f.dispatchEvent(new Event('change')); })()")
+            await browser.until(f"document.querySelector('#beyond details[data-study=\"{study}\"]') !== null", 30, "the study again")
+            await browser.evaluate(f"document.querySelector('#beyond details[data-study=\"{study}\"] summary').click()")
+            await browser.until(f"document.querySelector('#beyond .series[data-series=\"{options.series}\"]') !== null", 30, "its series")
+            await browser.screenshot(pathlib.Path(options.artefacts, "page-beyond.png"))
+            await browser.evaluate(f"document.querySelector('#beyond .series[data-series=\"{options.series}\"]').click()")
+            await browser.until(f"tomos.study?.series.seriesInstanceUID === {json.dumps(options.series)}", 120, "the series opened")
+            await shown(browser, "its pictures", 240)
+            check(await browser.evaluate(f"document.querySelector('#list > .study .series[data-series=\"{options.series}\"][aria-current=true]') !== null"), "now it stands among the stored ones")
+            check(await browser.evaluate(f"document.querySelector('#beyond .series[data-series=\"{options.series}\"]') === null"), "and no longer below")
+            await compare_with_render(browser, options, ["axial", "coronal"])
+            check(not browser.problems, f"problems on the page: {browser.problems}")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with Front(options, f"http://127.0.0.1:{nobody.getsockname()[1]}/dicomweb") as front:
+            async with Browser() as browser:
+                await browser.open(front.url)
+                await browser.until("document.getElementById('beyond-results')?.textContent.includes('does not answer')", 60, "a silent archive is told")
+                check("No series yet" in await browser.evaluate("document.getElementById('list').textContent"), "the list of what is stored is there")
+
+
 async def embedded(options):
     """The embedding example shows an exact picture and scrolls."""
     async with Browser(700, 620) as browser:
@@ -506,7 +566,7 @@ async def modules(options):
         check(failures == [], f"modules: {failures}")
 
 
-SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, played, windowed, shared, saved, lowdose, reconstructed, embedded, modules)}
+SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, played, windowed, shared, saved, beyond, lowdose, reconstructed, embedded, modules)}
 
 
 def main():

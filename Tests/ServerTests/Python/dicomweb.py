@@ -127,6 +127,9 @@ def roundtrip():
             for e in o:
                 if e.VR not in ("OB", "OW", "UN") and e.tag.group != 2 and e.tag.element != 0:
                     a, b = d.get(e.tag), e
+                    if e.tag == 0x00080005:
+                        assert a.value == "ISO_IR 192", a   # JSON is UTF-8
+                        continue
                     assert a is not None and (a.value == b.value or (not a.value and not b.value)), (e, a)
         frames = s.client.retrieve_instance_frames(study, series, first.SOPInstanceUID, [1])
         assert frames[0] == first.PixelData[: first.Rows * first.Columns * 2]
@@ -380,6 +383,74 @@ def failures():
         assert back.PatientName == d.PatientName
 
 
+def split():
+    """Metadata and bulk data apart, as JSON and as XML, uncompressed and encoded; what does not fit fails by itself."""
+    with Server() as s:
+        d = pydicom.dcmread(files("ct_chest_contrast", 1)[0])
+        d.SpecificCharacterSet, d.PatientName = "ISO_IR 192", "Größe^Åsa"
+        d.add_new(0x00080301, "UL", [1, 4000000000])
+        original = copy.deepcopy(d)
+
+        def send(metadata, bulk, kind="json", status=200, many=False):
+            type = f"application/dicom+{kind}"
+            body = b""
+            for text in metadata if many else [metadata]:
+                body += b"--b\r\nContent-Type: " + type.encode() + b"\r\n\r\n" + text.encode() + b"\r\n"
+            for location, (content, data) in bulk.items():
+                body += f"--b\r\nContent-Type: {content}\r\nContent-Location: {location}\r\n\r\n".encode() + data + b"\r\n"
+            a = requests.post(s.url + "/studies", data=body + b"--b--\r\n", headers={"Content-Type": f'multipart/related; type="{type}"; boundary=b', "Accept": "application/dicom+json"})
+            assert a.status_code == status, (kind, a.status_code, a.text[:300])
+            return a.json()
+
+        def named(d):
+            d = copy.deepcopy(d)
+            d.SOPInstanceUID = pydicom.uid.generate_uid()
+            return d
+
+        def as_json(d, location="http://x/pixels"):
+            j = d.to_json_dict(bulk_data_threshold=1 << 40, suppress_invalid_tags=True)
+            j["7FE00010"] = {"vr": "OW", "BulkDataURI": location}
+            return j
+
+        def back(d):
+            return pydicom.dcmread(io.BytesIO(s.get(f"/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}/instances/{d.SOPInstanceUID}", accept="application/dicom; transfer-syntax=*").content))
+
+        one, two = named(d), named(d)
+        r = send(json.dumps([as_json(one, "p1"), as_json(two, "p2")]), {"p2": ("application/octet-stream", two.PixelData[::-1]), "p1": ("application/octet-stream", one.PixelData)})
+        assert len(r["00081199"]["Value"]) == 2 and "00081198" not in r, r
+        for o, pixels_ in ((one, one.PixelData), (two, two.PixelData[::-1])):
+            b = back(o)
+            assert b.PixelData == pixels_ and b.PatientName == o.PatientName and b.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+            for e in o:
+                if e.tag.group != 0x7FE0 and e.VR not in ("OB", "OW", "UN"):
+                    assert b[e.tag].value == e.value or not e.value, (e, b[e.tag])
+        # XML, from what we ourselves say of an object.
+        xml = parts(s.get(f"/studies/{one.StudyInstanceUID}/series/{one.SeriesInstanceUID}/instances/{one.SOPInstanceUID}/metadata", accept='multipart/related; type="application/dicom+xml"'))[0][1].decode()
+        fresh = pydicom.uid.generate_uid()
+        uri = re.search(r'BulkData uri="([^"]+)"', xml).group(1)
+        send(xml.replace(f">{one.SOPInstanceUID}<", f">{fresh}<"), {uri.replace("&amp;", "&"): ("application/octet-stream", one.PixelData)}, "xml")
+        three = named(one)
+        three.SOPInstanceUID = fresh
+        b = back(three)
+        assert b.PixelData == one.PixelData and b.PatientName == one.PatientName and list(b[0x00080301].value) == [1, 4000000000]
+        # Encoded pixel data is kept as it is.
+        coded = pydicom.dcmread(next(p for p in files("ct_chest_lowdose")))
+        assert coded.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.80"
+        frame = next(pydicom.encaps.generate_frames(coded.PixelData, number_of_frames=1))
+        send(json.dumps([as_json(coded)]), {"http://x/pixels": ("image/jls", frame)})
+        b = back(coded)
+        assert b.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.80" and np.array_equal(b.pixel_array, coded.pixel_array)
+        # What is missing, unknown, or no metadata at all.
+        four = named(d)
+        r = send(json.dumps([as_json(four), as_json(named(d), "p")]), {"p": ("application/octet-stream", d.PixelData)}, status=202)
+        assert len(r["00081198"]["Value"]) == 1 and r["00081198"]["Value"][0]["00081155"]["Value"] == [four.SOPInstanceUID]
+        r = send(json.dumps([as_json(named(d))]), {"http://x/pixels": ("image/gif", b"GIF89a")}, status=400)
+        assert r["00081198"]["Value"][0]["00081197"]["Value"] == [0xC122]
+        send(json.dumps([{}]), {}, status=400)
+        assert send("nothing", {}, status=400)["code"] == "metadata"
+        assert send("<x/>", {}, "xml", status=400)["code"] == "metadata"
+
+
 def kinds():
     """highdicom's objects, presentation states, segmentations, reports: anything DICOM is stored, found and given back."""
     with Server() as s:
@@ -492,6 +563,74 @@ def states():
         picture = shown(softcopy, "rendered")
         expected = np.clip((values - (-600 - 0.5)) / (1500 - 1) + 0.5, 0, 1) * 255
         assert picture.shape == (512, 512, 3) and np.abs(picture[..., 0] - expected).max() <= 1, np.abs(picture[..., 0] - expected).max()
+        # Graphics, text and shutters in image pixels, a window of each image, turned and mirrored; a VOI table.
+        a, b = sources[20], sources[21]
+        drawn = copy.deepcopy(softcopy)
+        drawn.SOPInstanceUID = drawn.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+        refer = lambda i: items(dict(ReferencedSOPClassUID=i.SOPClassUID, ReferencedSOPInstanceUID=i.SOPInstanceUID))
+        drawn.ReferencedSeriesSequence = items(dict(SeriesInstanceUID=a.SeriesInstanceUID, ReferencedImageSequence=items(*(dict(ReferencedSOPClassUID=i.SOPClassUID, ReferencedSOPInstanceUID=i.SOPInstanceUID) for i in (a, b)))))
+        drawn.SoftcopyVOILUTSequence = items(dict(WindowCenter=-600, WindowWidth=1500, ReferencedImageSequence=refer(a)), dict(WindowCenter=40, WindowWidth=400, ReferencedImageSequence=refer(b)))
+        drawn.DisplayedAreaSelectionSequence = items(dict(DisplayedAreaTopLeftHandCorner=[1, 1], DisplayedAreaBottomRightHandCorner=[512, 512], PresentationSizeMode="SCALE TO FIT"))
+        drawn.GraphicLayerSequence = items(dict(GraphicLayer="MARKS", GraphicLayerOrder=1, GraphicLayerRecommendedDisplayGrayscaleValue=0xC8C8))
+        graphic = lambda type, data, units="PIXEL", filled="N": dict(GraphicAnnotationUnits=units, GraphicDimensions=2, NumberOfGraphicPoints=len(data) // 2, GraphicData=[float(v) for v in data], GraphicType=type, GraphicFilled=filled)
+        drawn.GraphicAnnotationSequence = items(dict(GraphicLayer="MARKS", ReferencedImageSequence=refer(a), GraphicObjectSequence=items(
+            graphic("POLYLINE", [100, 60, 300, 60, 300, 90]), graphic("CIRCLE", [200, 200, 230, 200]), graphic("ELLIPSE", [300, 300, 380, 300, 340, 280, 340, 320], filled="Y"), graphic("POLYLINE", [0.5, 0.9, 0.6, 0.9], "DISPLAY")),
+            TextObjectSequence=items(dict(UnformattedTextValue="NODULE", BoundingBoxAnnotationUnits="PIXEL", BoundingBoxTopLeftHandCorner=[150.0, 400.0], BoundingBoxBottomRightHandCorner=[250.0, 420.0]))))
+        drawn.ShutterShape, drawn.ShutterLeftVerticalEdge, drawn.ShutterRightVerticalEdge, drawn.ShutterUpperHorizontalEdge, drawn.ShutterLowerHorizontalEdge, drawn.ShutterPresentationValue = "RECTANGULAR", 20, 490, 10, 500, 0x4040
+        for keyword in ("ImageRotation", "ImageHorizontalFlip"):
+            if keyword in drawn:
+                delattr(drawn, keyword)
+        place = kept(drawn)
+        answer = requests.get(place + "/rendered", headers={"Accept": 'multipart/related; type="image/png"'})
+        assert answer.status_code == 200, answer.text[:300]
+        one, other = (np.asarray(Image.open(io.BytesIO(body)).convert("L")).astype(int) for _, body in parts(answer))
+        if os.environ.get("TOMOS_PICTURES"):
+            Image.fromarray(np.hstack([one, other]).astype(np.uint8)).save(os.environ["TOMOS_PICTURES"] + "/softcopy.png")
+        windowed = lambda image, c, w: np.clip((image.pixel_array * float(image.RescaleSlope) + float(image.RescaleIntercept) - (c - 0.5)) / (w - 1) + 0.5, 0, 1) * 255
+        open_, marked = np.zeros((512, 512), bool), np.zeros((512, 512), bool)
+        open_[10:499, 20:489] = True     # rows 11 … 499 and columns 21 … 489, from 1
+        assert (one[~open_ & (np.arange(512)[:, None] != 460)] == 0x40).all() and (other[~open_] == 0x40).all()
+        assert np.abs(other - windowed(b, 40, 400))[open_].max() <= 1, "the second image has its own window and no marks"
+        for rows_, columns_ in ((slice(56, 95), slice(96, 306)), (slice(166, 236), slice(166, 236)), (slice(276, 326), slice(296, 386)), (slice(396, 412), slice(146, 212)), (slice(456, 466), slice(252, 312))):
+            marked[rows_, columns_] = True
+        assert np.abs(one - windowed(a, -600, 1500))[open_ & ~marked].max() <= 1, "the rest is the image"
+        assert all(one[y, x] == 0xC8 for x, y in ((150, 60), (250, 60), (300, 80), (230, 200), (170, 200), (200, 230), (200, 170), (340, 300), (370, 300), (340, 285), (280, 460))), [one[y, x] for x, y in ((150, 60), (300, 80), (230, 200), (200, 170), (340, 300), (280, 460))]
+        assert (one[396:412, 146:212] == 0xC8).sum() > 60, "the text is there"
+        # By WADO-URI: one image as the state shows it, a part of it, larger; what does not go with a state is refused.
+        uri = lambda image, **more: requests.get(s.root + "/wado", params=dict(requestType="WADO", studyUID=image.StudyInstanceUID, seriesUID=image.SeriesInstanceUID, objectUID=image.SOPInstanceUID, contentType="image/png",
+                                                                             presentationUID=drawn.SOPInstanceUID, presentationSeriesUID=drawn.SeriesInstanceUID) | more, headers={"Accept": "*/*"})
+        answer = uri(b)
+        assert answer.status_code == 200 and np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content)).convert("L")), other), answer.text[:300]
+        answer = uri(a, region="0.25,0.5,0.75,1")
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content)).convert("L")), one[256:, 128:384])
+        assert Image.open(io.BytesIO(uri(a, region="0.25,0.5,0.75,1", columns=512, rows=400).content)).size == (400, 400)
+        assert uri(a, windowCenter=40, windowWidth=400).status_code == 400 and uri(sources[3]).status_code == 400 and uri(a, presentationUID="1.2.3").status_code == 404
+        # Turned by 90 degrees clockwise, then mirrored; magnified and cut to the viewport; a table for the VOI.
+        plain_state = copy.deepcopy(drawn)
+        del plain_state.GraphicAnnotationSequence, plain_state.ShutterShape
+        plain_state.ReferencedSeriesSequence = items(dict(SeriesInstanceUID=a.SeriesInstanceUID, ReferencedImageSequence=refer(a)))
+        def variant(**more):
+            v = copy.deepcopy(plain_state)
+            v.SOPInstanceUID = v.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+            for name, value in more.items():
+                setattr(v, name, value)
+            return v
+        expected = windowed(a, -600, 1500)
+        picture = shown(variant(ImageRotation=90, ImageHorizontalFlip="Y"), "rendered")[..., 0]
+        assert np.abs(picture - np.fliplr(np.rot90(expected, -1))).max() <= 1
+        area = dict(DisplayedAreaTopLeftHandCorner=[101, 51], DisplayedAreaBottomRightHandCorner=[300, 150])
+        picture = shown(variant(DisplayedAreaSelectionSequence=items(dict(area, PresentationSizeMode="TRUE SIZE"))), "rendered")[..., 0]
+        assert picture.shape == (100, 200) and np.abs(picture - expected[50:150, 100:300]).max() <= 1
+        picture = shown(variant(DisplayedAreaSelectionSequence=items(dict(area, PresentationSizeMode="MAGNIFY", PresentationPixelMagnificationRatio=2.0))), "rendered", viewport="100,100")[..., 0]
+        assert picture.shape == (100, 100) and abs(picture.mean() - expected[75:125, 175:225].mean()) < 6
+        low = int(values.min())
+        lut = np.clip((np.arange(4096) + low + 1000) / 1600, 0, 1) ** 2 * 4095
+        table = variant()
+        table.SoftcopyVOILUTSequence = items(dict(VOILUTSequence=items(dict(LUTDescriptor=[4096, low, 12], LUTData=lut.astype("<u2").tobytes()))))
+        table.SoftcopyVOILUTSequence[0].VOILUTSequence[0]["LUTDescriptor"].VR = "SS" if low < 0 else "US"
+        table.SoftcopyVOILUTSequence[0].VOILUTSequence[0]["LUTData"].VR = "OW"
+        picture = shown(table, "rendered")[..., 0]
+        assert np.abs(picture - lut.astype(int)[np.clip(values - low, 0, 4095).astype(int)] / 4095 * 255).max() <= 1
         # Key objects are no picture; they are stored, found and given back.
         note = highdicom.ko.KeyObjectSelectionDocument([image], highdicom.ko.KeyObjectSelection(codes.DCM.OfInterest, [image]), highdicom.UID(), 8, highdicom.UID(), 1, manufacturer="Tomos tests")
         shown(note, "rendered", 501)
@@ -502,11 +641,44 @@ def states():
         height = float(sources[-1].ImagePositionPatient[2]) - corner[2]
         flat = dict(MultiPlanarReconstructionStyle="PLANAR", MPRThicknessType="SLAB", MPRSlabThickness=8.0, MPRTopLeftHandCorner=[corner[0], middle[1], corner[2] + height], MPRViewWidthDirection=[1, 0, 0],
                     MPRViewWidth=512 * spacing, MPRViewHeightDirection=[0, 0, -1], MPRViewHeight=height, RenderingMethod="MAXIMUM_IP")
-        size = (512, round(height / spacing))
+        size, one_window = (512, round(height / spacing)), [(sources, (40, 400))]
         plane = {"view": {"plane": {"origin": [corner[0] + spacing / 2, middle[1], corner[2] + height - spacing / 2], "right": [1, 0, 0], "down": [0, 0, -1], "spacing": spacing}},
                  "presentation": {"window": {"center": 40, "width": 400}, "slab": 8, "fold": "maximum"}}
         picture = shown(state("1.2.840.10008.5.1.4.1.1.11.6", [(sources, (40, 400))], **{**flat, "PixelPresentation": "MONOCHROME"}), "renderedmpr")
         assert np.array_equal(picture, rendered(plane, size)), "a grayscale planar state is another picture"
+        # What a state cuts away is not sampled: by a box, by a plane, by segments; nothing else changes.
+        mask = np.zeros((count, 512, 512), np.uint8)
+        mask[10:30, 150:400, 100:250] = 1
+        code = highdicom.sr.CodedConcept("85756007", "SCT", "Tissue")
+        tissue = highdicom.seg.SegmentDescription(1, "box", code, code, highdicom.seg.SegmentAlgorithmTypeValues.MANUAL)
+        seg = highdicom.seg.Segmentation(sources, mask, highdicom.seg.SegmentationTypeValues.BINARY, [tissue], highdicom.UID(), 7, highdicom.UID(), 1, "Tomos tests", "test", "1", "0")
+        kept(seg)
+        by_segment = lambda method: dict(VolumeCroppingMethod=method, CroppingSpecificationNumber=1, ReferencedImageSequence=items(dict(ReferencedSOPClassUID=seg.SOPClassUID, ReferencedSOPInstanceUID=seg.SOPInstanceUID, ReferencedSegmentNumber=1)))
+        left = corner[0] + 99.5 * spacing
+        box = dict(VolumeCroppingMethod="BOUNDING_BOX", CroppingSpecificationNumber=1, BoundingBoxCrop=[left, corner[1] - 1, corner[2] - 1, corner[0] + 249.5 * spacing, corner[1] + 512 * spacing, corner[2] + height + 1])
+        beyond_plane = dict(VolumeCroppingMethod="OBLIQUE_PLANES", CroppingSpecificationNumber=1, ObliqueCroppingPlaneSequence=items(dict(Plane=[1.0, 0.0, 0.0, -left], PlaneNormal=[1.0, 0.0, 0.0])))
+        for thin in (False, True):
+            view = {**flat, **({"MPRThicknessType": "THIN", "RenderingMethod": "AVERAGE_IP"} if thin else {}), "PixelPresentation": "MONOCHROME"}
+            whole = shown(state("1.2.840.10008.5.1.4.1.1.11.6", one_window, **view), "renderedmpr")
+            for name, crop in {"INCLUDE_SEG": by_segment("INCLUDE_SEG"), "EXCLUDE_SEG": by_segment("EXCLUDE_SEG"), "BOUNDING_BOX": box, "OBLIQUE_PLANES": beyond_plane}.items():
+                cropped_state = state("1.2.840.10008.5.1.4.1.1.11.6", one_window, **view, VolumeCroppingSequence=items(crop))
+                cropped_state.GlobalCrop, cropped_state.GlobalCroppingSpecificationIndex = "YES", 1
+                cropped = shown(cropped_state, "renderedmpr")
+                columns = np.arange(512)
+                inside = (columns >= 100) & (columns < 250)
+                if name == "OBLIQUE_PLANES":
+                    inside = columns < 100
+                rows = slice(None)
+                if name.endswith("SEG"):
+                    # The segment lies in the middle of the slab; a quarter of the height is above and below it.
+                    rows = slice(round(size[1] * 0.35), round(size[1] * 0.65))
+                # Pixels lie between the columns: the one at an edge belongs to either side.
+                edges = np.isin(columns, (98, 99, 100, 248, 249, 250))
+                gone, left_over = (inside & ~edges, ~inside & ~edges)[:: 1 if name == "EXCLUDE_SEG" else -1]
+                assert np.abs(cropped[rows][:, left_over] - whole[rows][:, left_over]).max() <= 1, (name, thin)
+                assert cropped[rows][:, gone].max() == 0 and whole[rows][:, gone].max() > 0, (name, thin)
+                if os.environ.get("TOMOS_PICTURES"):
+                    Image.fromarray(np.vstack([whole, cropped]).astype(np.uint8)).resize((1024, 4 * size[1])).save(os.environ["TOMOS_PICTURES"] + f"/{name}-{thin}.png")
         # Compositing: the second volume over the first.
         two = [(sources, (40, 400)), (second, (400, 1800))]
         picture = shown(state("1.2.840.10008.5.1.4.1.1.11.7", two, **flat), "renderedmpr")
@@ -601,6 +773,78 @@ def ohif():
         for path, origin in [("/dicomweb/studies", "https://elsewhere.example"), ("/api/series", viewer)]:
             for a in (requests.options(s.root + path, headers={"Origin": origin, **asks}), requests.get(s.root + path, headers={"Origin": origin, "Accept": "*/*"})):
                 assert "Access-Control-Allow-Origin" not in a.headers, (path, origin, a.headers)
+
+
+def beyond():
+    """What only the archive behind has, for the page's list: what is stored here whole is left out, no more is asked for than is shown, a
+    series opens by its listed study, and an archive that is silent or broken is an answer of its own."""
+    import http.server, threading
+    asked, answers = [], {}
+
+    class Behind(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            answer = next((a for key, a in answers.items() if re.fullmatch(key, self.path.split("?")[0])), None)
+            status, body = (404, b"") if answer is None else (500, b"") if answer == "broken" else (200, json.dumps(answer).encode())
+            self.send_response(status)
+            self.send_header("Content-Type", "application/dicom+json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    def study(uid, name, series, instances):
+        return {"0020000D": {"vr": "UI", "Value": [uid]}, "00100010": {"vr": "PN", "Value": [{"Alphabetic": name}]}, "00080061": {"vr": "CS", "Value": ["CT", "SEG"]}, "00080020": {"vr": "DA", "Value": ["20200102"]},
+                "00201206": {"vr": "IS", "Value": [series]}, "00201208": {"vr": "IS", "Value": [instances]}}
+
+    listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Behind)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    paths = files("ct_chest_contrast", 3)
+    d = pydicom.dcmread(paths[0], stop_before_pixels=True)
+    with Server("--upstream", f"http://127.0.0.1:{listener.server_port}/web/") as s:
+        ask = lambda path: requests.get(s.root + path)
+        answers["/web/studies"] = [study("1.2.3", "Müller^Anna", 2, 9)]
+        a = ask("/api/beyond").json()
+        assert a["isThere"] and not a["isCut"] and len(a["studies"]) == 1, a
+        one = a["studies"][0]
+        assert (one["studyInstanceUID"], one["patientName"], one["series"], one["instances"], one["modalities"], one["studyDate"]) == ("1.2.3", "Müller^Anna", 2, 9, ["CT", "SEG"], "20200102"), one
+        assert "limit=201" in asked[-1] and "PatientName" not in asked[-1], asked
+        ask("/api/beyond?text=m%C3%BCller*, an")
+        assert "PatientName=*m%C3%BCller*an*" in asked[-1], asked[-1]
+        ask("/api/beyond?text=AB12")
+        assert "PatientID=*AB12*" in asked[-1], asked[-1]
+        # A study that is here whole is not beyond; one of which a part is here is.
+        store(s, paths)
+        answers["/web/studies"] = [study(d.StudyInstanceUID, "x", 1, 3)]
+        assert ask("/api/beyond").json()["studies"] == []
+        answers["/web/studies"] = [study(d.StudyInstanceUID, "x", 1, 4)]
+        assert len(ask("/api/beyond").json()["studies"]) == 1
+        answers["/web/studies"] = [study(f"1.2.{n}", "x", 1, 1) for n in range(201)]
+        a = ask("/api/beyond").json()
+        assert a["isCut"] and len(a["studies"]) == 200
+        # Series of a study, without those that are here whole.
+        series = lambda uid, count, number: {"0020000E": {"vr": "UI", "Value": [uid]}, "00080060": {"vr": "CS", "Value": ["CT"]}, "0008103E": {"vr": "LO", "Value": ["Thorax"]}, "00200011": {"vr": "IS", "Value": [number]}, "00201209": {"vr": "IS", "Value": [count]}}
+        answers[f"/web/studies/{d.StudyInstanceUID}/series"] = [series("1.2.9.2", 7, 5), series(d.SeriesInstanceUID, 3, 1), series("1.2.9.1", 7, 4)]
+        a = ask(f"/api/beyond/{d.StudyInstanceUID}").json()["series"]
+        assert [(x["seriesInstanceUID"], x["instances"], x["description"], x["volumes"]) for x in a] == [("1.2.9.1", 7, "Thorax", []), ("1.2.9.2", 7, "Thorax", [])], a
+        # Opening one that was listed asks its study for it, one that was not is looked up, once.
+        del asked[:]
+        assert ask("/api/series/1.2.9.1").status_code == 404
+        assert any(p.startswith(f"/web/studies/{d.StudyInstanceUID}/series/1.2.9.1") for p in asked) and not any(p.startswith("/web/series") for p in asked), asked
+        del asked[:]
+        assert ask("/api/series/1.2.77").status_code == 404
+        assert any(p.startswith("/web/series?") and "SeriesInstanceUID=1.2.77" in p and "limit=1" in p.split("&") for p in asked), asked
+        assert ask("/api/beyond/no-uid").status_code == 400
+        answers["/web/studies"] = "broken"
+        assert ask("/api/beyond").status_code == 503 and ask("/api/series").status_code == 200
+        listener.shutdown(), listener.server_close()
+        a = ask("/api/beyond")
+        assert a.status_code == 503 and a.json()["code"] == "busy", a.text
+        assert len(ask("/api/series").json()["series"]) == 1
+    with Server() as s:
+        assert requests.get(s.root + "/api/beyond").json() == {"isThere": False, "studies": [], "isCut": False}
 
 
 def openapi():
@@ -737,7 +981,7 @@ def large():
         assert given < 256, given
 
 
-scenarios = {f.__name__: f for f in (states, roundtrip, compressed, search, http, failures, kinds, ohif, openapi, pixels, large)}
+scenarios = {f.__name__: f for f in (states, roundtrip, compressed, search, http, failures, split, kinds, ohif, beyond, openapi, pixels, large)}
 if __name__ == "__main__":
     if options.scenario == "all":
         for name, f in scenarios.items():
