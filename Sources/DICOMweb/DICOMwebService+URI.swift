@@ -36,7 +36,7 @@ extension DICOMwebService {
         let isDICOM = wanted.first?.name == "application/dicom" || (wanted.isEmpty && accepted.first?.name == "application/dicom")
         let rendering = ["rows", "columns", "region", "windowCenter", "windowWidth", "imageQuality", "annotation", "imageAnnotation", "frameNumber", "presentationUID", "presentationSeriesUID"].filter { values[$0] != nil }
         if isDICOM {
-            if values["anonymize"] == "yes" { throw WebError(501, "anonymize", "objects are not anonymised here") }
+            if values["anonymize"] == "yes" { throw WebError(406, "anonymize", "objects are not anonymised here") }
             guard rendering.isEmpty else { throw WebError.invalid(rendering[0], "it does not go with application/dicom") }
             let syntax = values["transferSyntax"].map { "; transfer-syntax=\($0)" } ?? ""
             var inner = request
@@ -95,7 +95,7 @@ extension DICOMwebService {
         guard query.window == nil else { throw WebError.invalid("windowCenter", "a presentation state brings its own") }
         let target = Target(study: image.study.uid, series: try Self.uid(series, "presentationSeriesUID"), instance: try Self.uid(uid, "presentationUID"))
         let state = try await instances(target)[0]
-        guard Self.softcopyStates.contains(state.instance!.sopClass) else { throw WebError(501, "presentation-state", "grayscale softcopy presentation states are supported") }
+        guard Self.softcopyStates.contains(state.instance!.sopClass) else { throw WebError.invalid("presentationUID", "a grayscale softcopy presentation state is expected") }
         let path = state.file, instance = image.instance!.uid
         let images = await archive.perform { (try? DataSet(path: path)).map { PresentationState.images($0) } ?? [] }
         guard images.contains(where: { $0.instance == instance && ($0.frames.isEmpty || $0.frames.contains(frame)) }) else { throw WebError.invalid("presentationUID", "the presentation state does not refer to the object") }

@@ -121,7 +121,8 @@ async def drag(options):
                     await browser.type(key)
                 earlier = (await panes(browser))[index]["revision"]
                 await browser.drag((x, y), (x + 15, y + 10), button=button, steps=4)
-                check((await panes(browser))[index]["revision"] > earlier, f"{pane['name']}: {button} drag with {key} sent nothing")
+                # Where the values are here already, a window is applied here and sent when the hand rests.
+                await browser.until(f"tomos.panes[{index}].stream.revision > {earlier}", 10, f"{pane['name']}: {button} drag with {key} sent nothing")
             await browser.type("s")
         await shown(browser)
         await compare_with_render(browser, options)

@@ -759,6 +759,16 @@ def ohif():
         for bad in ["&windowCenter=40", "&frameNumber=1", "&region=1,1,0,0", "&imageQuality=0", "&transferSyntax=1.2"]:
             assert requests.get(uri + bad).status_code == 400, bad
         assert requests.get(s.root + "/wado?requestType=WADO&studyUID=1.2").status_code == 400
+        # Refusals, none of them a failure of the server: no anonymised copies, and what is named as a state has to be one that is here.
+        assert requests.get(uri + "&contentType=application%2Fdicom&anonymize=yes").status_code == 406
+        assert requests.get(uri + f"&presentationUID={instance}&presentationSeriesUID={series}").status_code == 400
+        assert requests.get(uri + "&presentationUID=1.2&presentationSeriesUID=1.2").status_code == 404
+        assert requests.get(uri + "&presentationUID=1.2").status_code == 400
+        # Text in another encoding than UTF-8 cannot be had.
+        for path in (f"/studies/{study}/metadata?charset=", "/studies?charset="):
+            for charset, status in {"iso-8859-1": 406, "UTF-8": 200, "iso-8859-1,utf-8;q=0.5": 200}.items():
+                assert requests.get(s.url + path + charset, headers=json_type).status_code == status, (path, charset)
+        assert requests.get(s.url + "/studies", headers={**json_type, "Accept-Charset": "iso-8859-1"}).status_code == 406
     # From a page of another server, which has to be named; the browser asks first, without the token.
     token = tempfile.NamedTemporaryFile("w", suffix=".txt")
     token.write("a-token-of-some-length"), token.flush()
