@@ -13,9 +13,10 @@ public enum IterativeMethod: Hashable, Codable, Sendable {
     /// quadratic surrogates over ordered subsets with Nesterov's momentum (Kim, Ramani and Fessler 2015). `weights` of the
     /// problem are the expected photon counts.
     case penalized(subsets: Int, strength: Double, prior: Prior)
-    /// Least squares with total variation: ‖Ax − b‖² / 2 + strength · TV(x), by the primal–dual method of Chambolle and Pock
-    /// (2011) as in Sidky, Jørgensen and Pan (2012).
-    case totalVariation(strength: Double)
+    /// Weighted least squares with total variation: Σ w (Ax − b)² / 2 + strength · TV(x), by FISTA (Beck and Teboulle 2009) with
+    /// the separable majorant of the data term as metric, over ordered subsets; the proximal step of TV by projected gradients on
+    /// its dual, which is kept from step to step. `weights` as above.
+    case totalVariation(subsets: Int = 1, strength: Double)
 
     /// Edge-preserving potential of a difference d between neighbours; both are quadratic for small d.
     public enum Prior: Hashable, Codable, Sendable {
@@ -54,8 +55,10 @@ public struct IterationOptions: Sendable {
     public var targetResidual = 0.0
     /// Image to start from, for example a filtered back-projection; `nil` is zero.
     public var start: [Float]?
-    /// Expected photon count per ray for `penalized`; `nil` weighs all rays alike.
+    /// Expected photon count per ray for `penalized` and `totalVariation`; `nil` weighs all rays alike.
     public var weights: Sinogram?
+    /// The expected count that weighs 1; `nil` is the mean of all.
+    public var referenceCount: Double?
     public init(iterations: Int) { self.iterations = iterations }
 }
 
@@ -170,7 +173,8 @@ public struct IterativeStack: Sendable {
 }
 
 /// Reconstructs a cone-beam or helical scan iteratively onto a stack of slices. `options.start` is in the order of `SliceStack.values`;
-/// weights are the expected counts of the projections themselves (`Projections.photons`), used by `penalized`.
+/// weights are the expected counts of the projections themselves (`Projections.photons`), used by `penalized`, and by `totalVariation` when
+/// a reference count is given.
 public func reconstruct(_ projections: Projections, onto template: SliceStack, method: IterativeMethod, options: IterationOptions,
                         on device: (any ComputeDevice)? = nil, until stop: StopSign = StopSign { true }, progress: (Int, Double) -> Bool = { _, _ in true }) throws(TomographyError) -> IterativeStack {
     let scan: HelicalBeam
@@ -204,7 +208,11 @@ public func reconstruct(_ projections: Projections, onto template: SliceStack, m
         guard start.count == template.values.count else { throw .wrongSize("The start image has \(start.count) voxels, the grid \(template.values.count).") }
         options.start = whole.columns(of: start)
     }
-    let isWeighted = if case .penalized = method { true } else { false }
+    let isWeighted: Bool = switch method {
+    case .penalized: true
+    case .totalVariation: options.referenceCount != nil
+    default: false
+    }
     func run<P: MatchedPair>(_ whole: P, _ parts: [P]) throws(TomographyError) -> Solution {
         try solve(whole: whole, parts: parts, data: { turned(all, measured) }, partData: { turned(count > 1 ? subset(order[$0]) : all, measured) },
                   weights: isWeighted ? (turned(all, expected), { turned(count > 1 ? subset(order[$0]) : all, expected) }) : nil,
@@ -230,7 +238,7 @@ extension HelicalBeam {
 extension IterativeMethod {
     func subsetCount(_ views: Int) -> Int {
         switch self {
-        case .orderedSubsets(let n), .penalized(let n, _, _): max(1, min(n, views))
+        case .orderedSubsets(let n), .penalized(let n, _, _), .totalVariation(let n, _): max(1, min(n, views))
         default: 1
         }
     }
@@ -252,6 +260,20 @@ private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data:
     var x = options.start ?? Array(repeating: 0, count: count)
     var history = History(options)
     let operators = subsets.isEmpty ? [projector] : subsets
+    /// The weighted data term: Aᵀ W A 1, its separable majorant, and its parts with the roots of their weights.
+    func weightedParts() throws(TomographyError) -> (curvature: [Float], parts: [(projector: P, data: [Float], roots: [Float])]) {
+        // Of weights `reference`, or else the mean, is 1: strength means the same for any photon count.
+        let unit = given.map { g in Float(options.referenceCount ?? g.all.reduce(0.0) { $0 + Double($1) } / Double(rays)) } ?? 1
+        guard unit > 0, unit.isFinite else { throw .notFinite("The weights must be finite and above 0 somewhere.") }
+        var weighted = projector.rowSums()
+        if let all = given?.all { multiply(&weighted, made(all.count) { all[$0] / unit }) }
+        var parts: [(projector: P, data: [Float], roots: [Float])] = []
+        for (m, part) in operators.enumerated() {
+            let counts = given?.part(m)
+            parts.append((part, partData(m), counts.map { c in made(c.count) { (max(0, c[$0]) / unit).squareRoot() } } ?? Array(repeating: 1, count: part.dataCount)))
+        }
+        return (projector.transpose(weighted), parts)
+    }
 
     switch method {
     case .cgls:
@@ -298,19 +320,7 @@ private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data:
         }
 
     case .penalized(_, let strength, let prior):
-        var all = given?.all ?? Array(repeating: 1, count: projector.dataCount)
-        // Normalised, so that strength means the same for any photon count.
-        let mean = Float(all.reduce(0.0) { $0 + Double($1) } / Double(given == nil ? all.count : rays))
-        guard mean > 0, mean.isFinite else { throw .notFinite("The weights must be finite and above 0 somewhere.") }
-        for i in all.indices { all[i] /= mean }
-        // Majorant of the data term: Aᵀ W A 1
-        var weighted = projector.project(Array(repeating: 1, count: count))
-        multiply(&weighted, all)
-        let curvature = projector.transpose(weighted)
-        var parts: [(projector: P, data: [Float], weights: [Float])] = []
-        for (m, part) in operators.enumerated() {
-            parts.append((part, partData(m), given.map { $0.part(m).map { $0 / mean } } ?? Array(repeating: 1, count: part.dataCount)))
-        }
+        let (curvature, parts) = try weightedParts()
         var z = x, sumOfSteps = Array(repeating: Float(0), count: count)
         let start = x, axes = projector.axes
         var t: Float = 1
@@ -318,8 +328,9 @@ private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data:
             var sum = 0.0
             for part in parts {
                 var residual = difference(part.projector.project(z), part.data)
+                multiply(&residual, part.roots)
                 sum += dot(residual, residual)
-                multiply(&residual, part.weights)
+                multiply(&residual, part.roots)
                 let gradient = part.projector.transpose(residual)
                 let (slope, bend) = penalty(z, axes, prior)
                 let scale = Float(parts.count), s = Float(strength)
@@ -337,22 +348,23 @@ private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data:
             if try history.add(sum.squareRoot(), k, progress) { break }
         }
 
-    case .totalVariation(let strength):
-        // K = (A, c∇): c balances the two operators' norms; step sizes 1/‖K‖.
-        let axes = projector.axes, largest = operatorNorm(projector), data = data()
-        let c = Float(largest / (4 * Double(axes.count)).squareRoot())
-        let step = 1 / (Float(largest) * Float(2).squareRoot())
-        let tau = step, sigma = step
-        var dual = Array(repeating: Float(0), count: data.count)
-        var duals = Array(repeating: Array(repeating: Float(0), count: count), count: axes.count), extrapolated = x
-        let limit = Float(strength) / c
+    case .totalVariation(_, let strength):
+        let (curvature, parts) = try weightedParts()
+        let proximal = TotalVariationStep(axes: projector.axes, strength: Float(strength), metric: curvature, isNonNegative: options.isNonNegative)
+        var z = x, t: Float = 1
+        let scale = Float(parts.count)
         for k in 0..<options.iterations {
-            let residual = difference(projector.project(extrapolated), data)
-            if try history.add(norm(residual), k, progress) { break }
-            for i in residual.indices { dual[i] = (dual[i] + sigma * residual[i]) / (1 + sigma) }
-            ascend(&duals, extrapolated, axes, sigma * c, limit)
-            let back = projector.transpose(dual)
-            descend(&x, &extrapolated, back, duals, axes, tau, c, isNonNegative: options.isNonNegative)
+            var sum = 0.0
+            for part in parts {
+                var residual = difference(part.projector.project(z), part.data)
+                multiply(&residual, part.roots)
+                sum += dot(residual, residual)
+                multiply(&residual, part.roots)
+                let next = (1 + (1 + 4 * t * t).squareRoot()) / 2
+                proximal.step(&x, &z, part.projector.transpose(residual), scale, momentum: (t - 1) / next)
+                t = next
+            }
+            if try history.add(sum.squareRoot(), k, progress) { break }
         }
     }
     return Solution(image: x, residuals: history.residuals, stopped: history.stopped)
@@ -363,44 +375,6 @@ private func forEachVoxel(_ axes: [(count: Int, stride: Int, weight: Float)], _ 
     let third = axes.count > 2 ? axes[2] : (count: 1, stride: 0, weight: 0)
     for c in 0..<third.count { for b in 0..<axes[1].count { for a in 0..<axes[0].count {
         body(c * third.stride + b * axes[1].stride + a * axes[0].stride, SIMD3(a, b, c))
-    } } }
-}
-
-/// Dual step of total variation: gradient of the image, projected onto vectors no longer than `limit`.
-private func ascend(_ duals: inout [[Float]], _ image: [Float], _ axes: [(count: Int, stride: Int, weight: Float)], _ step: Float, _ limit: Float) {
-    let n = axes.count
-    var d0 = duals[0], d1 = duals[1], d2 = n > 2 ? duals[2] : []
-    duals = []
-    image.withUnsafeBufferPointer { x in d0.withUnsafeMutableBufferPointer { d0 in d1.withUnsafeMutableBufferPointer { d1 in d2.withUnsafeMutableBufferPointer { d2 in
-        forEachVoxel(axes) { i, at in
-            let a = d0[i] + (at.x + 1 < axes[0].count ? step * axes[0].weight * (x[i + axes[0].stride] - x[i]) : 0)
-            let b = d1[i] + (at.y + 1 < axes[1].count ? step * axes[1].weight * (x[i + axes[1].stride] - x[i]) : 0)
-            var c: Float = 0
-            if n > 2 { c = d2[i] + (at.z + 1 < axes[2].count ? step * axes[2].weight * (x[i + axes[2].stride] - x[i]) : 0) }
-            let m = max(1, (a * a + b * b + c * c).squareRoot() / limit)
-            d0[i] = a / m; d1[i] = b / m
-            if n > 2 { d2[i] = c / m }
-        }
-    } } } }
-    duals = n > 2 ? [d0, d1, d2] : [d0, d1]
-}
-
-/// Primal step: back-projected residual less the divergence, then extrapolation.
-private func descend(_ x: inout [Float], _ extrapolated: inout [Float], _ back: [Float], _ duals: [[Float]],
-                     _ axes: [(count: Int, stride: Int, weight: Float)], _ tau: Float, _ c: Float, isNonNegative: Bool) {
-    let n = axes.count, third = n > 2 ? duals[2] : []
-    x.withUnsafeMutableBufferPointer { x in extrapolated.withUnsafeMutableBufferPointer { e in back.withUnsafeBufferPointer { back in
-        duals[0].withUnsafeBufferPointer { d0 in duals[1].withUnsafeBufferPointer { d1 in third.withUnsafeBufferPointer { d2 in
-            forEachVoxel(axes) { i, at in
-                var d = axes[0].weight * ((at.x + 1 < axes[0].count ? d0[i] : 0) - (at.x > 0 ? d0[i - axes[0].stride] : 0))
-                d += axes[1].weight * ((at.y + 1 < axes[1].count ? d1[i] : 0) - (at.y > 0 ? d1[i - axes[1].stride] : 0))
-                if n > 2 { d += axes[2].weight * ((at.z + 1 < axes[2].count ? d2[i] : 0) - (at.z > 0 ? d2[i - axes[2].stride] : 0)) }
-                var value = x[i] - tau * (back[i] - c * d)
-                if isNonNegative { value = max(0, value) }
-                e[i] = 2 * value - x[i]
-                x[i] = value
-            }
-        } } }
     } } }
 }
 
@@ -444,19 +418,6 @@ private func penalty(_ x: [Float], _ axes: [(count: Int, stride: Int, weight: Fl
     return (slope, bend)
 }
 
-/// Largest singular value of the projector, by ten power iterations.
-private func operatorNorm(_ projector: some MatchedPair) -> Double {
-    var x = Array(repeating: Float(1), count: projector.imageCount), value = 0.0
-    for _ in 0..<10 {
-        x = projector.transpose(projector.project(x))
-        value = dot(x, x).squareRoot()
-        guard value > 0 else { return 1 }
-        let inverse = Float(1 / value)
-        for i in x.indices { x[i] *= inverse }
-    }
-    return value.squareRoot()
-}
-
 private func difference(_ a: [Float], _ b: [Float]) -> [Float] {
     precondition(a.count == b.count)
     return made(a.count) { a[$0] - b[$0] }
@@ -495,7 +456,7 @@ private func step(_ x: inout [Float], _ update: [Float], _ weight: [Float], _ re
     } } }
 }
 /// Runs `body` on parts of 0 ..< count on all cores.
-private func inPieces(_ count: Int, _ body: @Sendable (Range<Int>) -> Void) {
+func inPieces(_ count: Int, _ body: @Sendable (Range<Int>) -> Void) {
     let piece = 1 << 17
     parallelFor((count + piece - 1) / piece) { body($0 * piece..<min(count, ($0 + 1) * piece)) }
 }

@@ -16,6 +16,8 @@ public struct ReconstructionSettings: Hashable, Codable, Sendable {
         /// Total variation.
         case tv
         public var isIterative: Bool { self != .fbp && self != .fdk }
+        /// Rays count as much as their photons let them.
+        var isWeighted: Bool { self == .pwls || self == .tv }
     }
     public enum Prior: String, Codable, Sendable, CaseIterable { case huber, qggmrf }
 
@@ -26,7 +28,7 @@ public struct ReconstructionSettings: Hashable, Codable, Sendable {
     /// Smoothing of `pwls` and `tv`: 1 suits the noise found in the data, 0.5 is half as smooth, 2 twice.
     public var strength = 1.0
     public var prior = Prior.huber
-    /// Ordered subsets of `os-sart` and `pwls`; `nil` leaves about twelve views in each.
+    /// Ordered subsets of `os-sart`, `pwls` and `tv`; `nil` leaves about twelve views in each.
     public var subsets: Int?
     /// Ends an iteration when the residual falls by less than this fraction; 0 never.
     public var tolerance = 0.0
@@ -46,10 +48,11 @@ public struct ReconstructionSettings: Hashable, Codable, Sendable {
 
     public init(_ method: Method) { self.method = method }
 
-    /// The usual number of iterations.
-    public var iterationCount: Int {
+    /// As asked for, or the usual number for a scan of so many views. Weighted methods take 240 steps, a subset each, however few the views.
+    public func iterationCount(_ views: Int) -> Int {
         if let iterations { return iterations }
-        return switch method { case .sirt: 100; case .cgls: 15; case .osSART: 10; case .pwls: 15; case .tv: 150; case .fbp, .fdk: 0 }
+        let passes = (240 + subsetCount(views) - 1) / subsetCount(views)
+        return switch method { case .sirt: 100; case .cgls: 15; case .osSART: 10; case .pwls, .tv: passes; case .fbp, .fdk: 0 }
     }
     func subsetCount(_ views: Int) -> Int { max(1, min(subsets ?? min(16, views / 12), views)) }
 
@@ -60,11 +63,11 @@ public struct ReconstructionSettings: Hashable, Codable, Sendable {
         switch method {
         case .fbp: return "filtered back-projection, \(f)"
         case .fdk: return "FDK, \(f)"
-        case .sirt: return "SIRT, \(iterationCount) iterations"
-        case .cgls: return "CGLS, \(iterationCount) iterations"
-        case .osSART: return "OS-SART, \(iterationCount) iterations of \(subsetCount(views)) subsets"
-        case .pwls: return "PWLS, \(iterationCount) iterations of \(subsetCount(views)) subsets with momentum, \(prior.rawValue) prior, strength \(n(strength))"
-        case .tv: return "total variation, \(iterationCount) primal-dual iterations, strength \(n(strength))"
+        case .sirt: return "SIRT, \(iterationCount(views)) iterations"
+        case .cgls: return "CGLS, \(iterationCount(views)) iterations"
+        case .osSART: return "OS-SART, \(iterationCount(views)) iterations of \(subsetCount(views)) subsets"
+        case .pwls: return "PWLS, \(iterationCount(views)) iterations of \(subsetCount(views)) subsets with momentum, \(prior.rawValue) prior, strength \(n(strength))"
+        case .tv: return "total variation, \(iterationCount(views)) iterations of \(subsetCount(views)) subsets with momentum, strength \(n(strength))"
         }
     }
 }
@@ -92,10 +95,10 @@ public struct Reconstruction: Sendable {
     public init(_ projections: Projections, _ settings: ReconstructionSettings) throws(TomographyError) {
         try projections.scan.check()
         guard settings.strength >= 0, settings.strength.isFinite, settings.filter.cutoff > 0, settings.filter.cutoff <= 1,
-              settings.iterationCount >= 0, settings.iterationCount <= 100_000, settings.tolerance >= 0, settings.tolerance < 1 else {
+              (0...100_000).contains(settings.iterations ?? 0), settings.tolerance >= 0, settings.tolerance < 1 else {
             throw .invalidGeometry("Strength must be 0 or more, the cut-off in 0…1, iterations 1…100000, tolerance 0…1.")
         }
-        if settings.method.isIterative, settings.iterationCount < 1 { throw .invalidGeometry("An iterative method needs at least one iteration.") }
+        if settings.method.isIterative, settings.iterations ?? 1 < 1 { throw .invalidGeometry("An iterative method needs at least one iteration.") }
         if let size = settings.size, !(8...4096).contains(size) { throw .invalidGeometry("The image size must be 8…4096 pixels.") }
         if let spacing = settings.spacing, !(spacing > 0 && spacing < 100) { throw .invalidGeometry("The pixel spacing must be above 0 mm.") }
         if let spacing = settings.sliceSpacing, !(spacing > 0 && spacing < 1000) { throw .invalidGeometry("The slice spacing must be above 0 mm.") }
@@ -158,7 +161,7 @@ public struct Reconstruction: Sendable {
         case (.helical(let h), .fbp): image + 1.2 * data + 4 * views * Double(h.fan.detectors) + 64 * Double(slices) * views
         default:
             // Residual, subsets, weights; image, updates, momentum; the ray tables.
-            image * (settings.method == .cgls ? 6 : settings.method == .tv ? 9 : 8) + data * (settings.method == .pwls ? 7 : 5) + 16 * sinogram
+            image * (settings.method == .cgls ? 6 : settings.method == .tv ? 9 : 8) + data * (settings.method.isWeighted ? 7 : 5) + 16 * sinogram
                 + pixels * Double(slices + 48)      // the projector's padded copy
         }
         return Int(4 * floats)
@@ -177,8 +180,8 @@ public struct Reconstruction: Sendable {
         }
         guard settings.method.isIterative else { return once / cores + 0.05 }
         let pair = isStackOfSlices ? joseph * 2 / 1.2e9 : joseph * 2 / 0.5e9
-        let perVoxel: Double = switch settings.method { case .pwls: 20e-9 * Double(settings.subsetCount(projections.scan.views)); case .tv: 12e-9; default: 4e-9 }
-        return (Double(settings.iterationCount) * (pair / cores + image * perVoxel)) + (settings.warmStart ? once / cores : 0) + 0.05
+        let perVoxel: Double = switch settings.method { case .pwls, .tv: 20e-9 * Double(settings.subsetCount(projections.scan.views)); default: 4e-9 }
+        return (Double(settings.iterationCount(projections.scan.views)) * (pair / cores + image * perVoxel)) + (settings.warmStart ? once / cores : 0) + 0.05
     }
 
     /// Does the work, its heavy loops on `device` if that can. `progress` gets the fraction done; false cancels.
@@ -231,12 +234,13 @@ public struct Reconstruction: Sendable {
             }
         }
         if !settings.method.isIterative { return (try analytic(settings.filter), [], nil) }
-        var options = try options(noise: sinogram.noise, rays: sinogram.views * sinogram.detectors)
+        let counts = projections.weights(row: row), noise = sinogram.noise(counts)
+        var options = options(noise, rays: sinogram.views * sinogram.detectors)
         // A scan that filtered back-projection refuses starts from nothing.
         if settings.warmStart { options.start = try? analytic(ReconstructionFilter(.hann)).map { max(0, $0) } }
-        if settings.method == .pwls { options.weights = projections.weights(row: row) }
-        let count = Double(settings.iterationCount), done = Share(0)
-        let result = try reconstruct(sinogram, planar, onto: grid, method: method(noise: sinogram.noise), options: options, on: device, until: StopSign { progress(done.value.withLock { $0 }) }) { k, _ in progress(done.value.withLock { $0 = Double(k) / count; return $0 }) }
+        if settings.method.isWeighted { options.weights = counts }
+        let count = Double(settings.iterationCount(projections.scan.views)), done = Share(0)
+        let result = try reconstruct(sinogram, planar, onto: grid, method: method(noise), options: options, on: device, until: StopSign { progress(done.value.withLock { $0 }) }) { k, _ in progress(done.value.withLock { $0 = Double(k) / count; return $0 }) }
         return (result.image.values, result.residuals, result.stopped)
     }
 
@@ -248,57 +252,91 @@ public struct Reconstruction: Sendable {
             }
         }
         if !settings.method.isIterative { return Output(stack: try analytic(settings.filter, progress), unit: "") }
-        let noise = projections.sinogram(row: projections.rows / 2).noise
-        var options = try options(noise: noise, rays: projections.values.count)
+        let middle = projections.rows / 2, noise = projections.sinogram(row: middle).noise(projections.weights(row: middle))
+        var options = options(noise, rays: projections.values.count)
         if settings.warmStart {
             do { options.start = try analytic(ReconstructionFilter(.hann)) { progress(0.2 * $0) }.values.map { max(0, $0) } }
             catch .cancelled { throw .cancelled } catch {}
         }
-        let count = Double(settings.iterationCount), done = Share(0.2)
-        let result = try reconstruct(projections, onto: template, method: method(noise: noise), options: options, on: device, until: StopSign { progress(done.value.withLock { $0 }) }) { k, _ in progress(done.value.withLock { $0 = 0.2 + 0.8 * Double(k) / count; return $0 }) }
+        let count = Double(settings.iterationCount(projections.scan.views)), done = Share(0.2)
+        let result = try reconstruct(projections, onto: template, method: method(noise), options: options, on: device, until: StopSign { progress(done.value.withLock { $0 }) }) { k, _ in progress(done.value.withLock { $0 = 0.2 + 0.8 * Double(k) / count; return $0 }) }
         return Output(stack: result.stack, unit: "", residuals: result.residuals, stopped: result.stopped)
     }
 
-    private func options(noise: Double, rays: Int) throws(TomographyError) -> IterationOptions {
-        var options = IterationOptions(iterations: settings.iterationCount)
+    private func options(_ noise: RayNoise, rays: Int) -> IterationOptions {
+        var options = IterationOptions(iterations: settings.iterationCount(projections.scan.views))
         options.tolerance = settings.tolerance
-        if settings.stopsAtNoise { options.targetResidual = noise * Double(rays).squareRoot() }
+        if settings.method.isWeighted { options.referenceCount = noise.count }
+        // Weighted rays are alike in noise; of others, the sum of their variances counts.
+        if settings.stopsAtNoise { options.targetResidual = noise.deviation * (Double(rays) * (settings.method.isWeighted ? 1 : noise.spread)).squareRoot() }
         return options
     }
 
-    /// The strength that people set, in the units of the algorithm: both priors weigh against the noise of a ray, `noise`.
-    private func method(noise: Double) -> IterativeMethod {
-        let views = Double(projections.scan.views), sample = projections.scan.sampleSpacing, s = grid.spacing
-        let raysPerPixel = max(1, s / sample) * views
-        let mu = projections.waterAttenuation ?? settings.waterAttenuation ?? 0.02
+    /// The strength that people set, in the units of the algorithm: how hard both priors pull follows from the noise of a ray and from how
+    /// many rays see a pixel, so that 1 means the same for any unit of length, number of views, dose and pixel.
+    private func method(_ noise: RayNoise) -> IterativeMethod {
+        let subsets = settings.subsetCount(projections.scan.views)
+        // √ of the data term's curvature near half the sampling frequency, for rays of weight 1.
+        let knowledge = grid.spacing * raysPerVoxel.squareRoot()
+        let limit = settings.strength * noise.deviation * knowledge
         switch settings.method {
         case .sirt: return .sirt
         case .cgls: return .cgls
-        case .osSART: return .orderedSubsets(subsets: settings.subsetCount(projections.scan.views))
+        case .osSART: return .orderedSubsets(subsets: subsets)
         case .pwls:
-            // Share of the data term's curvature (rays per pixel × path × path through the object).
-            let curvature = raysPerPixel * s * 1.2 * projections.scan.fieldRadius
-            let strength = settings.strength * min(0.3, 18 * noise * noise) * curvature
-            let edge = 0.025 * mu      // differences beyond 25 HU are edges
+            // Differences beyond a tenth of the noise that the data leave in a pixel are edges: from there on the prior pulls evenly.
+            let edge = 0.1 * noise.deviation / knowledge
             let prior: IterativeMethod.Prior = switch settings.prior { case .huber: .huber(delta: edge); case .qggmrf: .qGGMRF(q: 1.2, c: edge) }
-            return .penalized(subsets: settings.subsetCount(projections.scan.views), strength: strength, prior: prior)
-        case .tv, .fbp, .fdk: return .totalVariation(strength: settings.strength * 0.8 * s * raysPerPixel.squareRoot() * noise)
+            return .penalized(subsets: subsets, strength: Self.pull * limit / edge, prior: prior)
+        case .tv, .fbp, .fdk: return .totalVariation(subsets: subsets, strength: Self.pull * limit)
+        }
+    }
+    /// Found on slices of CT and on analytic ones (Benchmarks/Results/lowdose-recon.md): below it noise remains, above it texture goes.
+    private static let pull = 0.7
+
+    /// Rays through a voxel in all views.
+    private var raysPerVoxel: Double {
+        let scan = projections.scan, across = grid.spacing / scan.sampleSpacing, views = Double(scan.views)
+        switch scan {
+        case .parallel, .fan: return views * across
+        case .cone(let c): return views * across * sliceSpacing / (c.rowSpacing * c.fan.sourceToAxis / c.fan.sourceToDetector)
+        case .helical(let h):
+            let row = h.rowSpacing * h.fan.sourceToAxis / h.fan.sourceToDetector, travelled = (h.z.max() ?? 0) - (h.z.min() ?? 0)
+            // Views whose detector a slice falls on.
+            let seen = min(1, Double(h.rows) * row / max(travelled, row))
+            return views * seen * across * sliceSpacing / row
         }
     }
 }
 
+/// Noise of the rays of a slice: Poisson's as far as counts go, its size as measured.
+struct RayNoise {
+    /// Standard deviation of a ray whose expected count is `count`, the median behind the object.
+    var deviation, count: Double
+    /// Mean of the variances of all rays over the square of `deviation`.
+    var spread: Double
+}
+
 extension Sinogram {
-    /// Standard deviation of the noise of a ray, from second differences along the detector, which anatomy hardly touches (median
-    /// of their magnitudes).
-    var noise: Double {
-        var sample: [Float] = []
+    /// Measured from second differences along the detector, which anatomy hardly touches (median of their magnitudes), each in units of
+    /// what `counts` let expect.
+    func noise(_ counts: Sinogram) -> RayNoise {
         let step = max(1, views * detectors / 200_000)
+        var behind: [Float] = [], differences: [Float] = [], variances = 0.0, rays = 0.0
         for v in Swift.stride(from: 0, to: views, by: step) {
-            for d in 1..<max(2, detectors - 1) where self[v, d] > 0.05 { sample.append(abs(self[v, d - 1] - 2 * self[v, d] + self[v, min(d + 1, detectors - 1)])) }
+            for d in 1..<max(2, detectors - 1) {
+                let n = max(counts[v, d], 1e-12), next = min(d + 1, detectors - 1)
+                variances += 1 / Double(n); rays += 1
+                guard self[v, d] > 0.05 else { continue }
+                behind.append(n)
+                differences.append(abs(self[v, d - 1] - 2 * self[v, d] + self[v, next]) * n.squareRoot())
+            }
         }
-        guard !sample.isEmpty else { return 1e-6 }
-        sample.sort()
-        return max(1e-6, Double(sample[sample.count / 2]) / 0.6745 / 6.0.squareRoot())
+        guard !behind.isEmpty else { return RayNoise(deviation: 1e-6, count: 1, spread: 1) }
+        behind.sort(); differences.sort()
+        let count = Double(behind[behind.count / 2])
+        let deviation = max(1e-6, Double(differences[differences.count / 2]) / 0.6745 / 6.0.squareRoot() / count.squareRoot())
+        return RayNoise(deviation: deviation, count: count, spread: max(1, variances / rays * count))
     }
 }
 

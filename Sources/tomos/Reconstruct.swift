@@ -30,7 +30,7 @@ struct Reconstruct: AsyncParsableCommand {
     @Option(help: "Iterations; default: the method's usual number.") var iterations: Int?
     @Option(help: "Smoothing of pwls and tv; 1 suits the noise found in the data.") var strength = 1.0
     @Option(help: "Prior of pwls: huber or qggmrf.") var prior: ReconstructionSettings.Prior = .huber
-    @Option(help: "Ordered subsets of os-sart and pwls.") var subsets: Int?
+    @Option(help: "Ordered subsets of os-sart, pwls and tv.") var subsets: Int?
     @Option(help: "Stop when the residual falls by less than this fraction.") var tolerance = 0.0
     @Flag(help: "Stop when the residual is as small as the noise.") var stopAtNoise = false
     @Flag(inversion: .prefixedNo, help: "Start iterations from a filtered back-projection.") var warmStart = true
