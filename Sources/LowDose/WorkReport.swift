@@ -58,8 +58,10 @@ public struct WorkReport: Codable, Sendable {
         var rows: [(String, String, String)] = []
         let b = quality?.before, a = quality?.after
         if let a {
-            rows.append(("Noise in uniform regions, HU", n(b?.noise, 1), n(a.noise, 1)))
-            rows.append(("Mean frequency of the noise, 1/mm", n(b?.meanFrequency, 3), n(a.meanFrequency, 3)))
+            // A picture without a uniform region has no noise that could be named.
+            func measured(_ m: Quality.Measures?, _ value: KeyPath<Quality.Measures, Double>) -> Double? { m.flatMap { $0.regions > 0 ? $0[keyPath: value] : nil } }
+            rows.append(("Noise in uniform regions, HU", n(measured(b, \.noise), 1), n(measured(a, \.noise), 1)))
+            rows.append(("Mean frequency of the noise, 1/mm", n(measured(b, \.meanFrequency), 3), n(measured(a, \.meanFrequency), 3)))
             rows.append(("MTF 50 % at strong edges, 1/mm", n(b?.sharpEdges?.halfFrequency, 3), n(a.sharpEdges?.halfFrequency, 3)))
             rows.append(("Edge width 10–90 % at strong edges, mm", n(b?.sharpEdges?.width), n(a.sharpEdges?.width)))
             rows.append(("MTF 50 % at weak edges, 1/mm", n(b?.softEdges?.halfFrequency, 3), n(a.softEdges?.halfFrequency, 3)))

@@ -94,7 +94,7 @@ public struct Quality: Codable, Sendable {
         func text(_ v: Double, _ places: Int = 1) -> String { let f = pow(10, Double(places)); return String((v * f).rounded() / f) }
         guard let before else { return }
         let change = before.noise > 0 ? after.noise / before.noise : 1
-        findings.append("Noise in uniform regions: \(text(before.noise)) → \(text(after.noise)) HU (\(text((change - 1) * 100, 0)) %).")
+        if before.regions > 0 { findings.append("Noise in uniform regions: \(text(before.noise)) → \(text(after.noise)) HU (\(text((change - 1) * 100, 0)) %).") }
         for (name, a, b) in [("strong", before.sharpEdges, after.sharpEdges), ("weak", before.softEdges, after.softEdges)] {
             guard let a, let b, a.halfFrequency > 0 else { continue }
             let kept = b.halfFrequency / a.halfFrequency

@@ -278,14 +278,18 @@ public struct Reconstruction: Sendable {
         let subsets = settings.subsetCount(projections.scan.views)
         // √ of the data term's curvature near half the sampling frequency, for rays of weight 1.
         let knowledge = grid.spacing * raysPerVoxel.squareRoot()
-        let limit = settings.strength * noise.deviation * knowledge
+        // Pixels draw an edge to within their width over √12: what a ray through them cannot tell from noise.
+        let mu = projections.waterAttenuation ?? settings.waterAttenuation ?? noise.thickness / projections.scan.fieldRadius
+        let drawn = grid.spacing * mu / 12.0.squareRoot()
+        let deviation = (noise.deviation * noise.deviation + drawn * drawn).squareRoot()
+        let limit = settings.strength * deviation * knowledge
         switch settings.method {
         case .sirt: return .sirt
         case .cgls: return .cgls
         case .osSART: return .orderedSubsets(subsets: subsets)
         case .pwls:
             // Differences beyond a tenth of the noise that the data leave in a pixel are edges: from there on the prior pulls evenly.
-            let edge = 0.1 * noise.deviation / knowledge
+            let edge = 0.1 * deviation / knowledge
             let prior: IterativeMethod.Prior = switch settings.prior { case .huber: .huber(delta: edge); case .qggmrf: .qGGMRF(q: 1.2, c: edge) }
             return .penalized(subsets: subsets, strength: Self.pull * limit / edge, prior: prior)
         case .tv, .fbp, .fdk: return .totalVariation(subsets: subsets, strength: Self.pull * limit)
@@ -315,6 +319,8 @@ struct RayNoise {
     var deviation, count: Double
     /// Mean of the variances of all rays over the square of `deviation`.
     var spread: Double
+    /// Line integral of that ray.
+    var thickness: Double
 }
 
 extension Sinogram {
@@ -322,21 +328,21 @@ extension Sinogram {
     /// what `counts` let expect.
     func noise(_ counts: Sinogram) -> RayNoise {
         let step = max(1, views * detectors / 200_000)
-        var behind: [Float] = [], differences: [Float] = [], variances = 0.0, rays = 0.0
+        var behind: [Float] = [], differences: [Float] = [], integrals: [Float] = [], variances = 0.0, rays = 0.0
         for v in Swift.stride(from: 0, to: views, by: step) {
             for d in 1..<max(2, detectors - 1) {
                 let n = max(counts[v, d], 1e-12), next = min(d + 1, detectors - 1)
                 variances += 1 / Double(n); rays += 1
                 guard self[v, d] > 0.05 else { continue }
-                behind.append(n)
+                behind.append(n); integrals.append(self[v, d])
                 differences.append(abs(self[v, d - 1] - 2 * self[v, d] + self[v, next]) * n.squareRoot())
             }
         }
-        guard !behind.isEmpty else { return RayNoise(deviation: 1e-6, count: 1, spread: 1) }
-        behind.sort(); differences.sort()
+        guard !behind.isEmpty else { return RayNoise(deviation: 1e-6, count: 1, spread: 1, thickness: 0) }
+        behind.sort(); differences.sort(); integrals.sort()
         let count = Double(behind[behind.count / 2])
         let deviation = max(1e-6, Double(differences[differences.count / 2]) / 0.6745 / 6.0.squareRoot() / count.squareRoot())
-        return RayNoise(deviation: deviation, count: count, spread: max(1, variances / rays * count))
+        return RayNoise(deviation: deviation, count: count, spread: max(1, variances / rays * count), thickness: Double(integrals[integrals.count / 2]))
     }
 }
 

@@ -235,4 +235,20 @@ private func noisyVolume(slices: Int = 6, size: Int = 96, noise: Double = 25) th
         let document = try #require(try JSONSerialization.jsonObject(with: report.json) as? [String: Any])
         #expect((document["quality"] as? [String: Any])?["findings"] is [String])
     }
+
+    @Test func aReportNamesNoNoiseWhereNoRegionIsUniform() throws {
+        let geometry = try #require(VolumeGeometry(columns: 48, rows: 48, slices: 1, origin: Point(0, 0, 0), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (1, 1, 1)))
+        let volume = try #require(Volume(Volume.Description(id: Volume.ID(series: "1.2.3"), geometry: geometry, format: .float32)))
+        var values: [Float] = []
+        for y in 0..<48 { for x in 0..<48 {
+            let across = x / 4 * 300 % 1700, down = y / 4 * 500 % 900
+            values.append(Float(across + down - 900))
+        } }
+        volume.put(values, slice: 0)
+        let quality = try qualityReport(after: volume, before: volume, reference: nil)
+        try #require(quality.after.regions == 0)
+        let html = WorkReport(kind: "denoise", version: "9.9", method: "", predicted: .init(bytes: 1, seconds: 1), seconds: 1, volume: volume, quality: quality).html()
+        #expect(html.contains("<td>Noise in uniform regions, HU</td><td>–</td><td>–</td>"))
+        #expect(!quality.findings.contains { $0.hasPrefix("Noise") })
+    }
 }
