@@ -315,7 +315,7 @@ import Testing
                 _ = pair.transpose(pair.project(Self.data(pair.imageCount)))
                 let cone = OnDevice(try ConeProjector(ConeBeam(fan: Self.fan(.flat, views: 20, detectors: 60), rows: 9, rowSpacing: 4).helical, onto: SliceStack(grid: ImageGrid(columns: 30, rows: 30, spacing: 3), slices: 9, sliceSpacing: 3)), strict)
                 _ = cone.transpose(cone.project(Self.data(cone.imageCount)))
-                _ = try Denoiser(.combined)(Self.slices, columns: Self.columns, rows: Self.rows, wanted: 3..<4, on: strict)
+                for method in [Denoiser.Method.combined, .totalVariation] { _ = try Denoiser(method)(Self.slices, columns: Self.columns, rows: Self.rows, wanted: 3..<4, on: strict) }
                 #expect(strict.didAll)
             }
         }
