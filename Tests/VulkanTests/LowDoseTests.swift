@@ -14,11 +14,16 @@ import Testing
     final class Strict: ComputeDevice {
         let device: VulkanDevice
         let counts = Mutex((done: 0, failed: [ComputeError]()))
+        private let depth = Atomic<Int>(0)
+        /// Whether the device is at work for somebody.
+        var isAtWork: Bool { depth.load(ordering: .relaxed) > 0 }
         init(_ device: VulkanDevice) { self.device = device }
         var name: String { device.name }
         func buffer(bytes: Int) throws(ComputeError) -> any DeviceBuffer { try device.buffer(bytes: bytes) }
         func run(_ job: Job, priority: WorkPriority, cancellation: Cancellation) async throws(ComputeError) -> JobReport { try await device.run(job, priority: priority, cancellation: cancellation) }
         func accelerate<T>(_ body: (any Accelerator) throws(ComputeError) -> T) throws(ComputeError) -> T? {
+            depth.add(1, ordering: .relaxed)
+            defer { depth.subtract(1, ordering: .relaxed) }
             do throws(ComputeError) {
                 let made = try body(device)
                 counts.withLock { $0.done += 1 }
@@ -264,12 +269,12 @@ import Testing
     }
 
     @Test(arguments: [ReconstructionSettings.Method.sirt, .cgls, .osSART, .pwls, .tv]) func anIterationIsCancelledWhileTheDeviceProjects(_ method: ReconstructionSettings.Method) throws {
-        let (projections, _) = try Self.cone(.flat), calls = Atomic<Int>(0)
+        let (projections, _) = try Self.cone(.flat), calls = Atomic<Int>(0), strict = strict
         var settings = ReconstructionSettings(method)
         settings.iterations = 3; settings.size = 40; settings.slices = 12; settings.warmStart = false
         let work = try Reconstruction(Projections(scan: .cone(projections.scan), rows: 37, values: Self.data(90 * 80 * 37).map { 1 + 0.1 * $0 }), settings)
-        #expect(throws: TomographyError.cancelled) { try work.run(on: strict) { _ in calls.add(1, ordering: .relaxed).newValue < 4 } }
-        // Not between iterations: within a projection, which the CPU does not do over.
+        #expect(throws: TomographyError.cancelled) { try work.run(on: strict) { _ in calls.add(1, ordering: .relaxed).newValue < 4 || !strict.isAtWork } }
+        // Within a projection, which the CPU does not do over.
         #expect(strict.counts.withLock { $0.failed.contains(.cancelled) && $0.failed.allSatisfy { $0 == .cancelled } })
     }
 
