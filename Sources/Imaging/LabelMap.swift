@@ -7,6 +7,8 @@ import Glibc
 public final class LabelMap: RandomAccessCollection, @unchecked Sendable {
     /// Labels of one page. Blocks without any label are known, so that passes over the whole map can leave them out.
     static let blockLength = 2048
+    /// Bytes that are there behind the last label: kernels read two labels, or a vector of them, at a time.
+    static let margin = VoxelBuffer.margin
 
     public let count: Int
     private let base: UnsafeMutablePointer<UInt16>
@@ -16,12 +18,12 @@ public final class LabelMap: RandomAccessCollection, @unchecked Sendable {
 
     /// Zeros, or `nil` when the system has no memory.
     public init?(zeros count: Int) {
-        guard count >= 0, count < Int.max / 4 else { return nil }
+        guard count >= 0, count < Int.max / 4 - 2 * Self.margin else { return nil }
         func pages(_ bytes: Int) -> UnsafeMutableRawPointer? {
             let p = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
             return p == MAP_FAILED ? nil : p
         }
-        labelBytes = Swift.max(1, count) * 2
+        labelBytes = Swift.max(1, count) * 2 + Self.margin
         markBytes = count / Self.blockLength + 1
         guard let labels = pages(labelBytes) else { return nil }
         guard let marks = pages(markBytes) else { munmap(labels, labelBytes); return nil }
@@ -55,6 +57,9 @@ public final class LabelMap: RandomAccessCollection, @unchecked Sendable {
             marks[i / Self.blockLength] = 1
         }
     }
+
+    /// The labels and what may be read behind them.
+    var readable: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: labelBytes) }
 
     public func withUnsafeBufferPointer<Result>(_ body: (UnsafeBufferPointer<UInt16>) throws -> Result) rethrows -> Result {
         try body(UnsafeBufferPointer(start: base, count: count))
