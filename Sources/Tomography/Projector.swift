@@ -126,11 +126,7 @@ public struct Projector: Sendable {
         var upright = Padded(width: grid.columns, height: grid.rows), turned = Padded(width: grid.rows, height: grid.columns)
         scatter(sinogram, into: &upright, alongRows: true)
         scatter(sinogram, into: &turned, alongRows: false)
-        var image = Array(repeating: Float(0), count: grid.columns * grid.rows)
-        for y in 0..<grid.rows {
-            for x in 0..<grid.columns { image[y * grid.columns + x] = upright[x, y] + turned[y, x] }
-        }
-        return image
+        return upright.adding(transposed: turned)
     }
 
     private func scatter(_ sinogram: Sinogram, into target: inout Padded, alongRows: Bool) {
@@ -170,15 +166,53 @@ public struct Projector: Sendable {
         }
         init(_ image: [Float], width: Int, height: Int) {
             self.init(width: width, height: height)
-            for y in 0..<height {
-                let start = y * stride + Sinogram.margin
-                storage.replaceSubrange(start..<start + width, with: image[y * width..<(y + 1) * width])
+            place(image) { from, to, stride in
+                inBands(height) { for y in $0 { (to.pointer + y * stride).update(from: from.pointer + y * width, count: width) } }
             }
         }
         init(transposed image: [Float], width: Int, height: Int) {
             self.init(width: height, height: width)
-            for y in 0..<height { for x in 0..<width { storage[x * stride + Sinogram.margin + y] = image[y * width + x] } }
+            place(image) { from, to, stride in
+                inBands(width) { columns in
+                    // Squares that the nearest cache holds.
+                    for y0 in Swift.stride(from: 0, to: height, by: 16) {
+                        for x in columns { for y in y0..<min(height, y0 + 16) { to.pointer[x * stride + y] = from.pointer[y * width + x] } }
+                    }
+                }
+            }
         }
-        subscript(x: Int, y: Int) -> Float { storage[y * stride + Sinogram.margin + x] }
+        private mutating func place(_ image: [Float], _ body: (_ from: SharedConst<Float>, _ to: Shared<Float>, _ stride: Int) -> Void) {
+            precondition(image.count == width * height)
+            let stride = stride
+            storage.withUnsafeMutableBufferPointer { to in image.withUnsafeBufferPointer { from in
+                guard let first = from.baseAddress else { return }
+                body(SharedConst(first), Shared(to.baseAddress! + Sinogram.margin), stride)
+            } }
+        }
+        /// The image without margins, and to it added the one that lies across in `turned`.
+        func adding(transposed turned: Padded) -> [Float] {
+            precondition(turned.width == height && turned.height == width)
+            let width = width, height = height, stride = stride, across = turned.stride
+            return Array(unsafeUninitializedCapacity: width * height) { buffer, count in
+                count = width * height
+                guard let first = buffer.baseAddress else { return }
+                let out = Shared(first)
+                storage.withUnsafeBufferPointer { a in turned.storage.withUnsafeBufferPointer { b in
+                    let a = SharedConst(a.baseAddress! + Sinogram.margin), b = SharedConst(b.baseAddress! + Sinogram.margin)
+                    inBands(height) { rows in
+                        for x0 in Swift.stride(from: 0, to: width, by: 16) {
+                            for y in rows { for x in x0..<min(width, x0 + 16) {
+                                (out.pointer + y * width + x).initialize(to: a.pointer[y * stride + x] + b.pointer[x * across + y])
+                            } }
+                        }
+                    }
+                } }
+            }
+        }
     }
+}
+
+/// Runs `body` on runs of 16 of 0 ..< count on all cores.
+private func inBands(_ count: Int, _ body: @Sendable (Range<Int>) -> Void) {
+    parallelFor((count + 15) / 16) { body($0 * 16..<min(count, ($0 + 1) * 16)) }
 }
