@@ -274,6 +274,14 @@ private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data:
         }
         return (projector.transpose(weighted), parts)
     }
+    /// The gradient of half the weighted squared residual of a part at `z`; the square itself is added to `sum`.
+    func weightedGradient(_ part: (projector: P, data: [Float], roots: [Float]), at z: [Float], _ sum: inout Double) -> [Float] {
+        var residual = difference(part.projector.project(z), part.data)
+        multiply(&residual, part.roots)
+        sum += dot(residual, residual)
+        multiply(&residual, part.roots)
+        return part.projector.transpose(residual)
+    }
 
     switch method {
     case .cgls:
@@ -327,11 +335,7 @@ private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data:
         for k in 0..<options.iterations {
             var sum = 0.0
             for part in parts {
-                var residual = difference(part.projector.project(z), part.data)
-                multiply(&residual, part.roots)
-                sum += dot(residual, residual)
-                multiply(&residual, part.roots)
-                let gradient = part.projector.transpose(residual)
+                let gradient = weightedGradient(part, at: z, &sum)
                 let (slope, bend) = penalty(z, axes, prior)
                 let scale = Float(parts.count), s = Float(strength)
                 let next = (1 + (1 + 4 * t * t).squareRoot()) / 2
@@ -356,12 +360,9 @@ private func solve<P: MatchedPair>(whole projector: P, parts subsets: [P], data:
         for k in 0..<options.iterations {
             var sum = 0.0
             for part in parts {
-                var residual = difference(part.projector.project(z), part.data)
-                multiply(&residual, part.roots)
-                sum += dot(residual, residual)
-                multiply(&residual, part.roots)
+                let gradient = weightedGradient(part, at: z, &sum)
                 let next = (1 + (1 + 4 * t * t).squareRoot()) / 2
-                proximal.step(&x, &z, part.projector.transpose(residual), scale, momentum: (t - 1) / next)
+                proximal.step(&x, &z, gradient, scale, momentum: (t - 1) / next)
                 t = next
             }
             if try history.add(sum.squareRoot(), k, progress) { break }

@@ -696,15 +696,8 @@ def states():
         camera = {"view": {"camera": {"position": [middle[0], middle[1] - 600, middle[2]], "target": middle, "up": [0, 0, 1], "height": 2 * side}}, "presentation": {"fold": "maximum", "window": {"center": 200, "width": 600}}}
         assert np.array_equal(bright, rendered(camera, (512, 512))), "a maximum intensity state is another picture"
         # Segmented: what a segmentation keeps, or takes away.
-        mask = np.zeros((count, 512, 512), np.uint8)
-        mask[10:30, 150:400, 100:250] = 1
-        code = highdicom.sr.CodedConcept("85756007", "SCT", "Tissue")
-        box = highdicom.seg.SegmentDescription(1, "box", code, code, highdicom.seg.SegmentAlgorithmTypeValues.MANUAL)
-        seg = highdicom.seg.Segmentation(sources, mask, highdicom.seg.SegmentationTypeValues.BINARY, [box], highdicom.UID(), 7, highdicom.UID(), 1, "Tomos tests", "test", "1", "0")
-        kept(seg)
         for method in ("INCLUDE_SEG", "EXCLUDE_SEG"):
-            crop = items(dict(VolumeCroppingMethod=method, CroppingSpecificationNumber=1, ReferencedImageSequence=items(dict(ReferencedSOPClassUID=seg.SOPClassUID, ReferencedSOPInstanceUID=seg.SOPInstanceUID, ReferencedSegmentNumber=1))))
-            d = state("1.2.840.10008.5.1.4.1.1.11.10", one, **solid, VolumeCroppingSequence=crop)
+            d = state("1.2.840.10008.5.1.4.1.1.11.10", one, **solid, VolumeCroppingSequence=items(by_segment(method)))
             d.GlobalCrop, d.GlobalCroppingSpecificationIndex = "YES", 1
             picture = shown(d, "rendered3d")
             outside = picture[:, :90].sum() + picture[:, 260:].sum()
