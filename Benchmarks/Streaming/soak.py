@@ -4,7 +4,8 @@
     soak.py fair --tomos .build/release/tomos --import FOLDER --sessions 1,5,10,25,50 --report artefacts/fairness.json
 
 `soak` opens, drags, drops and resumes for as long as it is told, compares pictures with the first of their scene, and watches the
-server's resident memory: the median of the last quarter may exceed that of the second by at most 5 per cent, no session may be left
+server's resident memory: the median of the last quarter may exceed that of the second by at most 5 per cent (48 MiB in a run of
+less than ten minutes), no session may be left
 at the end, no client may have seen an error. `fair` lets n sessions drag small views at once and reports Jain's index over their
 frames and the law by which the p95 of input to photon grows with n.
 """
@@ -56,6 +57,8 @@ class Server:
             if self.process.poll() is not None:
                 raise RuntimeError(self.log.read_text())
             time.sleep(0.1)
+        else:
+            raise TimeoutError("the server printed no address within a minute")
         self.stream = self.url.replace("http", "ws") + "/stream"
         self.volume = volume(self.url, self.series)
 
@@ -91,7 +94,7 @@ async def reader(number, server, options, until, counts, faults, first):
         resume, revision = None, 0
         try:
             for life in range(dice.randint(1, 3)):
-                async with TomosClient(server.stream, resume=resume, ping_interval=None, open_timeout=30) as client:
+                async with TomosClient(server.stream, resume=resume, ping_interval=None, open_timeout=180) as client:
                     counts["opened" if resume is None else "resumed"] += 1
                     pane = client.pane(1, size)
                     pane.revision = max(revision, client.ready["panes"].get("1", 0))
@@ -110,7 +113,7 @@ async def reader(number, server, options, until, counts, faults, first):
                         await asyncio.sleep(dice.uniform(0, 1))
                         continue
                     pane.set(scenes[at])
-                    picture = await pane.exact(60)
+                    picture = await pane.exact(180)
                     known = first.setdefault((name, at), picture)
                     if not np.array_equal(known, picture):
                         faults.append(f"reader {number}: {name} {at} is another picture than before")
@@ -151,7 +154,9 @@ async def soak(options, server):
               "sessionsLeft": left, "residentMiB": {"secondQuarter": round(second / 2**20, 1), "lastQuarter": round(last / 2**20, 1),
                                                     "largest": round(max(m for _, m in memory) / 2**20, 1), "growth": round(last / second - 1, 4)},
               "longestPauseOfTheReaders": round(pause, 2), "serverCPUSeconds": round(server.cpu(), 1)}
-    bad = faults or left or last > 1.05 * second
+    # Within minutes the first passes still fill pools and caches.
+    allowed = 1.05 * second if options.minutes >= 10 else max(1.05 * second, second + (48 << 20))
+    bad = faults or left or last > allowed
     return report, f"soak failed: {json.dumps(report)}" if bad else None
 
 

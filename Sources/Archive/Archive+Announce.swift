@@ -7,7 +7,8 @@ import Synchronization
 ///
 /// Its volumes open at once and their slices appear as the files arrive, the wanted ones first. What was announced is checked
 /// against every file: headers that turn out to be others fail the load instead of giving a wrong picture.
-final class AnnouncedSeries: Sendable {
+public final class AnnouncedSeries: Sendable {
+    let series: String
     let assembled: Archive.AssembledSeries
     private let places: [String: Int]
     private let state: Mutex<State>
@@ -20,7 +21,8 @@ final class AnnouncedSeries: Sendable {
         var isOver = false
     }
 
-    init(_ assembled: Archive.AssembledSeries, here: Set<String>) {
+    init(_ series: String, _ assembled: Archive.AssembledSeries, here: Set<String>) {
+        self.series = series
         self.assembled = assembled
         places = Dictionary(assembled.headers.enumerated().map { ($1.sopInstance, $0) }, uniquingKeysWith: { a, _ in a })
         let isHere = assembled.headers.map { here.contains($0.sopInstance) }
@@ -41,11 +43,12 @@ final class AnnouncedSeries: Sendable {
 
     private static let interrupted = "The series could not be fetched whole from the archive behind this one. Open it again."
 
-    /// The instance to fetch next, of those nobody fetches yet: the one nearest to what is being looked at.
-    func next() -> String? {
+    /// SOP Instance UID of the instance to fetch next, of those nobody fetches yet: the one nearest to what is being looked at; `nil`
+    /// when all are here or on their way.
+    public func next() -> String? {
         state.withLock { s in
             let open = s.isClaimed.indices.filter { !s.isClaimed[$0] }
-            guard !open.isEmpty else { return nil }
+            guard !s.isOver, !open.isEmpty else { return nil }
             let free = Set(open)
             let choice = s.loads.last?.mostWanted(of: free) ?? assembled.assembly.plans.first.flatMap { plan in
                 let sources = plan.times[0], middle = sources.count / 2
@@ -69,6 +72,8 @@ final class AnnouncedSeries: Sendable {
             return s.loads.map { ($0, $0.arrived(instance: place)) }
         }
     }
+
+    func contains(_ sopInstance: String) -> Bool { places[sopInstance] != nil }
 
     /// Whether the file of an instance is what was announced.
     func holds(_ header: InstanceHeader) -> Bool { places[header.sopInstance].map { assembled.headers[$0].isAlike(header) } ?? false }
@@ -114,11 +119,12 @@ extension InstanceHeader {
 extension Archive {
     /// Announces a series of which an upstream archive knows the headers: `object` gives a Part 10 object with the header of each of its
     /// `count` instances, whose pixels may be anything. Its volumes
-    /// can be opened from now on, and wait for the instances, which are to be fetched in the order of `nextAnnounced` and filed as
-    /// usual, until `endAnnouncement`.
+    /// can be opened from now on, and wait for the instances, which are to be fetched in the order of its `next()` and filed as
+    /// usual, until `end(_:)`.
     ///
-    /// `false` where that cannot be: the headers do not make a volume, or not without a look at the pixels.
-    public func announce(_ series: String, count: Int, object: @escaping @Sendable (Int) -> [UInt8]?) async throws(ArchiveError) -> Bool {
+    /// `nil` where that cannot be: the headers do not make a volume, or not without a look at the pixels; or instances are here that
+    /// the upstream archive does not know.
+    public func announce(_ series: String, count: Int, object: @escaping @Sendable (Int) -> [UInt8]?) async throws(ArchiveError) -> AnnouncedSeries? {
         do {
             let here = Set(try await index.instances(of: series).map(\.sopInstance))
             let made = await pool.run { [store] () -> AssembledSeries? in
@@ -128,7 +134,8 @@ extension Archive {
                           InstanceStore.isUID(header.sopInstance) else { return nil }
                     headers.append(header)
                 }
-                guard Set(headers.map(\.sopInstance)).count == headers.count else { return nil }
+                let names = Set(headers.map(\.sopInstance))
+                guard names.count == headers.count, here.isSubset(of: names) else { return nil }
                 let asked = Shared(false)
                 let assembly = SeriesAssembler.assemble(series: series, headers) { _, _ in asked.value.withLock { $0 = true }; return nil }
                 guard !asked.value.withLock({ $0 }), !assembly.plans.isEmpty else { return nil }
@@ -137,22 +144,19 @@ extension Archive {
                 guard volumes == 1 || !headers.contains(where: { $0.hasVOILUT || $0.hasICCProfile }) else { return nil }
                 return AssembledSeries(key: "announced", headers: headers, files: headers.map { store.folder + "/" + InstanceStore.path(series: series, instance: $0.sopInstance) }, assembly: assembly)
             }
-            guard let made else { return false }
-            let announced = AnnouncedSeries(made, here: here)
+            guard let made else { return nil }
+            let announced = AnnouncedSeries(series, made, here: here)
             return shared.withLock { s in
-                guard s.announced[series] == nil else { return false }
+                guard s.announced[series] == nil else { return nil }
                 s.announced[series] = announced
-                return true
+                return announced
             }
         } catch { throw Self.wrap(error) }
     }
 
-    /// SOP Instance UID of the instance of an announced series to fetch next; `nil` when all are here or on their way.
-    public func nextAnnounced(of series: String) -> String? { shared.withLock { $0.announced[series] }?.next() }
-
     /// Whether a stored instance is what was announced.
-    public func isAsAnnounced(_ sopInstance: String, of series: String) async -> Bool {
-        guard let announced = shared.withLock({ $0.announced[series] }), let stored = try? await index.instances(of: series).first(where: { $0.sopInstance == sopInstance }),
+    public func isAsAnnounced(_ sopInstance: String, _ announced: AnnouncedSeries) async -> Bool {
+        guard let stored = try? await index.instances(of: announced.series).first(where: { $0.sopInstance == sopInstance }),
               let header = stored.header else { return false }
         return announced.holds(header)
     }
@@ -161,8 +165,8 @@ extension Archive {
     public func isAnnounced(_ series: String) -> Bool { shared.withLock { $0.announced[series] != nil } }
 
     /// Nothing more of an announced series is fetched; volumes that still wait for slices fail.
-    public func endAnnouncement(of series: String) {
-        guard let announced = shared.withLock({ $0.announced.removeValue(forKey: series) }) else { return }
+    public func end(_ announced: AnnouncedSeries) {
+        shared.withLock { s in if s.announced[announced.series] === announced { s.announced[announced.series] = nil } }
         go(on: announced.end())
     }
 

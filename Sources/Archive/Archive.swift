@@ -213,7 +213,7 @@ public final class Archive: Sendable {
     /// The volumes of a series, from headers in the index.
     func assembled(_ series: String) async throws -> AssembledSeries {
         await complete(series)
-        return try await assembledHere(series)
+        return try await assembledHere(series).series
     }
 
     /// Brings what the origin has more of the series.
@@ -221,10 +221,11 @@ public final class Archive: Sendable {
         if let origin = shared.withLock({ $0.origin }) { await origin(series) }
     }
 
-    private func assembledHere(_ series: String) async throws -> AssembledSeries {
-        if let announced = shared.withLock({ $0.announced[series] }) { return announced.assembled }
+    /// Of what is stored, or of what is announced while that is on its way.
+    private func assembledHere(_ series: String) async throws -> (series: AssembledSeries, announced: AnnouncedSeries?) {
+        if let announced = shared.withLock({ $0.announced[series] }) { return (announced.assembled, announced) }
         guard let key = try await index.state(of: series) else { throw ArchiveError.unknownSeries(series) }
-        if let known = shared.withLock({ $0.assembled[series] }), known.key == key { return known }
+        if let known = shared.withLock({ $0.assembled[series] }), known.key == key { return (known, nil) }
         let stored = try await index.instances(of: series)
         var headers: [InstanceHeader] = []
         for instance in stored {
@@ -245,16 +246,17 @@ public final class Archive: Sendable {
             // Headers of a thousand instances take a megabyte: a few series are enough.
             while s.recent.count > 32 { s.assembled[s.recent.removeFirst()] = nil }
         }
-        return made
+        return (made, nil)
     }
 
     /// Enters instances whose files are in place; the SOP Instance UIDs of the new ones. What was made of their series before they
     /// came no longer holds: it is made again for the next who asks, while those who have it keep it.
     func enter(_ instances: [Index.Instance]) async throws -> Set<String> {
         let added = try await index.add(instances)
-        // An announced series is known as a whole: what comes is no growth.
-        let announced = shared.withLock { Set($0.announced.keys) }
-        let series = Set(instances.filter { added.contains($0.sopInstance) }.map(\.texts.series)).subtracting(announced)
+        // What was announced is no growth; what was not ends an announcement, which does not tell the whole series any more.
+        let announced = shared.withLock { $0.announced }
+        let series = Set(instances.filter { added.contains($0.sopInstance) && announced[$0.texts.series]?.contains($0.sopInstance) != true }.map(\.texts.series))
+        for uid in series { if let incomplete = announced[uid] { end(incomplete) } }
         guard !series.isEmpty else { return added }
         volumes.remove { series.contains($0.series) }
         shared.withLock { s in
@@ -297,7 +299,7 @@ public final class Archive: Sendable {
                 if let container = try index.container(of: id.series) { return try await load(id, container, reservation) }
                 await complete(id.series)
                 reservation.renew()
-                let series = try await assembledHere(id.series)
+                let (series, announced) = try await assembledHere(id.series)
                 let plans = series.assembly.plans
                 if plans.isEmpty {
                     throw ArchiveError.noImages(series: id.series, reason: series.assembly.warnings.first ?? "it holds no images.")
@@ -307,7 +309,7 @@ public final class Archive: Sendable {
                 }
                 let plan = plans[id.index]
                 try reservation.reserve(VolumeLoad.bytes(plan))
-                return try await start(id, plan, series, shared.withLock { $0.announced[id.series] })
+                return try await start(id, plan, series, announced)
             }
             // Whoever asked for progress while nothing was known of the load, and missed it.
             if volume.isComplete { endWaiting(for: id, LoadProgress(loaded: volume.loadedSlices, total: volume.geometry.slices, state: .complete)) }

@@ -176,4 +176,13 @@ extension VulkanDevice {
         }
         return room
     }
+    /// Bytes that volumes and label maps take.
+    var residentBytes: Int {
+        var bytes = 0
+        try? perform { driver in
+            bytes = driver.store.residentBytes
+            return []
+        }
+        return bytes
+    }
 }

@@ -25,7 +25,7 @@ final class Driver: @unchecked Sendable {
         let cancellation: Cancellation
         let submitted = now()
         /// Compiles the job when its turn comes.
-        let prepare: (Driver) throws(ComputeError) -> [Step]
+        fileprivate var prepare: (Driver) throws(ComputeError) -> [Step]
         let completion: (Result<JobReport, ComputeError>) -> Void
         var steps: [Step]?
         var next = 0, inFlight = 0
@@ -39,6 +39,13 @@ final class Driver: @unchecked Sendable {
              completion: @escaping (Result<JobReport, ComputeError>) -> Void) {
             self.priority = priority; self.cancellation = cancellation; self.prepare = prepare; self.completion = completion
             seconds = Array(repeating: 0, count: dispatches)
+        }
+
+        /// Lets go of everything the device needed: whoever is told next may count on it.
+        fileprivate func release() {
+            steps = nil
+            held = []
+            prepare = { _ in [] }
         }
     }
 
@@ -140,7 +147,10 @@ final class Driver: @unchecked Sendable {
             pthread_cond_signal(wake)
         }
         pthread_mutex_unlock(mutex)
-        if isLate { entry.completion(.failure(.contentLost)) }
+        if isLate {
+            entry.release()
+            entry.completion(.failure(.contentLost))
+        }
     }
     /// Ends the thread once no job is left.
     func stop() {
@@ -216,7 +226,9 @@ final class Driver: @unchecked Sendable {
                 continue
             }
             guard entries.contains(where: canStart) else {
-                if isStopped && entries.isEmpty { hasEnded = true; break }
+                // What can neither start nor is in flight was given up just now.
+                guard entries.isEmpty else { continue }
+                if isStopped { hasEnded = true; break }
                 pthread_cond_wait(wake, mutex)
                 continue
             }
@@ -250,8 +262,10 @@ final class Driver: @unchecked Sendable {
         }
         guard !done.isEmpty else { return }
         unlock()
-        for (entry, result) in done { entry.completion(result) }
-        done.removeAll()
+        for (entry, result) in done {
+            entry.release()
+            entry.completion(result)
+        }
         lock()
     }
 
@@ -306,7 +320,8 @@ final class Driver: @unchecked Sendable {
         } catch {
             for part in recorder.parts { part.entry.inFlight -= 1; part.entry.failure = error }
             recorder.parts.removeAll()
-            abandon()
+            for i in staging.indices where staging[i].busyUntil == .max { staging[i].busyUntil = 0 }
+            if gpu.isLost { abandon() }
             return
         }
         recorder.value = value
@@ -320,6 +335,8 @@ final class Driver: @unchecked Sendable {
     private func reap() {
         guard let recorder = flying.first else { return }
         do throws(ComputeError) { try wait(recorder.value) } catch {
+            // Whether it is done cannot be learned any more: the device is as good as lost.
+            gpu.isLost = true
             for part in recorder.parts { part.entry.failure = error }
             abandon()
             return
@@ -348,7 +365,6 @@ final class Driver: @unchecked Sendable {
 
     /// After the device was lost: nothing in flight will finish, or nobody will learn of it.
     private func abandon() {
-        guard gpu.isLost else { return }
         if let last = flying.last { _ = gpuWait(gpu.device, last.value, 2_000_000_000) }
         for recorder in flying { for part in recorder.parts { part.entry.inFlight -= 1 } }
         flying.removeAll()

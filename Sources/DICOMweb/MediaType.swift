@@ -16,19 +16,10 @@ struct MediaType: Sendable {
     init(_ name: String) { self.name = name }
 
     init?(parsing text: Substring) {
-        let pieces = split(text, at: ";")
-        guard let first = pieces.first else { return nil }
-        name = trimmed(first).lowercased()
-        let sides = name.split(separator: "/", omittingEmptySubsequences: false)
-        guard name == "*" || (sides.count == 2 && !sides[0].isEmpty && !sides[1].isEmpty && !name.contains(" ")) else { return nil }
-        for piece in pieces.dropFirst() {
-            let pair = piece.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard pair.count == 2 else { continue }
-            var value = trimmed(pair[1])
-            if value.count >= 2, value.first == "\"", value.last == "\"" { value = String(value.dropFirst().dropLast()) }
-            let key = trimmed(pair[0]).lowercased()
-            if key == "q" { quality = min(1, max(0, Double(value) ?? 1)) } else { parameters[key] = value }
-        }
+        guard let item = Weighted(parsing: text) else { return nil }
+        let sides = item.name.split(separator: "/", omittingEmptySubsequences: false)
+        guard item.name == "*" || (sides.count == 2 && !sides[0].isEmpty && !sides[1].isEmpty && !item.name.contains(" ")) else { return nil }
+        (name, parameters, quality) = (item.name, item.parameters, item.quality)
     }
 
     /// The ranges of an Accept header, best first; unreadable ones and those with q=0 are left out.
@@ -48,6 +39,27 @@ struct MediaType: Sendable {
         return own == type
     }
     var isWildcard: Bool { effective.hasSuffix("*") }
+}
+
+/// An item of a header's list with its parameters and weight (RFC 9110 12.4.2).
+private struct Weighted {
+    var name: String
+    var parameters: [String: String] = [:]
+    var quality = 1.0
+
+    init?(parsing text: Substring) {
+        let pieces = split(text, at: ";")
+        guard let first = pieces.first, text.first(where: { $0 != " " && $0 != "\t" }) != ";" else { return nil }
+        name = trimmed(first).lowercased()
+        for piece in pieces.dropFirst() {
+            let pair = piece.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard pair.count == 2 else { continue }
+            var value = trimmed(pair[1])
+            if value.count >= 2, value.first == "\"", value.last == "\"" { value = String(value.dropFirst().dropLast()) }
+            let key = trimmed(pair[0]).lowercased()
+            if key == "q" { quality = min(1, max(0, Double(value) ?? 1)) } else { parameters[key] = value }
+        }
+    }
 }
 
 /// Splits at a separator that lies outside quotes.
@@ -78,7 +90,7 @@ extension WebRequest {
     /// Answers in text are UTF-8; throws 406 where the request takes none of that (PS3.18 8.3.3.2, 8.8.2).
     func requireUnicode() throws(WebError) {
         for list in query.filter({ $0.name == "charset" }).map(\.value) + (header("accept-charset").map { [$0] } ?? []) {
-            let names = list.split(separator: ",").map { trimmed($0.split(separator: ";", maxSplits: 1)[0]).lowercased() }
+            let names = split(list[...], at: ",").compactMap { Weighted(parsing: $0) }.filter { $0.quality > 0 }.map(\.name)
             guard names.contains(where: { ["utf-8", "utf8", "*", "us-ascii"].contains($0) }) else { throw WebError(406, "charset", "answers are in UTF-8 only") }
         }
     }

@@ -36,7 +36,7 @@ extension DICOMwebService {
                 do {
                     if let known = try await archive.search(Search(.series, series: series)).found.first {
                         _ = await complete(known.study.uid, series, from: upstream)
-                        lookedUp.insert(name)
+                        if lookedUp.contains("\(known.study.uid)/\(series)") { lookedUp.insert(name) }
                         return
                     }
                     var study = listed.study(of: series)
@@ -61,14 +61,14 @@ extension DICOMwebService {
         guard let bytes = try? await upstream.metadata(study: study, series: series),
               let list = try? JSONSerialization.jsonObject(with: Data(bytes)) as? [[String: Any]], list.count >= Self.fewest else { return false }
         let headers = list.map { Attributes(jsonObject: $0) }
-        guard try await archive.announce(series, count: headers.count, object: { try? headers[$0].headerObject() }) else {
+        guard let announced = try await archive.announce(series, count: headers.count, object: { try? headers[$0].headerObject() }) else {
             options.report("a series of \(list.count) instances is fetched whole before it opens: its headers do not say enough")
             return false
         }
         // The first tells whether the headers are true; a middle slice, which is looked at first.
-        guard let first = archive.nextAnnounced(of: series), (try? await fetch(from: upstream, study: study, series: series, instance: first)) != nil,
-              await archive.isAsAnnounced(first, of: series) else {
-            archive.endAnnouncement(of: series)
+        guard let first = announced.next(), (try? await fetch(from: upstream, study: study, series: series, instance: first)) != nil,
+              await archive.isAsAnnounced(first, announced) else {
+            archive.end(announced)
             options.report("a series of \(list.count) instances is fetched whole before it opens: its objects are others than its headers")
             return false
         }
@@ -76,16 +76,16 @@ extension DICOMwebService {
             await withTaskGroup(of: Bool.self) { group in
                 for _ in 0..<Self.lanes {
                     group.addTask { [self] in
-                        while let instance = archive.nextAnnounced(of: series) {
+                        while let instance = announced.next() {
                             guard (try? await fetch(from: upstream, study: study, series: series, instance: instance)) != nil else { return false }
                         }
                         return true
                     }
                 }
                 // After one failure the others stop at their next instance.
-                for await isGood in group where !isGood { archive.endAnnouncement(of: series) }
+                for await isGood in group where !isGood { archive.end(announced) }
             }
-            archive.endAnnouncement(of: series)
+            archive.end(announced)
         }
         return true
     }
@@ -115,7 +115,7 @@ extension DICOMwebService {
             lookedUp.insert(name)
             return isChanged
         } catch {
-            lookedUp.insert(name)
+            lookedUp.insert(name, for: 2)
             options.report("the upstream archive did not answer; what is stored here is used: \((error as? WebError)?.message ?? "\(type(of: error))")")
             return false
         }
@@ -153,17 +153,17 @@ extension DICOMwebService {
 
 /// Names that were looked up lately.
 final class RecentNames: Sendable {
-    /// How long an answer holds, in seconds.
-    static let validity = 30.0
+    /// Until when.
     private let times = Mutex<[String: ContinuousClock.Instant]>([:])
 
     func contains(_ name: String) -> Bool {
-        times.withLock { $0[name].map { $0.duration(to: .now) < .seconds(Self.validity) } ?? false }
+        times.withLock { $0[name].map { .now < $0 } ?? false }
     }
-    func insert(_ name: String) {
+    /// `seconds`: how long the answer holds.
+    func insert(_ name: String, for seconds: Double = 30) {
         times.withLock { times in
-            if times.count > 10_000 { times = times.filter { $0.value.duration(to: .now) < .seconds(Self.validity) } }
-            times[name] = .now
+            if times.count > 10_000 { times = times.filter { .now < $0.value } }
+            times[name] = .now + .seconds(seconds)
         }
     }
 }
@@ -230,7 +230,7 @@ extension Attributes {
         let writer = withoutBulkData
         if let rows = integer(.rows), let columns = integer(.columns), !contains(Tag(0x7FE0, 0x0008)), !contains(Tag(0x7FE0, 0x0009)) {
             let (bits, frames, samples) = (integer(.bitsAllocated) ?? 16, integer(.numberOfFrames) ?? 1, integer(.samplesPerPixel) ?? 1)
-            guard (1...65_535).contains(rows), (1...65_535).contains(columns), [8, 16, 32].contains(bits), frames == 1, samples == 1 else { throw DICOMError(code: "no-header", message: "Only single grey images are announced.") }
+            guard (1...65_535).contains(rows), (1...65_535).contains(columns), [8, 16, 32].contains(bits), frames == 1, samples == 1, rows * columns <= 1 << 24 else { throw DICOMError(code: "no-header", message: "Only single grey images of at most 16 million pixels are announced.") }
             writer.set(.pixelData, bytes: [UInt8](repeating: 0, count: (rows * columns * bits / 8 + 1) & ~1), representation: "OW")
         }
         return try writer.encoded()

@@ -112,8 +112,8 @@ final class JobQueue: Sendable {
         let job = try DenoisingJob(source, settings, version: version)
         if let slice { job.prefer(slice: slice) }
         let files = try await archive.files(of: series).map(\.path)
-        let archive = self.archive, folder = temporary + "/" + UUID().uuidString
-        return try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "denoise", method: settings.text, series: series, result: result, created: Date().timeIntervalSince1970), denoising: job, slice) { handle in
+        let archive = self.archive, jobID = UUID().uuidString.lowercased(), folder = temporary + "/" + jobID
+        return try submit(JobRecord(id: jobID, kind: "denoise", method: settings.text, series: series, result: result, created: Date().timeIntervalSince1970), denoising: job, slice) { handle in
             var last = -1
             let begin = ContinuousClock.now
             try job.run(on: handle.queue.device) { done, total in
@@ -161,8 +161,8 @@ final class JobQueue: Sendable {
         guard !name.isEmpty, !name.contains("/"), !name.hasPrefix("."), FileManager.default.fileExists(atPath: projections + "/" + name) else {
             throw LowDoseError("not-found", "There are no projections of that name in the data folder's projections.")
         }
-        let path = projections + "/" + name, folder = temporary + "/" + UUID().uuidString, version = self.version
-        return try submit(JobRecord(id: UUID().uuidString.lowercased(), kind: "reconstruct", method: isMethodOpen ? name : wish.text(views: 0), series: "", result: "", created: Date().timeIntervalSince1970)) { handle in
+        let path = projections + "/" + name, id = UUID().uuidString.lowercased(), folder = temporary + "/" + id, version = self.version
+        return try submit(JobRecord(id: id, kind: "reconstruct", method: isMethodOpen ? name : wish.text(views: 0), series: "", result: "", created: Date().timeIntervalSince1970)) { handle in
             let file = try ProjectionFile(path: path) { done, total in handle.progress(0.1 * Double(done) / Double(max(1, total))) }
             var settings = wish
             if isMethodOpen, case .cone = file.projections.scan { settings.method = .fdk }

@@ -75,21 +75,36 @@ import Testing
         let series = site.upstream.series
         let headers = try #require(try JSONSerialization.jsonObject(with: Data(site.upstream.headers)) as? [[String: Any]])
         let objects = try headers.map { try Attributes(jsonObject: $0).headerObject() }
-        #expect(try await site.archive.announce(series, count: objects.count) { objects[$0] })
-        #expect(site.archive.nextAnnounced(of: series) == site.order[12])
+        let announced = try #require(try await site.archive.announce(series, count: objects.count) { objects[$0] })
+        #expect(announced.next() == site.order[12])
         let volume = try await site.archive.volume(Volume.ID(series: series))
         #expect(volume.loadedSlices == 0)
         site.archive.prefer(slice: 3, of: volume.id)
-        #expect([site.archive.nextAnnounced(of: series), site.archive.nextAnnounced(of: series), site.archive.nextAnnounced(of: series)].map { $0.flatMap(site.order.firstIndex(of:)) } == [3, 2, 4])
+        #expect([announced.next(), announced.next(), announced.next()].map { $0.flatMap(site.order.firstIndex(of:)) } == [3, 2, 4])
         // Others may bring instances too.
         _ = await site.archive.file(at: site.upstream.files[site.order[20]]!)
-        for _ in 0..<200 where volume.loadedSlices == 0 { try await Task.sleep(for: .milliseconds(10)) }
+        for _ in 0..<3000 where volume.loadedSlices == 0 { try await Task.sleep(for: .milliseconds(10)) }
         #expect(volume.loadedSlices == 1 && volume.isLoaded(20))
-        site.archive.endAnnouncement(of: series)
+        site.archive.end(announced)
         // That load has failed; whoever opens the series now has the rest fetched.
         for await progress in site.archive.loadProgress(of: volume) { if case .complete = progress.state { Issue.record("complete without its slices") } }
         #expect(volume.loadedSlices < 24)
         #expect(try await site.archive.completeVolume(volume.id).geometry == site.phantom.geometry)
+    }
+
+    /// An object stored meanwhile belongs to the series as well: what was announced without it is not its volume.
+    @Test func anObjectThatWasNotAnnouncedEndsTheAnnouncement() async throws {
+        let site = try await site(), series = site.upstream.series, id = Volume.ID(series: series)
+        let headers = try #require(try JSONSerialization.jsonObject(with: Data(site.upstream.headers)) as? [[String: Any]])
+        let objects = try headers.map { try Attributes(jsonObject: $0).headerObject() }
+        let announced = try #require(try await site.archive.announce(series, count: 23) { objects[$0] })
+        let volume = try await site.archive.volume(id)
+        #expect(volume.geometry.slices == 23)
+        _ = await site.archive.file(at: site.upstream.files[site.order[23]]!)
+        #expect(!site.archive.isAnnounced(series) && announced.next() == nil)
+        for await progress in site.archive.loadProgress(of: volume) { if case .complete = progress.state { Issue.record("complete without its slices") } }
+        #expect(try await site.archive.announce(series, count: 23) { objects[$0] } == nil)
+        #expect(try await site.archive.completeVolume(id).geometry == site.phantom.geometry)
     }
 
     @Test func headersThatAreNotThoseOfTheObjectsAreNotUsed() async throws {

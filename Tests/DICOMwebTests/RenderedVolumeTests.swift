@@ -298,6 +298,17 @@ import Testing
 
     // MARK: 8.3.5.1: parameters shared with other rendered resources
 
+    @Test func section8_3_3_2_textIsInUTF8OrNotAtAll() async throws {
+        let site = try await Self.site.value
+        for (text, status) in [(";", 406), (",;;", 406), ("utf-8;q=0", 406), ("iso-8859-1", 406), ("iso-8859-1, UTF-8;q=0.5", 200), ("*", 200)] {
+            for isHeader in [false, true] {
+                let headers = [(name: "accept", value: "application/dicom+json")] + (isHeader ? [(name: "accept-charset", value: text)] : [])
+                let answer = await site.service.respond(to: WebRequest(method: "GET", path: ["studies"], query: isHeader ? [] : [(name: "charset", value: text)], headers: headers))
+                #expect(answer.status == status, "\(text)")
+            }
+        }
+    }
+
     @Test func section8_3_5_1_4_windowIsCenterWidthAndFunction() async throws {
         for (text, function) in [("linear", Window.Function.linear), ("linear-exact", .linearExact), ("sigmoid", .sigmoid)] {
             try await expectPicture("renderedmpr", "window=-500,1500,\(text)") { v in

@@ -8,7 +8,7 @@ import Testing
 struct DICOMwebClientTests {
     private func holds(_ scenario: String) async throws {
         let arguments = [TestData.packageRoot.appending(path: "Tests/ServerTests/Python/dicomweb.py").path, scenario, "--tomos", RunningServer.executable, "--test-data", TestData.folder.path]
-        let (status, output) = try await RunningServer.python(arguments)
+        let (status, output) = try await RunningServer.ran(TestData.python, arguments)
         #expect(status == 0, "\(output)")
     }
 
@@ -33,7 +33,7 @@ struct DICOMwebClientTests {
 struct OrthancTests {
     private func holds(_ scenario: String) async throws {
         let arguments = [TestData.packageRoot.appending(path: "Tests/ServerTests/Python/orthanc.py").path, scenario, "--tomos", RunningServer.executable, "--test-data", TestData.folder.path]
-        let (status, output) = try await RunningServer.python(arguments)
+        let (status, output) = try await RunningServer.ran(TestData.python, arguments)
         #expect(status == 0, "\(output)")
     }
 

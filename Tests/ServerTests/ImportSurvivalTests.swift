@@ -8,25 +8,25 @@ import Testing
 struct ImportSurvivalTests {
     private struct Outcome: Decodable { var reported, listed: Int; var killed: Bool }
 
-    private func importing(into data: URL, killedAt count: Int) throws -> Outcome {
+    private func importing(into data: URL, killedAt count: Int) async throws -> Outcome {
         let script = TestData.packageRoot.appending(path: "Tests/ServerTests/Python/kill_import.py").path
-        let (status, output) = try RunningServer.run(TestData.python, [script, RunningServer.executable, TestData.path("petct_chest"), data.path, "\(count)"], within: 300)
+        let (status, output) = try await RunningServer.ran(TestData.python, [script, RunningServer.executable, TestData.path("petct_chest"), data.path, "\(count)"], within: 300)
         #expect(status == 0, "\(output)")
         return try JSONDecoder().decode(Outcome.self, from: Data(output.utf8))
     }
 
-    @Test func killingAnImportLosesNothingReportedAsStoredAndARestartCompletesIt() throws {
+    @Test func killingAnImportLosesNothingReportedAsStoredAndARestartCompletesIt() async throws {
         let folder = try TestData.temporaryFolder("tomos-kill")
         defer { try? FileManager.default.removeItem(at: folder) }
-        let whole = try importing(into: folder.appending(path: "whole"), killedAt: .max)
+        let whole = try await importing(into: folder.appending(path: "whole"), killedAt: .max)
         #expect(!whole.killed && whole.listed >= 270)
         var wasKilledOnTheWay = false
         for count in [1, 64, 128, 192] {
             let data = folder.appending(path: "data-\(count)")
-            let cut = try importing(into: data, killedAt: count)
+            let cut = try await importing(into: data, killedAt: count)
             #expect(cut.listed >= cut.reported, "reported \(cut.reported), found \(cut.listed)")
             wasKilledOnTheWay = wasKilledOnTheWay || (cut.killed && cut.listed < whole.listed)
-            let again = try importing(into: data, killedAt: .max)
+            let again = try await importing(into: data, killedAt: .max)
             #expect(!again.killed && again.listed == whole.listed)
         }
         #expect(wasKilledOnTheWay, "no import was cut while it worked, so nothing was tested")

@@ -25,7 +25,7 @@ struct RunningServer: Sendable {
     static let shared = Task<RunningServer, any Error> { try await start() }
     /// With a token and TLS-free, few sessions and short times: for clients that misbehave.
     static let strict = Task<RunningServer, any Error> {
-        try await start(["--session-limit", "12", "--grace", "3", "--heartbeat", "1"], token: "a token for the tests of hostile clients")
+        try await start(["--session-limit", "12", "--grace", "3", "--heartbeat", "3"], token: "a token for the tests of hostile clients")
     }
 
     struct Failure: Error, CustomStringConvertible {
@@ -37,7 +37,7 @@ struct RunningServer: Sendable {
     static func start(_ more: [String] = [], token: String? = nil) async throws -> RunningServer {
         let folder = try TestData.temporaryFolder("tomos-serve")
         let data = folder.appending(path: "data")
-        let imported = try run(executable, ["import", "--data", data.path, TestData.path(dataSet)], within: 300)
+        let imported = try await ran(executable, ["import", "--data", data.path, TestData.path(dataSet)], within: 300)
         guard imported.status == 0 else { throw Failure(description: "tomos import: \(imported.output)") }
 
         guard let linePort = freePort() else { throw Failure(description: "no free port") }
@@ -71,22 +71,17 @@ struct RunningServer: Sendable {
     func script(_ path: String, _ scenario: String, _ more: [String] = []) async throws -> (status: Int32, output: String) {
         let arguments = [TestData.packageRoot.appending(path: "Tests/ServerTests/\(path)").path, scenario, "--url", address,
                          "--series", Self.series, "--tomos", Self.executable, "--data", data.path] + more
-        // On a thread of its own: waiting for a process must not hold one of the pool's few.
-        return try await withCheckedThrowingContinuation { continuation in
-            Thread.detachNewThread {
-                continuation.resume(with: Result { try Self.run(TestData.python, arguments, within: 600) })
-            }
-        }
+        return try await Self.ran(TestData.python, arguments)
     }
 
-    /// Runs a script that starts what it needs itself.
-    static func python(_ arguments: [String]) async throws -> (status: Int32, output: String) {
+    /// Runs a program to its end, on a thread of its own: waiting for a process must not hold one of the pool's few.
+    static func ran(_ executable: String, _ arguments: [String], within seconds: Double = 1800) async throws -> (status: Int32, output: String) {
         try await withCheckedThrowingContinuation { continuation in
-            Thread.detachNewThread { continuation.resume(with: Result { try run(TestData.python, arguments, within: 600) }) }
+            Thread.detachNewThread { continuation.resume(with: Result { try run(executable, arguments, within: seconds) }) }
         }
     }
 
-    static func run(_ executable: String, _ arguments: [String], within seconds: Double) throws -> (status: Int32, output: String) {
+    private static func run(_ executable: String, _ arguments: [String], within seconds: Double) throws -> (status: Int32, output: String) {
         let process = Process(), pipe = Pipe()
         process.executableURL = URL(filePath: executable)
         process.arguments = arguments
@@ -94,12 +89,19 @@ struct RunningServer: Sendable {
         process.standardError = pipe
         try process.run()
         let pid = process.processIdentifier
-        let alarm = DispatchWorkItem { kill(pid, SIGKILL) }
+        // First asked to end, so that what it has started ends too.
+        let isLate = Mutex(false), isOver = Mutex(false)
+        let alarm = DispatchWorkItem {
+            isLate.withLock { $0 = true }
+            kill(pid, SIGINT)
+            DispatchQueue.global().asyncAfter(deadline: .now() + 20) { isOver.withLock { if !$0 { kill(pid, SIGKILL) } } }
+        }
         DispatchQueue.global().asyncAfter(deadline: .now() + seconds, execute: alarm)
         let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
+        isOver.withLock { $0 = true }
         alarm.cancel()
-        return (process.terminationStatus, output)
+        return (process.terminationStatus, isLate.withLock { $0 } ? output + "\nended after \(seconds) s" : output)
     }
 
     /// Whether the Python of the tests can import what the scripts need.

@@ -10,7 +10,7 @@ struct SoakTests {
     /// scene, no client sees an error, no session is left, and the server's memory stays as it was.
     @Test func twentyReadersLeaveNothingBehind() async throws {
         let soak = TestData.packageRoot.appending(path: "Benchmarks/Streaming/soak.py").path
-        let (status, output) = try await RunningServer.python([soak, "soak", "--tomos", RunningServer.executable, "--import", TestData.path(RunningServer.dataSet),
+        let (status, output) = try await RunningServer.ran(TestData.python, [soak, "soak", "--tomos", RunningServer.executable, "--import", TestData.path(RunningServer.dataSet),
                                                                "--minutes", "2", "--sessions", "20", "--size", "96", "--grace", "5"])
         #expect(status == 0, "\(output)")
     }

@@ -231,11 +231,13 @@ import Testing
     // MARK: Faults
 
     @Test func aDeviceLostInTheMiddleLeavesTheWorkToTheCPUAndComesBack() async throws {
-        let log = FaultTests.Log(), broken = try Devices.fresh(), device = FaultTests.fallback(broken, log)
+        // Opened again only after the work, whose rest is the CPU's alone.
+        let log = FaultTests.Log(), broken = try Devices.fresh(), isOver = Semaphore(), device = FaultTests.fallback(broken, log) { isOver.wait() }
         let (projections, stack) = try Self.cone(.flat), expected = try feldkamp(projections, onto: stack).values
         broken.loseAfter(submissions: 6)
         #expect(try feldkamp(projections, onto: stack, on: device).values == expected)
         #expect(log.contains("lost"))
+        isOver.signal()
         try await log.wait(for: "is back")
         #expect(log.contains("is back"))
         let after = try feldkamp(projections, onto: stack, on: device).values
@@ -244,12 +246,13 @@ import Testing
     }
 
     @Test func aDeviceLostBetweenIterationsIsReplaced() async throws {
-        let log = FaultTests.Log(), broken = try Devices.fresh(), device = FaultTests.fallback(broken, log)
+        let log = FaultTests.Log(), broken = try Devices.fresh(), isOver = Semaphore(), device = FaultTests.fallback(broken, log) { isOver.wait() }
         let here = try Projector(Self.fan(.flat, views: 70), grid: Self.grid), there = OnDevice(here, device), image = Self.data(here.imageCount)
         let expected = here.project(image)
         #expect(Self.difference(there.project(image), expected) < Self.tolerance)
         broken.loseAfter(submissions: 0)
         #expect(there.project(image) == expected)
+        isOver.signal()
         try await log.wait(for: "is back")
         let again = there.project(image)
         #expect(again != expected && Self.difference(again, expected) < Self.tolerance)

@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 
 import numpy as np
@@ -84,8 +85,11 @@ async def drag(options):
         for pane, scenes in ((plane, [axial(options, listed, plane.size, float(i)) for i in range(20)]),
                              (solid, [camera(options, listed, 0.05 * i) for i in range(20)])):
             begun = len(pane.parts)
-            for scene in scenes:
-                pane.set(scene, moving=True)
+            # On a busy machine the hand moves until it has seen something.
+            for n in range(20 * 30):
+                if n >= len(scenes) and any(p.image_pass == MOVING for p in pane.parts[begun:]):
+                    break
+                pane.set(scenes[n % len(scenes)], moving=True)
                 await asyncio.sleep(1 / 30)
             pane.rest()
             picture = await pane.exact(60)
@@ -149,6 +153,8 @@ async def values(options):
         before = len([p for p in pane.parts if p.format == 4])
         pane.change({"presentation": {"window": {"center": -600, "width": 1500}}})
         await pane.exact(60)
+        # Whatever was sent before this answer is here.
+        await client.query("link")
         await asyncio.sleep(0.5)
         check(len([p for p in pane.parts if p.format == 4]) == before, "values came again although only the window changed")
         check(pane.values is not None and float(np.abs(pane.values - offline).max()) == worst, "the values were lost although only the window changed")
@@ -170,9 +176,14 @@ async def cine(options):
         begun = len(pane.parts)
         pane.revision += 1
         client.send({"type": "scene", "pane": 1, "revision": pane.revision, "cine": {"rate": 10, "along": "slice"}})
-        await asyncio.sleep(3)
-        played = [p.cine for p in pane.parts[begun:] if p.revision == pane.revision]
-        check(20 <= len(played) <= 34, f"{len(played)} pictures in three seconds at ten a second")
+        started = time.monotonic()
+        played = []
+        while len(played) < 25 and time.monotonic() - started < 60:
+            await asyncio.sleep(0.05)
+            played = [p.cine for p in pane.parts[begun:] if p.revision == pane.revision]
+        took = time.monotonic() - started
+        # Slower where the machine is busy, never faster.
+        check(25 <= len(played) <= 10 * took + 4, f"{len(played)} pictures in {took:.1f} s at ten a second")
         check(all(0 < b - a <= 4 for a, b in zip(played, played[1:]) if b > a) and len(set(played)) > 15, f"steps {played}")
         pane.revision += 1
         client.send({"type": "scene", "pane": 1, "revision": pane.revision, "cine": None})

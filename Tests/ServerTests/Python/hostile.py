@@ -2,7 +2,7 @@
 
     hostile.py SCENARIO --url http://127.0.0.1:PORT --series UID --tomos PATH --data DIR
 
-The server was started with a token, room for twelve sessions, a grace time of 3 s and a ping every second.
+The server was started with a token, room for twelve sessions, a grace time of 3 s and a ping every 3 s.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[3] / "Clients" / "python"), str(pathlib.Path(__file__).parent)]
 from conversation import axial, camera, check, rendered, same, stream, volume  # noqa: E402
-from scenarios import run  # noqa: E402
+from scenarios import port, run  # noqa: E402
 from tomos_client import StreamError, TomosClient  # noqa: E402
 
 TOKEN = "a token for the tests of hostile clients"
@@ -167,6 +167,15 @@ async def slow(options):
             pass
         return line
 
+    most = 0
+
+    async def watches():
+        nonlocal most
+        while True:
+            most = max(most, (await asyncio.to_thread(metrics, options))["tomos_resident_bytes"])
+            await asyncio.sleep(0.5)
+
+    watch = asyncio.create_task(watches())
     attackers = asyncio.gather(*(never_acknowledges() for _ in range(3)))
     silent = asyncio.gather(*(never_reads() for _ in range(3)))
     await good(options, info, 12)
@@ -177,13 +186,10 @@ async def slow(options):
     check(left <= 3, f"{left:.0f} sessions are left of the three that acknowledge nothing")
     for line in lines:
         line.close()
-    most = 0
-    while not attackers.done():
-        most = max(most, (await asyncio.to_thread(metrics, options))["tomos_resident_bytes"])
-        await asyncio.sleep(0.5)
     await attackers
+    watch.cancel()
     check(max(received) < 2_000_000, f"sent without an acknowledgement: {received}")
-    check(most - before < 64 << 20, f"slow clients cost {(most - before) / 2**20:.0f} MiB")
+    check(most > 0 and most - before < 64 << 20, f"slow clients cost {(most - before) / 2**20:.0f} MiB")
 
 
 async def flooding(options):
@@ -273,17 +279,17 @@ async def silent(options):
         line.close()
 
     async def no_request():
-        await ended(await asyncio.to_thread(socket.create_connection, (host, int(port))), 20)
+        await ended(await asyncio.to_thread(socket.create_connection, (host, int(port))), 60)
 
     async def no_hello():
         async with plain(options) as web:
-            check(await closing(web, 15) == 4408, f"no hello is closed with {web.close_code}")
+            check(await closing(web, 60) == 4408, f"no hello is closed with {web.close_code}")
 
     async def half_open():
         line = await asyncio.to_thread(raw_upgrade, options)
         await asyncio.get_running_loop().run_in_executor(None, line.sendall, frame(json.dumps({"type": "hello", "token": TOKEN})))
         await asyncio.sleep(0.2)
-        await ended(line, 15)  # reads, but never answers a ping
+        await ended(line, 60)  # reads, but never answers a ping
 
     await asyncio.gather(no_request(), no_hello(), *(half_open() for _ in range(5)), good(options, listed(options), 2))
     async with asyncio.timeout(30):
@@ -308,14 +314,22 @@ async def limits(options):
     kinds = [a["type"] for a in answers]
     check(kinds == ["ready"] * 12 + ["error"], f"thirteen hellos: {kinds}")
     check(answers[-1]["code"] == "busy" and answers[-1]["retry"] > 0 and await closing(webs[-1]) == 1013, f"the thirteenth: {answers[-1]}")
+    async def welcomed():
+        """A client that is let in once the server has seen the goodbye before it."""
+        async with asyncio.timeout(30):
+            while True:
+                web = await plain(options)
+                if (await hello(web))["type"] == "ready":
+                    return web
+                await web.close()
+                await asyncio.sleep(0.1)
+
     await webs[0].close(1000)
-    async with plain(options) as web:
-        check((await hello(web))["type"] == "ready", "a goodbye makes room")
+    await (await welcomed()).close(1000)
     # A session whose client is gone gives way to a new one.
     webs[1].transport.abort()
-    await asyncio.sleep(0.3)
-    async with plain(options) as first, plain(options) as second:
-        check((await hello(first))["type"] == (await hello(second))["type"] == "ready", "a lost session gives way")
+    for web in [await welcomed(), await welcomed()]:
+        await web.close(1000)
     for web in webs[2:]:
         await web.close(1000)
 
@@ -406,13 +420,11 @@ async def restarted(options):
     folder = tempfile.mkdtemp()
     data = pathlib.Path(folder, "data")
     shutil.copytree(options.data, data)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    own = argparse.Namespace(**{**vars(options), "url": f"http://127.0.0.1:{port}/", "data": str(data)})
+    number = port()
+    own = argparse.Namespace(**{**vars(options), "url": f"http://127.0.0.1:{number}/", "data": str(data)})
 
     async def start():
-        process = subprocess.Popen([options.tomos, "serve", "--data", str(data), "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        process = subprocess.Popen([options.tomos, "serve", "--data", str(data), "--port", str(number)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                    env={k: v for k, v in os.environ.items() if k != "TOMOS_TOKEN"})
         for _ in range(600):
             try:

@@ -2,7 +2,19 @@
 
 import argparse
 import asyncio
+import socket
 import sys
+
+_kept = []
+
+
+def port():
+    """A free TCP port, kept for the caller while this process lives: nobody else is given it, and a server that sets SO_REUSEADDR can listen on it."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", 0))
+    _kept.append(s)
+    return s.getsockname()[1]
 
 
 def run(scenarios):
