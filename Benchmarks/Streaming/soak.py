@@ -26,6 +26,7 @@ import time
 import urllib.request
 
 import numpy as np
+from websockets.exceptions import InvalidMessage
 
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "Clients" / "python")]
@@ -122,13 +123,18 @@ async def reader(number, server, options, until, counts, faults, first):
                         faults.append(f"reader {number}: {client.problems}")
                     await asyncio.sleep(dice.uniform(0.5, options.look))
                     break
+        except InvalidMessage:
+            # A server that was sent no request within ten seconds, because this process stood still, has hung up.
+            if time.monotonic() - counts["stalled"] > 30:
+                faults.append(f"reader {number}: no answer to a request")
         except Exception as error:  # noqa: BLE001 - every fault counts
             faults.append(f"reader {number}: {type(error).__name__} {error}"[:500])
             await asyncio.sleep(1)
 
 
 async def soak(options, server):
-    counts, faults, first, memory = dict.fromkeys(("opened", "resumed", "dropped", "drags", "exact"), 0), [], {}, []
+    counts, faults, first, memory = dict.fromkeys(("opened", "resumed", "dropped", "drags", "exact", "stalled"), 0), [], {}, []
+    counts["stalled"] = -1e9
     begun = time.monotonic()
     until = begun + 60 * options.minutes
     work = asyncio.gather(*(reader(i, server, options, until, counts, faults, first) for i in range(int(options.sessions))))
@@ -137,7 +143,10 @@ async def soak(options, server):
         memory.append((round(time.monotonic() - begun, 1), server.resident()))
         looked = time.monotonic()
         await asyncio.wait([work], timeout=1)
-        pause = max(pause, time.monotonic() - looked - 1)
+        late = time.monotonic() - looked - 1
+        pause = max(pause, late)
+        if late > 5:
+            counts["stalled"] = time.monotonic()
     await work
     # Whoever dropped the line and did not come back has the grace time.
     left = None
@@ -150,7 +159,7 @@ async def soak(options, server):
     quarter = 60 * options.minutes / 4
     part = lambda a, b: statistics.median([m for t, m in memory if a <= t < b] or [0])  # noqa: E731
     second, last = part(quarter, 2 * quarter), part(3 * quarter, 4 * quarter)
-    report = {"minutes": options.minutes, "sessions": int(options.sessions), "size": options.size, **counts, "faults": faults[:20], "faultCount": len(faults),
+    report = {"minutes": options.minutes, "sessions": int(options.sessions), "size": options.size, **{k: v for k, v in counts.items() if k != "stalled"}, "faults": faults[:20], "faultCount": len(faults),
               "sessionsLeft": left, "residentMiB": {"secondQuarter": round(second / 2**20, 1), "lastQuarter": round(last / 2**20, 1),
                                                     "largest": round(max(m for _, m in memory) / 2**20, 1), "growth": round(last / second - 1, 4)},
               "longestPauseOfTheReaders": round(pause, 2), "serverCPUSeconds": round(server.cpu(), 1)}

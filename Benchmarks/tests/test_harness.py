@@ -19,14 +19,20 @@ def run_of(seed, slow=None, kernels=("plane", "slab", "maximum", "jpeg")):
     """The lines of a run of virtual kernels; the one named `slow` is handicapped by a tenth."""
     lines = [{"schema": "tomos-bench/1", "environment": {"commit": "x"}}]
     for i, kernel in enumerate(kernels):
-        subject = Subject("tomos", [sys.executable, str(HERE / "virtual_worker.py"), str(100 * seed + i)], 1)
         request = {"do": "run", "what": kernel, **({"handicap": 0.1} if kernel == slow else {})}
-        subject.ask(**dict(request, do="prepare"))
-        figures, failed = measure.repeat([subject], lambda k: request, environment.Others(lambda: []), budget=5, precision=0.015)
-        subject.stop()
+        with tempfile.NamedTemporaryFile() as starts:
+            subject = Subject("tomos", [sys.executable, str(HERE / "virtual_worker.py"), str(100 * seed + i), starts.name], 1)
+
+            def renew(s, request=request):
+                s.stop()
+                s.ask(**dict(request, do="prepare"))
+                return True
+            subject.ask(**dict(request, do="prepare"))
+            figures, failed = measure.repeat([subject], lambda k: request, environment.Others(lambda: []), budget=5, precision=0.015, renew=renew)
+            subject.stop()
         f = figures["tomos"]
         # The virtual kernels know nothing of this machine's speed, which the anchor measures.
-        lines.append({"case": f"frame/{kernel}", "suite": "frame", "subject": "tomos", "wall": f["wall"], "cpu": f["cpu"], "anchor": [0.001] * len(f["wall"]), "noise": [0.0], "counters": f["counters"]})
+        lines.append({"case": f"frame/{kernel}", "suite": "frame", "subject": "tomos", "wall": f["wall"], "cpu": f["cpu"], "anchor": [0.001] * len(f["wall"]), "process": f["process"], "noise": [0.0], "counters": f["counters"]})
     return lines
 
 
@@ -46,6 +52,13 @@ class Statistics(unittest.TestCase):
         ps = [st.mann_whitney([rng.gauss(0, 1) for _ in range(20)], [rng.gauss(0, 1) for _ in range(20)]) for _ in range(500)]
         self.assertLess(sum(p < 0.05 for p in ps), 40)
         self.assertLess(st.mann_whitney(range(20), range(100, 120)), 1e-6)
+
+    def test_students_tail_is_that_of_the_tables(self):
+        for t, freedom, p in ((2.776, 4, 0.05), (3.169, 10, 0.01), (1.96, 1e6, 0.05), (0, 3, 1)):
+            self.assertAlmostEqual(st.student_tail(t, freedom), p, delta=2e-4)
+        rng = random.Random(7)
+        ps = [st.welch([rng.gauss(0, 1) for _ in range(6)], [rng.gauss(0, 2) for _ in range(6)]) for _ in range(1000)]
+        self.assertTrue(20 < sum(p < 0.05 for p in ps) < 75)
 
     def test_holm_multiplies_the_smallest_by_all(self):
         self.assertEqual(st.holm([0.01, 0.5, 0.02]), [0.03, 0.5, 0.04])
@@ -79,7 +92,9 @@ class Compare(unittest.TestCase):
 
 class Measuring(unittest.TestCase):
     def test_subjects_take_turns_and_a_broken_one_is_reported_not_hidden(self):
-        subjects = [Subject(n, [sys.executable, str(HERE / "virtual_worker.py"), "1"], 1) for n in ("tomos", "peer")]
+        starts = tempfile.NamedTemporaryFile()
+        self.addCleanup(starts.close)
+        subjects = [Subject(n, [sys.executable, str(HERE / "virtual_worker.py"), "1", starts.name], 1) for n in ("tomos", "peer")]
         for s in subjects:
             s.ask(do="prepare", what="x")
         figures, failed = measure.repeat(subjects, lambda k: {"do": "run", "what": "broken"}, environment.Others(lambda: []), 1, 0.02)

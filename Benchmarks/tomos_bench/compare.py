@@ -1,11 +1,14 @@
 """`tomos-bench compare OLD NEW`: what really changed between two runs.
 
-Times are divided by the anchor of their own round, so that a machine that is slower today is no change of Tomos. A case has
-changed when the rank-sum test says so after Holm's correction over all cases, and the medians and the lower quartiles both
-differ by more than `--threshold` in the same direction. Counters are exact: more allocations, bytes or instructions than the
+Times are divided by the anchor of their own round, so that a machine that is slower today is no change of Tomos. What is compared is
+the medians of processes: a process that had luck with its memory is one sample, however often it repeated (Welch's test on their
+logarithms). Lines without processes (suites `stream`, `rest`, older files) are compared by the rank-sum test over repetitions. A case
+has changed when its test says so after Holm's correction over all cases, and the medians differ by more than `--threshold`; without
+processes the lower quartiles as well. Counters are exact: more allocations, bytes or instructions than the
 tolerance is a regression, and makes the exit code 3.
 """
 
+import math
 import sys
 
 from . import statistics as st
@@ -17,6 +20,25 @@ TOLERANCE = {"allocations": (0.05, 8), "instructions": (0.01, 0), "bytes": (0.0,
 
 def steady(r, clock):
     return [t / a for t, a in zip(r[clock], r["anchor"])] if r.get("anchor") else r.get(clock, [])
+
+
+def by_process(r, clock):
+    """Medians of the processes of a line."""
+    parts = {}
+    for n, t in zip(r["process"], steady(r, clock)):
+        parts.setdefault(n, []).append(t)
+    return [st.median(times) for times in parts.values()]
+
+
+def test(old, new, clock):
+    """(p, ratio, whether it went beyond a threshold as a function of that) of two lines of one case."""
+    if all(len(set(r.get("process") or [])) >= 3 for r in (old, new)):
+        a, b = by_process(old, clock), by_process(new, clock)
+        ratio = st.median(b) / st.median(a)
+        return st.welch([math.log(t) for t in a], [math.log(t) for t in b]), ratio, lambda threshold: abs(math.log(ratio)) > math.log(1 + threshold)
+    a, b = steady(old, clock), steady(new, clock)
+    ratio, quartile = st.median(b) / st.median(a), st.quantile(b, 0.25) / st.quantile(a, 0.25)
+    return st.mann_whitney(a, b), ratio, lambda threshold: all(r > 1 + threshold for r in (ratio, quartile)) or all(r < 1 - threshold for r in (ratio, quartile))
 
 
 def counters(old, new):
@@ -35,13 +57,11 @@ def differences(old, new, threshold=0.04, significance=0.01, clock="cpu"):
     """[(case, text, verdict)] with verdicts "no change", "faster", "slower", "worse", "better", "missing", "new"."""
     before, after = ({n: r for n, rs in by_case(lines).items() for r in rs if r["subject"] == "tomos" and "skipped" not in r} for lines in (old, new))
     shared = [n for n in before if n in after and len(before[n].get(clock, [])) >= 4 and len(after[n].get(clock, [])) >= 4]
-    pairs = [(steady(before[n], clock), steady(after[n], clock)) for n in shared]
-    adjusted = st.holm([st.mann_whitney(a, b) for a, b in pairs])
+    tests = [test(before[n], after[n], clock) for n in shared]
+    adjusted = st.holm([p for p, _, _ in tests])
     rows = []
-    for n, (a, b), p in zip(shared, pairs, adjusted):
-        ratio, quartile = st.median(b) / st.median(a), st.quantile(b, 0.25) / st.quantile(a, 0.25)
-        beyond = all(r > 1 + threshold for r in (ratio, quartile)) or all(r < 1 - threshold for r in (ratio, quartile))
-        verdict = "no change" if p > significance or not beyond else "slower" if ratio > 1 else "faster"
+    for n, (_, ratio, is_beyond), p in zip(shared, tests, adjusted):
+        verdict = "no change" if p > significance or not is_beyond(threshold) else "slower" if ratio > 1 else "faster"
         mark = " (noisy run)" if noisy(before[n]) or noisy(after[n]) else ""
         rows.append((n, f"{100 * (ratio - 1):+.1f} %, p {p:.2g}, {time_text(st.median(before[n]['wall']))} → {time_text(st.median(after[n]['wall']))}{mark}", verdict))
     for n in sorted(set(before) & set(after)):

@@ -1,4 +1,7 @@
-"""Repeats a case with all its subjects taking turns, until the medians are known well enough or the time is spent."""
+"""Repeats a case with all its subjects taking turns, until the medians are known well enough or the time is spent.
+
+Ours is started anew several times in between: where a process happens to get its memory moves kernels of a millisecond by several
+per cent, which no repetition within the process shows. `compare` therefore counts processes, not repetitions."""
 
 import random
 import time
@@ -7,6 +10,7 @@ from . import statistics as st
 from .subjects import Failure
 
 SMALLEST, LARGEST = 3, 400
+PROCESSES = 6
 
 
 class Anchor:
@@ -36,20 +40,23 @@ def once(subject, request):
     return subject.ask(**request)
 
 
-def repeat(subjects, request, others, budget, precision, seed=1, progress=lambda *_: None):
-    """`request(k)` is what repetition k asks of everyone. Returns {subject name: {wall, cpu, first, stages, counters, noise}}."""
+def repeat(subjects, request, others, budget, precision, seed=1, progress=lambda *_: None, renew=None, processes=PROCESSES):
+    """`request(k)` is what repetition k asks of everyone. `renew(subject)` starts a subject anew and returns whether it did; without it
+    everyone stays. Returns {subject name: {wall, cpu, process, first, stages, counters, noise}}."""
     random_order, anchor = random.Random(seed), Anchor()
-    figures = {s.name: {"wall": [], "cpu": [], "anchor": [], "noise": [], "stages": {}, "counters": {}} for s in subjects}
+    figures = {s.name: {"wall": [], "cpu": [], "anchor": [], "process": [], "noise": [], "stages": {}, "counters": {}} for s in subjects}
     failed = {}
-    for s in subjects:  # warm-up: tables, gradients, page faults
+
+    def warm_up(s):  # tables, gradients, page faults
         try:
-            answer = once(s, request(0))
-            figures[s.name]["first"] = answer["wall"]
+            figures[s.name].setdefault("first", once(s, request(0))["wall"])
             once(s, request(1))
         except Failure as e:
             failed[s.name] = str(e)
+    for s in subjects:
+        warm_up(s)
     live = [s for s in subjects if s.name not in failed]
-    begun, k = time.monotonic(), 2
+    begun, k, part, parts = time.monotonic(), 2, 0, processes if renew else 1
     others.look()
     while live:
         random_order.shuffle(live)
@@ -68,6 +75,7 @@ def repeat(subjects, request, others, budget, precision, seed=1, progress=lambda
                 f["wall"].append(answer["wall"])
                 f["cpu"].append(answer["cpu"])
                 f["anchor"].append(tick)
+                f["process"].append(part)
                 for name, value in (answer.get("stages") or {}).items():
                     f["stages"].setdefault(name, []).append(value)
                 f["counters"] = answer.get("counters") or {}
@@ -76,8 +84,26 @@ def repeat(subjects, request, others, budget, precision, seed=1, progress=lambda
         spent = time.monotonic() - begun
         progress(min(1.0, spent / budget))
         counts = [len(figures[s.name]["wall"]) for s in live]
-        if not counts or min(counts) >= LARGEST or (spent > budget and min(counts) >= SMALLEST) or spent > 6 * budget:
+        if not counts or spent > 6 * budget:
             break
-        if all(enough(figures[s.name]["wall"], precision) for s in live):
+        # The last part ends with everything known; those before it when their share of that is.
+        share = (part + 1) / parts
+        if part < parts - 1:
+            here = [[t for t, n in zip(figures[s.name]["wall"], figures[s.name]["process"]) if n == part] for s in live]
+            is_done = spent > share * budget or min(counts) >= share * LARGEST or all(enough(times, precision * parts ** 0.5) for times in here)
+        else:
+            is_done = min(counts) >= LARGEST or (spent > budget and min(counts) >= SMALLEST) or all(enough(figures[s.name]["wall"], precision) for s in live)
+        if not is_done:
+            continue
+        part += 1
+        if part >= parts:
             break
+        for s in list(live):
+            try:
+                if renew(s):
+                    warm_up(s)
+            except Failure as e:
+                failed[s.name] = str(e)
+            if s.name in failed:
+                live.remove(s)
     return figures, failed

@@ -134,7 +134,10 @@ void rayHalvedSlice(const void *voxels, int format, const int32_t size[3], const
     const int64_t plane = (int64_t)nx * size[1];
     int x0, x1, y0, y1, z0, z1;
     halvedSpan(z, halved[2], size[2], &z0, &z1);
-#define SLICE(T, BETTER) { \
+/* What is no number counts for nothing: fmaxf and fminf leave it out. */
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+#define LESSER(a, b) ((a) < (b) ? (a) : (b))
+#define SLICE(T, OF) { \
     T line[RAY_LONGEST_AXIS + 2]; \
     for (int y = 0; y < down; y++) { \
         T *row = (T *)out + (int64_t)y * across; \
@@ -142,20 +145,22 @@ void rayHalvedSlice(const void *voxels, int format, const int32_t size[3], const
         for (int k = z0; k <= z1; k++) for (int j = y0; j <= y1; j++) { \
             const T *from = (const T *)voxels + k * plane + (int64_t)j * nx; \
             if (k == z0 && j == y0) memcpy(line + 1, from, sizeof(T) * (size_t)nx); \
-            else for (int x = 0; x < nx; x++) line[x + 1] = from[x] BETTER line[x + 1] ? from[x] : line[x + 1]; \
+            else for (int x = 0; x < nx; x++) line[x + 1] = OF(from[x], line[x + 1]); \
         } \
         if (!halved[0]) { memcpy(row, line + 1, sizeof(T) * (size_t)nx); continue; } \
         line[0] = line[1]; line[nx + 1] = line[nx]; \
         for (int x = 0; x < across - 1; x++) { \
-            const T a = line[2 * x], b = line[2 * x + 1], c = line[2 * x + 2], d = a BETTER b ? a : b; \
-            row[x] = c BETTER d ? c : d; \
+            const T a = line[2 * x], b = line[2 * x + 1], c = line[2 * x + 2], d = OF(a, b); \
+            row[x] = OF(c, d); \
         } \
         halvedSpan(across - 1, 1, nx, &x0, &x1); \
-        row[across - 1] = line[x0 + 1] BETTER line[x1 + 1] ? line[x0 + 1] : line[x1 + 1]; \
+        row[across - 1] = OF(line[x0 + 1], line[x1 + 1]); \
     } }
-    if (format == VOXELS_INT16) { if (smallest) SLICE(int16_t, <) else SLICE(int16_t, >) }
-    else if (smallest) SLICE(float, <) else SLICE(float, >)
+    if (format == VOXELS_INT16) { if (smallest) SLICE(int16_t, LESSER) else SLICE(int16_t, LARGER) }
+    else if (smallest) SLICE(float, fminf) else SLICE(float, fmaxf)
 #undef SLICE
+#undef LARGER
+#undef LESSER
 }
 
 static int classOf(const RayWork *w, float stored) {

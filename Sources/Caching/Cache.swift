@@ -55,6 +55,8 @@ public final class Cache<Key: Hashable & Sendable, Value: AnyObject & Sendable>:
     /// Bytes of the values held and of those being loaded.
     public var bytes: Int { state.withLock { $0.bytes } }
     public var count: Int { state.withLock { $0.entries.count } }
+    /// Callers who wait for a value that is being loaded.
+    func waiterCount(for key: Key) -> Int { state.withLock { $0.loading[key]?.waiters.count ?? 0 } }
 
     /// The value if it is there; counts as a use.
     public func cached(_ key: Key) -> Value? {

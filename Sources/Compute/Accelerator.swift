@@ -1,7 +1,7 @@
 /// The heavy loops of reconstruction and denoising on a device of their own: arrays in, arrays out. Plain cores have none; their loops are
 /// those of `Tomography`, which asks through `ComputeDevice.accelerate` and does itself what is declined.
 ///
-/// Whoever calls waits, on a thread of its own and never on one of Swift's cooperative ones. Work is cut into pieces of a few milliseconds
+/// Whoever calls waits: server and command line do so on threads of their own, not on Swift's few cooperative ones. Work is cut into pieces of a few milliseconds
 /// that give way to pictures. `progress` gets the fraction done about ten times a second; false cancels, which throws `.cancelled`.
 public protocol Accelerator: AnyObject, Sendable {
     var name: String { get }

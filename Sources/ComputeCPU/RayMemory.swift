@@ -74,6 +74,7 @@ final class RayMemory: Sendable {
         return state.withLock { s in
             if let found = s.cells[id], found.owner.volume === volume { return found.cells }
             s.cells = s.cells.filter { $0.value.owner.volume != nil }
+            s.halved.removeAll { $0.owner.volume == nil }
             s.prepared.removeAll { $0.owner.volume == nil }
             s.cells[id] = (Weak(volume: volume), fresh)
             return fresh
@@ -85,6 +86,7 @@ final class RayMemory: Sendable {
         guard volume.isComplete else { return nil }
         let id = ObjectIdentifier(volume)
         func find(_ s: inout State) -> HalvedVolume?? {
+            s.halved.removeAll { $0.owner.volume == nil }
             guard let i = s.halved.firstIndex(where: { $0.volume == id && $0.smallest == smallest && $0.owner.volume === volume }) else { return nil }
             let entry = s.halved.remove(at: i)
             s.halved.append(entry)
@@ -94,7 +96,6 @@ final class RayMemory: Sendable {
         let fresh = HalvedVolume(of: volume, smallest: smallest)
         return state.withLock { s in
             if let found = find(&s) { return found }
-            s.halved.removeAll { $0.owner.volume == nil }
             if s.halved.count >= Self.halvedCapacity { s.halved.removeFirst() }
             s.halved.append((id, smallest, Weak(volume: volume), fresh))
             return fresh

@@ -25,13 +25,13 @@ extension DICOMwebService {
         var search = Search(.study)
         search.limit = Self.listedBeyond + 1
         let answers = try await upstream.search(search, query)
-        let stored = Dictionary(try await archive.search(Search(.study)).found.map { ($0.study.uid, $0.study.instances) }, uniquingKeysWith: { a, _ in a })
-        let studies = answers.prefix(Self.listedBeyond).compactMap { a -> StudyBeyond? in
-            guard let uid = a.text(.studyInstanceUID), !uid.isEmpty else { return nil }
+        var studies: [StudyBeyond] = []
+        for a in answers.prefix(Self.listedBeyond) {
+            guard let uid = a.text(.studyInstanceUID), !uid.isEmpty else { continue }
             let study = StudyBeyond(studyInstanceUID: uid, studyDescription: a.text(.studyDescription) ?? "", studyDate: a.text(.studyDate) ?? "", patientID: a.text(.patientID) ?? "", patientName: a.text(.patientName) ?? "",
                                     modalities: a.texts(.modalitiesInStudy), series: a.integer(Tag(0x0020, 0x1206)), instances: a.integer(Tag(0x0020, 0x1208)))
-            let here = stored[uid] ?? 0
-            return here > 0 && here >= study.instances ?? 0 ? nil : study
+            let here = try await archive.search(Search(.study, study: uid)).found.first?.study.instances ?? 0
+            if here == 0 || here < study.instances ?? 0 { studies.append(study) }
         }
         return (studies, answers.count > Self.listedBeyond)
     }

@@ -5,6 +5,8 @@ import Foundation
 extension DICOMwebService {
     /// Of one store request with metadata and bulk data apart, which is held in memory until the last part has come.
     static let largestSplitRequest = 256 << 20
+    /// Of the metadata alone: read into memory they take many times their length.
+    static let largestSplitMetadata = 16 << 20
 
     /// Objects as metadata in JSON or XML, their bulk data in further parts named by Content-Location (PS3.18 10.5.2, 8.7.3.5).
     func storeMetadata(_ request: WebRequest, _ boundary: String, _ study: String?, isXML: Bool) async throws -> [Receipt] {
@@ -25,9 +27,11 @@ extension DICOMwebService {
         }
         guard reader.isFinished else { throw WebError(400, "multipart", "the payload ends before its closing delimiter") }
         let wanted = isXML ? "application/dicom+xml" : "application/dicom+json"
-        var bulk: [String: BulkPart] = [:], objects: [Attributes] = []
+        var bulk: [String: BulkPart] = [:], objects: [Attributes] = [], length = 0
         for part in parts {
             if part.type?.name == wanted || (!isXML && part.type?.name == "application/json") {
+                length += part.bytes.count
+                guard length <= Self.largestSplitMetadata else { throw WebError(413, "too-large", "the metadata of a request hold at most 16 MiB; send fewer objects at a time") }
                 if isXML { objects.append(try Attributes(nativeModel: part.bytes)); continue }
                 let json = try? JSONSerialization.jsonObject(with: Data(part.bytes))
                 guard let list = json as? [[String: Any]] ?? (json as? [String: Any]).map({ [$0] }) else { throw WebError(400, "metadata", "the metadata is no DICOM JSON") }
@@ -35,17 +39,22 @@ extension DICOMwebService {
             } else if !part.location.isEmpty { bulk[part.location] = BulkPart(type: part.type ?? MediaType("application/octet-stream"), bytes: part.bytes) }
         }
         guard !objects.isEmpty else { throw WebError(400, "metadata", "a part of \(wanted) is expected") }
-        var receipts: [Receipt] = []
+        var receipts: [Receipt] = [], waiting: [IncomingInstance] = [], room = 2 * Self.largestSplitRequest
         for object in objects {
             do {
+                // One part may be named by many objects, and often by one.
+                room -= object.bulkLength(bulk)
+                guard room >= 0 else { throw DICOMError(code: "too-large", message: "The objects of this request name the same bulk data so often that they are too large together; send them one by one.") }
                 let incoming = try archive.receive()
                 try incoming.write(try object.object(bulk))
-                receipts += try await archive.file([incoming], study: study)
+                incoming.beginSynchronising()
+                waiting.append(incoming)
+                if waiting.count >= options.storeBatch { receipts += try await archive.file(waiting, study: study); waiting = [] }
             } catch let error as DICOMError {
                 receipts.append(Receipt(outcome: .refused(code: error.code, message: error.message), sopClass: object.text(.sopClassUID) ?? "", sopInstance: object.text(.sopInstanceUID) ?? ""))
             }
         }
-        return receipts
+        return receipts + (try await archive.file(waiting, study: study))
     }
 }
 
@@ -68,6 +77,17 @@ extension Attributes {
             throw DICOMError(code: "unsupported-transfer-syntax", message: "Encoded pixel data is taken of one frame, in a transfer syntax of its media type.")
         }
         return try writer.encoded(transferSyntax: syntax, frames: [part.bytes])
+    }
+
+    /// Bytes of all bulk data that is named.
+    func bulkLength(_ bulk: [String: BulkPart]) -> Int {
+        list.reduce(0) { sum, a in
+            switch a.value {
+            case .bulk(let location): sum + (bulk[location]?.bytes.count ?? 0)
+            case .items(let items): sum + items.reduce(0) { $0 + $1.bulkLength(bulk) }
+            default: sum
+            }
+        }
     }
 
     private func writer(_ bulk: [String: BulkPart]) throws(DICOMError) -> DataSetWriter {

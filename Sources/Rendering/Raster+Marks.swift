@@ -77,13 +77,30 @@ extension Canvas {
         for (grow, shade) in [(1.0, UInt8(0)), (0, level)] as [(Double, UInt8)] {
             for (a, b) in pairs {
                 let steps = max(1, Int((max(abs(b[0] - a[0]), abs(b[1] - a[1])) * 2).rounded(.up)))
-                for k in 0...steps {
+                // Only what can touch the canvas is walked: points of a stored state may lie anywhere.
+                guard let seen = inside(a, b, rim: wide + 2) else { continue }
+                for k in Int((seen.lowerBound * Double(steps)).rounded(.down))...Int((seen.upperBound * Double(steps)).rounded(.up)) {
                     let t = Double(k) / Double(steps), x = a[0] + (b[0] - a[0]) * t, y = a[1] + (b[1] - a[1]) * t
                     let left = Int((x - wide - grow + 0.5).rounded(.down)), top = Int((y - wide - grow + 0.5).rounded(.down)), side = Int((2 * (wide + grow)).rounded())
                     fill(x: left, y: top, width: max(1, side), height: max(1, side), shade)
                 }
             }
         }
+    }
+
+    /// The part of the line from `a` (0) to `b` (1) that lies on the canvas or at most `rim` beside it.
+    private func inside(_ a: [Double], _ b: [Double], rim: Double) -> ClosedRange<Double>? {
+        var from = 0.0, to = 1.0
+        for (axis, length) in [(0, size.width), (1, size.height)] {
+            let low = -rim - a[axis], high = Double(length) + rim - a[axis], way = b[axis] - a[axis]
+            if way == 0 {
+                if low > 0 || high < 0 { return nil }
+            } else {
+                from = max(from, min(low / way, high / way))
+                to = min(to, max(low / way, high / way))
+            }
+        }
+        return from <= to ? from...to : nil
     }
 
     /// The inside of a polygon, even and odd.

@@ -65,9 +65,9 @@ struct WebSocketConnection: Sendable {
                         connection.close(code: 1011, reason: "")
                     }
                 }
-                var end: (any Error)?
+                var end: (any Error)?, frames = inbound.makeAsyncIterator()
                 do {
-                    reading: for try await frame in inbound {
+                    reading: while let frame = try await frames.next() {
                         switch frame.opcode {
                         case .ping: connection.send(frame.unmaskedData, opcode: .pong)
                         case .pong:
@@ -101,8 +101,9 @@ struct WebSocketConnection: Sendable {
                 if let fault = end as? Fault {
                     connection.close(code: UInt16(webSocketErrorCode: fault.code), reason: "")
                     feed.finish(throwing: fault)
-                    // The close frame still has to leave.
-                    try? await Task.sleep(for: .milliseconds(50))
+                    // What the peer has sent meanwhile is read and thrown away: a socket closed on unread bytes is reset, and the peer
+                    // never sees the code. Ends with the peer's answer, or with the transport after `closeTimeout`.
+                    while let frame = try? await frames.next(), frame.opcode != .connectionClose {}
                 } else {
                     feed.finish()
                 }

@@ -40,7 +40,7 @@ public struct SliceStack: Sendable {
 /// Feldkamp, Davis and Kress (1984): filtered back-projection of a circular cone-beam scan, full turn or short scan.
 ///
 /// Exact in the plane of rotation; away from it the usual cone-beam error grows with the cone angle. `progress` is called with the
-/// fraction done; returning false cancels. The back-projection runs on `device` if that can.
+/// fraction done; returning false cancels. Filtering and back-projection run on `device` if that can.
 public func feldkamp(_ projections: ConeProjections, onto template: SliceStack, filter: ReconstructionFilter = ReconstructionFilter(),
                      on device: (any ComputeDevice)? = nil, progress: @Sendable (Double) -> Bool = { _ in true }) throws(TomographyError) -> SliceStack {
     let scan = projections.scan, fan = scan.fan, grid = template.grid

@@ -16,7 +16,7 @@ public struct PlaneImage: Sendable {
 
 /// Filtered back-projection of parallel views (Kak and Slaney 1988, 3.3). Views may come in any order and at uneven angles, as long
 /// as no gap is left in 180 degrees; each weighs the angle it stands for. A detector that is displaced sideways works with views over
-/// 360 degrees. `extendsTruncated` continues views smoothly that do not end in air. The back-projection runs on `device` if that can.
+/// 360 degrees. `extendsTruncated` continues views smoothly that do not end in air. Filtering and back-projection run on `device` if that can.
 public func filteredBackprojection(_ sinogram: Sinogram, _ scan: ParallelBeam, onto grid: ImageGrid,
                                    filter: ReconstructionFilter = ReconstructionFilter(), extendsTruncated: Bool = true, on device: (any ComputeDevice)? = nil) throws(TomographyError) -> PlaneImage {
     try scan.check(sinogram)

@@ -257,6 +257,22 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         }
     }
 
+    /// What is no number, as in the air of some scanners' float volumes, hides nothing beside it.
+    @Test func theCopyForMovingExtremesLeavesOutWhatIsNoNumber() {
+        let size: [Int32] = [4, 3, 1]
+        for hole in 0..<12 {
+            var voxels = (0..<12).map { Float($0) }
+            voxels[hole] = .nan
+            for smallest in [false, true] {
+                var out = [Float](repeating: -1, count: Int(rayHalved(4)) * Int(rayHalved(3)))
+                rayHalvedSlice(voxels, Int32(VOXELS_FLOAT32), size, [1, 1, 0], 0, smallest ? 1 : 0, &out)
+                #expect(out.allSatisfy { !$0.isNaN })
+                #expect(smallest ? out.min() == (hole == 0 ? 1 : 0) : out.max() == (hole == 11 ? 10 : 11))
+            }
+        }
+    }
+
+
     @Test("While the hand moves, a large volume's maximum and minimum lose nothing, and at rest they are what they were", arguments: [Fold.maximum, .minimum])
     func movingExtremesLoseNothing(fold: Fold) async throws {
         // Large enough for a copy at half the resolution, and for the picture; single voxels and lines one voxel thin stand out of noise.

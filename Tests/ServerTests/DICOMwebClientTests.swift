@@ -17,6 +17,7 @@ struct DICOMwebClientTests {
     @Test func searchesMatchPageAndWarn() async throws { try await holds("search") }
     @Test func conditionsRangesCompressionAndProblemsAreThoseOfHTTP() async throws { try await holds("http") }
     @Test func storedInstancesSucceedAndFailOneByOne() async throws { try await holds("failures") }
+    @Test func metadataAndBulkDataApartAreStored() async throws { try await holds("split") }
     @Test func objectsOfHighdicomAreStoredAndGivenBack() async throws { try await holds("kinds") }
     @Test func presentationStatesOfOthersShowWhatTheySay() async throws { try await holds("states") }
     @Test func theRequestsOfOHIFAreAnswered() async throws { try await holds("ohif") }

@@ -447,6 +447,11 @@ def split():
         r = send(json.dumps([as_json(named(d))]), {"http://x/pixels": ("image/gif", b"GIF89a")}, status=400)
         assert r["00081198"]["Value"][0]["00081197"]["Value"] == [0xC122]
         send(json.dumps([{}]), {}, status=400)
+        # Little that would become much: one part named very often, and metadata without end.
+        greedy = {**as_json(named(d)), **{f"0011{0x1000 + i:04X}": {"vr": "OB", "BulkDataURI": "p"} for i in range(200)}}
+        r = send(json.dumps([greedy]), {"p": ("application/octet-stream", bytes(4 << 20)), "http://x/pixels": ("application/octet-stream", d.PixelData)}, status=400)
+        assert r["00081198"]["Value"], r
+        assert send("[" + "{}," * (6 << 20) + "{}]", {}, status=413)["code"] == "too-large"
         assert send("nothing", {}, status=400)["code"] == "metadata"
         assert send("<x/>", {}, "xml", status=400)["code"] == "metadata"
 

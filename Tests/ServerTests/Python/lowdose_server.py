@@ -29,7 +29,7 @@ def call(url, method="GET", body=None, headers={}):
         return error.code, json.loads(error.read() or b"{}")
 
 
-async def heard(line, seconds=240):
+async def heard(line, seconds=600):
     """The next message, a dictionary; pictures are acknowledged and come as {"type": "picture"}."""
     message = await asyncio.wait_for(line.recv(), seconds)
     if isinstance(message, str):
@@ -62,8 +62,9 @@ async def jobs(o):
     async with websockets.connect(base.replace("http", "ws") + "/stream", subprotocols=["tomos.stream.v1"], max_size=None) as line:
         await line.send(json.dumps({"type": "hello", "protocol": 1, "formats": ["webp", "jpeg", "png"]}))
         await line.send(json.dumps({"type": "scene", "pane": 1, "revision": 1, "size": [128, 128], "scene": scene, "observe": True}))
-        until = time.time() + 240
-        while time.time() < until and not (told and told[-1][0] == "done"):
+        until = time.time() + 900
+        # The last slices may be announced after the end of the job.
+        while time.time() < until and not (told and told[-1][0] == "done" and progress and progress[-1] == volume["slices"]):
             said = await heard(line)
             if said["type"] == "picture":
                 pictures += 1
