@@ -159,9 +159,9 @@ int labelAt(int map, ivec3 i) {
     return label & 0xffff;
 }
 
-// Whether labels hide a position in voxels, and the colour laid over what is there.
-bool hidden(vec3 q, out vec4 tint) {
-    bool hide = false;
+// Whether labels hide a position in voxels (bit 0), second volumes that add nothing to it (bit 1 + n), and the colour laid over what is there.
+uint hidden(vec3 q, out vec4 tint) {
+    uint bits = 0;
     tint = vec4(0);
     for (int n = 0; n < w.labelCount; n++) {
         vec4 p = vec4(q, 1.0);
@@ -169,15 +169,15 @@ bool hidden(vec3 q, out vec4 tint) {
         vec3 x = clamp(vec3(dot(w.labels[n].rowX, p), dot(w.labels[n].rowY, p), dot(w.labels[n].rowZ, p)), vec3(-2), vec3(n_ + 1));
         ivec3 i = ivec3(x + 2.5) - 2;
         if (any(lessThan(i, ivec3(0))) || any(greaterThanEqual(i, n_))) {
-            if (w.labels[n].hiddenOutside != 0) hide = true;
+            bits |= uint(w.labels[n].hiddenOutside);
             continue;
         }
         int entry = w.labels[n].table + 2 * labelAt(n, i);
-        if (tables[entry] != 0) hide = true;
+        bits |= tables[entry];
         uint t = tables[entry + 1];
         if (t >> 24 != 0) tint = vec4(float(t & 255), float(t >> 8 & 255), float(t >> 16 & 255), float(t >> 24)) * (1.0 / 255.0);
     }
-    return hide;
+    return bits;
 }
 
 float glowStored(int n, ivec3 i) {
@@ -186,9 +186,10 @@ float glowStored(int n, ivec3 i) {
 }
 
 // Colour times extinction, and extinction per mm, of the second volumes at a position in voxels.
-vec4 glowing(vec3 q) {
+vec4 glowing(vec3 q, uint mute, float light, float shine) {
     vec4 sum = vec4(0);
     for (int n = 0; n < w.glowCount; n++) {
+        if ((mute >> (n + 1) & 1) != 0) continue;
         vec4 p = vec4(q, 1.0);
         ivec3 n_ = ivec3(w.glows[n].sizeX, w.glows[n].sizeY, w.glows[n].sizeZ);
         vec3 x = vec3(dot(w.glows[n].rowX, p), dot(w.glows[n].rowY, p), dot(w.glows[n].rowZ, p));
@@ -201,7 +202,7 @@ vec4 glowing(vec3 q) {
             lerp(lerp(glowStored(n, ivec3(i.xy, j.z)), glowStored(n, ivec3(j.x, i.y, j.z)), t.x), lerp(glowStored(n, ivec3(i.x, j.yz)), glowStored(n, j), t.x), t.y), t.z);
         int entry = w.glows[n].table + 4 * int(clamp((value - w.glows[n].first) * w.glows[n].perUnit, 0.0, 255.0) + 0.5);
         vec4 e = uintBitsToFloat(uvec4(tables[entry], tables[entry + 1], tables[entry + 2], tables[entry + 3]));
-        sum += vec4(e.rgb * e.a, e.a);
+        sum += vec4((w.glows[n].lit != 0 ? e.rgb * light + shine : e.rgb) * e.a, e.a);
     }
     return sum;
 }
@@ -284,23 +285,25 @@ Lookup lookUp(float from, float to, int c0, int c1, float start, float end) {
 }
 
 void add(Lookup l, float start, float end) {
-    float tau = l.tau, middle = 0.5 * (start + end), shine = 0.0;
+    float tau = l.tau, middle = 0.5 * (start + end), shine = 0.0, light = 1.0;
+    uint bits = 0;
     vec3 c = l.color;
     if (SHADES != 0) {
         // The voxel plane next to the stretch's middle; half way between two planes the one behind.
         int plane = thin ? 0 : forwards ? int(middle + 0.5) : int(ceil(middle - 0.5));
         if (litAt != plane) shade(plane);
-        if (w.shaded != 0) { c *= lit; shine = gloss; }
+        if (w.shaded != 0) { light = lit; c *= light; shine = gloss; }
         if (w.gradientOpacity != 0) tau *= steep;
     }
     if (LABELS != 0) {
         vec4 tint;
-        if (hidden(at(u0 + middle * du, v0 + middle * dv, middle - (thin ? 0.5 : 0.0)), tint)) tau = 0.0;
-        c += tint.a * (tint.rgb * (SHADES != 0 && w.shaded != 0 ? lit : 1.0) - c);
+        bits = hidden(at(u0 + middle * du, v0 + middle * dv, middle - (thin ? 0.5 : 0.0)), tint);
+        if ((bits & 1) != 0) tau = 0.0;
+        c += tint.a * (tint.rgb * light - c);
     }
     c += shine;
     if (GLOWS != 0) {
-        vec4 g = glowing(at(u0 + middle * du, v0 + middle * dv, middle - (thin ? 0.5 : 0.0))) * 1.44269504;
+        vec4 g = glowing(at(u0 + middle * du, v0 + middle * dv, middle - (thin ? 0.5 : 0.0)), bits, light, shine) * 1.44269504;
         float sum = tau + g.a;
         c = sum > 0.0 ? (c * tau + g.rgb) * (1.0 / sum) : vec3(0);
         tau = sum;
@@ -372,7 +375,7 @@ void surfaceBlock(int start, int end, int direction) {
         vec3 q = at(u0 + k * du, v0 + k * dv, k), c = w.surface.rgb;
         if (LABELS != 0) {
             vec4 tint;
-            if (hidden(q - (thin ? at(0.0, 0.0, 0.5) : vec3(0)), tint)) continue;
+            if ((hidden(q - (thin ? at(0.0, 0.0, 0.5) : vec3(0)), tint) & 1) != 0) continue;
             c += tint.a * (tint.rgb - c);
         }
         lighten(vec3(anywhere(q + vec3(1, 0, 0)) - anywhere(q - vec3(1, 0, 0)), anywhere(q + vec3(0, 1, 0)) - anywhere(q - vec3(0, 1, 0)),
@@ -402,7 +405,7 @@ void foldBlock(int layer) {
         float value = along(n);
         if (LABELS != 0) {
             vec4 tint;
-            if (hidden(at(u0 + k * du, v0 + k * dv, k - (thin ? 0.5 : 0.0)), tint)) continue;
+            if ((hidden(at(u0 + k * du, v0 + k * dv, k - (thin ? 0.5 : 0.0)), tint) & 1) != 0) continue;
         }
         if (FOLD == RAY_FOLD_MEAN) { best += value; count += 1.0; continue; }
         value = ranked(k, value);

@@ -95,7 +95,8 @@ PARAMETER_BLOCK_END(PresentParameters, 64)
 #define RAY_LABEL_MAPS 4
 #define RAY_GLOWS 2
 
-// Labels in their own grid. Per combination the table has two words: hidden, tint.
+// Labels in their own grid. Per combination the table has two words: bits, tint. Bit 0 leaves a sample out, bit 1 + n what
+// second volume n adds to it; hiddenOutside has the same bits for what lies outside the grid.
 PARAMETER_BLOCK(RayLabelParameters, 80) {
     vec4 rowX, rowY, rowZ;          // of the affine map from the volume's voxels
     int sizeX, sizeY, sizeZ;
@@ -110,7 +111,7 @@ PARAMETER_BLOCK(RayGlowParameters, 80) {
     int sizeX, sizeY, sizeZ;
     int format, table;
     float first, perUnit;
-    int unused;
+    int lit;                        // shaded as the volume is
 };
 PARAMETER_BLOCK_END(RayGlowParameters, 80)
 

@@ -449,12 +449,13 @@ INLINE I FN(classOf)(const RayWork *w, F stored) {
     return FN(toI)(FN(clampf)((stored - w->classFirst) * w->classesPerUnit, 0, RAY_CLASSES - 1));
 }
 
-/// Looks up the labels at plane position k: hidden lanes, and the colour laid over what is there.
-static I FN(hidden)(const RayWork *w, const Frame *f, F u, F v, float k, F *tintR, F *tintG, F *tintB, F *tintA) {
+/// Looks up the labels at plane position k: hidden lanes, the colour laid over what is there, and the layers (bit 1 + n) that add nothing.
+static I FN(hidden)(const RayWork *w, const Frame *f, F u, F v, float k, F *tintR, F *tintG, F *tintB, F *tintA, I *mute) {
     F q[3];
     q[f->axis[0]] = u; q[f->axis[1]] = v; q[f->axis[2]] = (F)(k - (f->thin ? 0.5f : 0));
     I hide = (I)0;
     *tintR = *tintG = *tintB = *tintA = (F)0.0f;
+    *mute = (I)0;
     for (int n = 0; n < w->labelCount; n++) {
         const RayLabels *s = w->labels + n;
         const float *m = s->labelFromVoxel;
@@ -464,9 +465,12 @@ static I FN(hidden)(const RayWork *w, const Frame *f, F u, F v, float k, F *tint
         I ix = FN(toI)(x + 2.5f) - 2, iy = FN(toI)(y + 2.5f) - 2, iz = FN(toI)(z + 2.5f) - 2;
         I in = (ix >= 0) & (iy >= 0) & (iz >= 0) & (ix < s->size[0]) & (iy < s->size[1]) & (iz < s->size[2]);
         for (int l = 0; l < LANES; l++) {
-            if (!in[l]) { if (s->hiddenOutside) hide[l] = -1; continue; }
+            int32_t bits = s->hiddenOutside;
+            if (!in[l]) { if (bits & 1) hide[l] = -1; (*mute)[l] |= bits; continue; }
             uint16_t label = s->labels[ix[l] + (int64_t)s->size[0] * (iy[l] + (int64_t)s->size[1] * iz[l])];
-            if (s->hidden[label]) hide[l] = -1;
+            bits = s->hidden[label];
+            if (bits & 1) hide[l] = -1;
+            (*mute)[l] |= bits;
             uint32_t t = s->tint[label];
             if (t >> 24) {
                 (*tintR)[l] = (float)(t & 255) * (1.0f / 255); (*tintG)[l] = (float)(t >> 8 & 255) * (1.0f / 255);
@@ -477,8 +481,8 @@ static I FN(hidden)(const RayWork *w, const Frame *f, F u, F v, float k, F *tint
     return hide;
 }
 
-/// Adds the layers' extinction per mm and colour times extinction at plane position k.
-static void FN(layered)(const RayWork *w, const Frame *f, F u, F v, float k, F *extinction, F *red, F *green, F *blue) {
+/// Adds the layers' extinction per mm and colour times extinction at plane position k, but where `mute` has a layer's bit.
+static void FN(layered)(const RayWork *w, const Frame *f, F u, F v, float k, I mute, F light, F gloss, F *extinction, F *red, F *green, F *blue) {
     float q[3][LANES];
     for (int l = 0; l < LANES; l++) { q[f->axis[0]][l] = u[l]; q[f->axis[1]][l] = v[l]; q[f->axis[2]][l] = k - (f->thin ? 0.5f : 0); }
     for (int n = 0; n < w->layerCount; n++) {
@@ -486,6 +490,7 @@ static void FN(layered)(const RayWork *w, const Frame *f, F u, F v, float k, F *
         const float *m = y->layerFromVoxel;
         const int bytes = y->format == VOXELS_INT16 ? 2 : 4;
         for (int l = 0; l < LANES; l++) {
+            if (mute[l] >> (n + 1) & 1) continue;
             int64_t offset = 0, stride = 1, step[3];
             float t[3];
             int in = 1;
@@ -509,8 +514,9 @@ static void FN(layered)(const RayWork *w, const Frame *f, F u, F v, float k, F *
             float x = a + t[1] * (b - a), z = e + t[1] * (d - e), value = x + t[2] * (z - x);
             float at = (value - y->first) * y->perUnit;
             const float *entry = y->table + 4 * (at > 0 ? at < 255 ? (int)(at + 0.5f) : 255 : 0);
+            const float dim = y->lit ? light[l] : 1, shine = y->lit ? gloss[l] : 0;
             (*extinction)[l] += entry[3];
-            (*red)[l] += entry[0] * entry[3]; (*green)[l] += entry[1] * entry[3]; (*blue)[l] += entry[2] * entry[3];
+            (*red)[l] += (entry[0] * dim + shine) * entry[3]; (*green)[l] += (entry[1] * dim + shine) * entry[3]; (*blue)[l] += (entry[2] * dim + shine) * entry[3];
         }
     }
 }
@@ -607,29 +613,29 @@ INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner
             const FN(Lookup) l = part == 2 ? found : FN(lookUp)(w, p, t, whole);
             if (!FN(any)(t->lanes & (w->layerCount ? (I)-1 : l.extinction > 0))) continue;
             F tau = l.tau, r = l.red, g = l.green, bl = l.blue;
-            F gloss = (F)0.0f;
+            F gloss = (F)0.0f, light = (F)1.0f;
+            I mute = (I)0;
             if (w->shaded || w->gradientOpacity) {
                 // The voxel plane next to the part's middle; half way between two planes the one behind.
                 const float middle = 0.5f * (t->start + t->end);
                 int plane = f->forward ? (int)floorf(middle + 0.5f) : (int)ceilf(middle - 0.5f);
                 if (f->thin) plane = 0;
                 if (p->litAt != plane) { if (b->inner) FN(shade)(w, f, c, q, p, plane, format, pairs, 1); else FN(shade)(w, f, c, q, p, plane, format, pairs, 0); }
-                if (w->shaded) { r *= p->lit; g *= p->lit; bl *= p->lit; gloss = p->gloss; }
+                if (w->shaded) { light = p->lit; r *= light; g *= light; bl *= light; gloss = p->gloss; }
                 if (w->gradientOpacity) tau *= p->steep;
             }
             if (w->labelCount) {
                 float k = 0.5f * (t->start + t->end);
                 F tr, tg, tb, ta;
-                I hide = FN(hidden)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, k, &tr, &tg, &tb, &ta);
+                I hide = FN(hidden)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, k, &tr, &tg, &tb, &ta, &mute);
                 tau = FN(sel)(hide, (F)0.0f, tau);
-                F light = w->shaded ? p->lit : (F)1.0f;
                 r += ta * (tr * light - r); g += ta * (tg * light - g); bl += ta * (tb * light - bl);
             }
             r += gloss; g += gloss; bl += gloss;
             if (w->layerCount) {
                 float k = 0.5f * (t->start + t->end);
                 F le = (F)0.0f, lr = le, lg = le, lb = le;
-                FN(layered)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, k, &le, &lr, &lg, &lb);
+                FN(layered)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, k, mute, light, gloss, &le, &lr, &lg, &lb);
                 F sum = tau + le * 1.44269504f, inverse = FN(sel)(sum > 0, 1.0f / sum, (F)0.0f);
                 r = (r * tau + lr * 1.44269504f) * inverse; g = (g * tau + lg * 1.44269504f) * inverse; bl = (bl * tau + lb * 1.44269504f) * inverse;
                 tau = sum;
@@ -682,7 +688,7 @@ INLINE void FN(surfaceBlock)(const RayWork *w, const Frame *f, const FN(Corner) 
             // One lane at a time because the depth differs between lanes.
             for (int l = 0; l < LANES; l++) {
                 if (!hit[l]) continue;
-                I h = FN(hidden)(w, f, (F)u[l], (F)v[l], k[l], &tr, &tg, &tb, &ta);
+                I mute, h = FN(hidden)(w, f, (F)u[l], (F)v[l], k[l], &tr, &tg, &tb, &ta, &mute);
                 if (h[0]) hit[l] = 0;
                 r[l] += ta[0] * (tr[0] - r[l]); g[l] += ta[0] * (tg[0] - g[l]); bl[l] += ta[0] * (tb[0] - bl[l]);
             }
@@ -785,7 +791,8 @@ INLINE void FN(foldBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c,
         I in = (p->enter <= k) & (p->leave >= k);
         if (w->labelCount) {
             F tr, tg, tb, ta;
-            in &= ~FN(hidden)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, at, &tr, &tg, &tb, &ta);
+            I mute;
+            in &= ~FN(hidden)(w, f, p->u0 + k * p->du, p->v0 + k * p->dv, at, &tr, &tg, &tb, &ta, &mute);
         }
         switch (w->fold) {
         case RayMean: best += FN(sel)(in, value, (F)0.0f); count += FN(sel)(in, (F)1.0f, (F)0.0f); break;

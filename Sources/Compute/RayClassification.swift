@@ -41,7 +41,7 @@ public struct RayClassification: Sendable {
     }
 
     /// Piecewise linear between points, constant beyond.
-    private static func look(_ function: TransferFunction, _ value: Double) -> (color: SIMD3<Double>, opacity: Double) {
+    static func look(_ function: TransferFunction, _ value: Double) -> (color: SIMD3<Double>, opacity: Double) {
         let points = function.points
         guard let after = points.firstIndex(where: { $0.value > value }) else { return (points.last!.rgb, points.last!.opacity) }
         guard after > 0 else { return (points[0].rgb, points[0].opacity) }
@@ -57,6 +57,10 @@ extension TransferFunction.Point {
 extension Rays.Glow {
     /// Stored values that become the first and the last entry of the table.
     public func storedRange(_ d: Volume.Description) -> (low: Double, high: Double) {
+        if let points = transferFunction?.points {
+            let ends = [points.first!.value, points.last!.value].map { ($0 - d.intercept) / d.slope }
+            return (ends.min()!, ends.max()!)
+        }
         let span = window.function == .sigmoid ? 2 * window.width : window.width
         let ends = [window.center - span / 2, window.center + span / 2].map { ($0 - d.intercept) / d.slope }
         return (ends.min()!, ends.max()!)
@@ -67,6 +71,10 @@ extension Rays.Glow {
         let (low, high) = storedRange(d)
         return (0..<256).map { i in
             let value = (low + (high - low) * Double(i) / 255) * d.slope + d.intercept
+            if let transferFunction {
+                let (color, opacity) = RayClassification.look(transferFunction, value)
+                return SIMD4(SIMD3<Float>(color), Float(-log(1 - min(max(opacity, 0), RayClassification.mostOpacity))))
+            }
             let level = isInverted ? 1 - window(value) : window(value)
             let color = palette[min(255, max(0, Int((level * 255).rounded())))]
             let extinction = i == 0 && !isInverted ? 0 : -log(1 - min(opacity * level * level, RayClassification.mostOpacity)) / 4

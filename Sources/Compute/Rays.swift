@@ -85,9 +85,15 @@ public struct Rays: Hashable, Sendable {
         public var tint: [UInt32]
         /// What lies outside the segmentation's grid is left out as well.
         public var hidesOutside: Bool
-        public init(segmentation: Int, hidden: [Bool], tint: [UInt32], hidesOutside: Bool) {
-            self.segmentation = segmentation; self.hidden = hidden; self.tint = tint; self.hidesOutside = hidesOutside
+        /// Glows that are only seen where `hidden` is false and inside the grid: numbers in `Rays.glows`, at most 6. `nil`: `hidden` leaves
+        /// out the samples themselves.
+        public var confines: [Int]?
+        public init(segmentation: Int, hidden: [Bool], tint: [UInt32], hidesOutside: Bool, confines: [Int]? = nil) {
+            self.segmentation = segmentation; self.hidden = hidden; self.tint = tint; self.hidesOutside = hidesOutside; self.confines = confines
         }
+
+        /// What a kernel is told where the labels hide: bit 0 leaves the sample out, bit 1 + n what glow n adds to it.
+        public var bits: UInt8 { confines.map { $0.reduce(0) { $0 | 2 << UInt8($1) } } ?? 1 }
     }
 
     /// A second volume that glows in the first; composites only.
@@ -100,8 +106,13 @@ public struct Rays: Hashable, Sendable {
         public var palette: [UInt32]
         /// Opacity of 4 mm of the brightest value; it falls with the square of the display value.
         public var opacity: Double
-        public init(volume: Int, window: Window, isInverted: Bool, palette: [UInt32], opacity: Double) {
+        /// Colours and opacities per mm instead of window, palette and opacity; constant beyond its ends.
+        public var transferFunction: TransferFunction?
+        /// Shaded as the first volume is: for another look of the same one.
+        public var isLit: Bool
+        public init(volume: Int, window: Window, isInverted: Bool, palette: [UInt32], opacity: Double, transferFunction: TransferFunction? = nil, isLit: Bool = false) {
             self.volume = volume; self.window = window; self.isInverted = isInverted; self.palette = palette; self.opacity = opacity
+            self.transferFunction = transferFunction; self.isLit = isLit
         }
     }
 

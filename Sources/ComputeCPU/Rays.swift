@@ -199,9 +199,9 @@ private final class RayTask: @unchecked Sendable {
         r.labels = s.labels.withUnsafeBufferPointer { $0.baseAddress }
         r.size = (Int32(g.columns), Int32(g.rows), Int32(g.slices))
         r.labelFromVoxel = rows(g.voxelFromPatient * volume.geometry.patientFromVoxel)
-        r.hidden = keep(labels.hidden.map { $0 ? 1 : 0 })
+        r.hidden = keep(labels.hidden.map { $0 ? labels.bits : 0 })
         r.tint = keep(labels.tint)
-        r.hiddenOutside = labels.hidesOutside ? 1 : 0
+        r.hiddenOutside = labels.hidesOutside ? Int32(labels.bits) : 0
         return r
     }
 
@@ -217,6 +217,7 @@ private final class RayTask: @unchecked Sendable {
         r.layerFromVoxel = rows(g.voxelFromPatient * volume.geometry.patientFromVoxel)
         r.first = Float(low)
         r.perUnit = Float(255 / max(high - low, 1e-12))
+        r.lit = glow.isLit ? 1 : 0
         r.table = keep(glow.table(d).flatMap { [$0.x, $0.y, $0.z, $0.w] })
         return r
     }

@@ -49,8 +49,8 @@ extension Driver {
             labelTextures.append(map.texture)
             let g = segmentation.geometry, rows = (g.voxelFromPatient * geometry.patientFromVoxel).rows
             w.set(RayLabelParameters(rowX: rows.0, rowY: rows.1, rowZ: rows.2, sizeX: Int32(g.columns), sizeY: Int32(g.rows), sizeZ: Int32(g.slices),
-                                     hiddenOutside: labels.hidesOutside ? 1 : 0, table: Int32(table.count), unusedA: 0, unusedB: 0, unusedC: 0), label: n)
-            for (hidden, tint) in zip(labels.hidden, labels.tint) { table.append(hidden ? 1 : 0); table.append(tint) }
+                                     hiddenOutside: labels.hidesOutside ? Int32(labels.bits) : 0, table: Int32(table.count), unusedA: 0, unusedB: 0, unusedC: 0), label: n)
+            for (hidden, tint) in zip(labels.hidden, labels.tint) { table.append(hidden ? UInt32(labels.bits) : 0); table.append(tint) }
         }
         var boxes: [Int32] = []
         for (n, glow) in rays.glows.enumerated() {
@@ -61,7 +61,7 @@ extension Driver {
             glowTextures.append(isFloat ? (nothing, map.texture) : (map.texture, nothingReal))
             let (low, high) = glow.storedRange(second.description), rows = (g.voxelFromPatient * geometry.patientFromVoxel).rows
             w.set(RayGlowParameters(rowX: rows.0, rowY: rows.1, rowZ: rows.2, sizeX: Int32(g.columns), sizeY: Int32(g.rows), sizeZ: Int32(g.slices),
-                                    format: Int32(second.voxels.format.rawValue), table: Int32(table.count), first: Float(low), perUnit: Float(255 / max(high - low, 1e-12)), unused: 0), glow: n)
+                                    format: Int32(second.voxels.format.rawValue), table: Int32(table.count), first: Float(low), perUnit: Float(255 / max(high - low, 1e-12)), lit: glow.isLit ? 1 : 0), glow: n)
             for entry in glow.table(second.description) { for i in 0..<4 { table.append(entry[i].bitPattern) } }
             boxes += cells.box(of: second, in: geometry) ?? []
         }

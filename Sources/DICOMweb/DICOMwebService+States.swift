@@ -1,4 +1,5 @@
 import Archive
+import Compute
 import DICOM
 import Foundation
 import Geometry
@@ -47,13 +48,19 @@ extension DICOMwebService {
         // Drawn once, whatever is saved: a scene that cannot be drawn is refused.
         let segmentations = try await self.segmentations(view.scene)
         let raster = try await renderer.render(RenderRequest(scene: view.scene, size: view.size, volume: volumes[0], layerVolumes: Array(volumes.dropFirst()), segmentations: segmentations)).raster
-        let given = (volumes, sources, kind, label)
+        var segments: [PresentationState.SegmentSource?] = []
+        for (layer, segmentation) in zip(view.scene.segments, segmentations) {
+            let instance = try await archive.search(Search(.instance, series: layer.series)).found.compactMap(\.instance).first { [SOPClass.segmentation, SOPClass.labelMapSegmentation].contains($0.sopClass) }
+            let chosen = segmentation.segments.filter { layer.numbers.isEmpty || layer.numbers.contains($0.number) }
+            segments.append(instance.map { PresentationState.SegmentSource(sopClass: $0.sopClass, instance: $0.uid, numbers: chosen.map(\.number), colors: Dictionary(chosen.map { ($0.number, $0.color) }, uniquingKeysWith: { a, _ in a })) })
+        }
+        let given = (volumes, sources, segments, kind, label)
         let object = try await archive.perform { () -> Result<[UInt8], any Error> in
             Result {
-                let (volumes, sources, kind, label) = given
+                let (volumes, sources, segments, kind, label) = given
                 let source = try DataSet(path: file)
                 let writer = switch kind {
-                case .presentation: try PresentationState.volumetric(view, volumes: volumes, sources: sources, header: source, label: label)
+                case .presentation: try PresentationState.volumetric(view, volumes: volumes, sources: sources, segments: segments, header: source, label: label)
                 case .softcopy: try PresentationState.softcopy(view, volume: volumes[0], sources: sources[0], header: source, label: label)
                 case .capture: try PresentationState.capture(raster, of: view.scene, header: source, label: label)
                 case .keyobject: PresentationState.keyObject({ if case .slice(let slice) = view.scene.view, sources[0].indices.contains(slice.index) { [sources[0][slice.index]] } else { sources[0] } }(), series: view.scene.volume.series, header: source, label: label)
@@ -97,24 +104,52 @@ extension DICOMwebService {
             content = try await archive.state(of: Set(ids.map(\.series)))
             try await read(ids)
             let inputs = volumes
-            let (seen, crops) = try await archive.perform { Result { () throws(WebError) -> (StoredView, [(isKept: Bool, instance: String, segments: [Int])]) in
+            view = try await archive.perform { Result { () throws(WebError) -> StoredView in
                 guard let data = try? DataSet(path: path) else { throw WebError(500, "storage", "a stored file cannot be read") }
-                return (try PresentationState.view(data, volumes: inputs), PresentationState.segmentCrops(data))
+                return try PresentationState.view(data, volumes: inputs)
             } }.get()
-            view = seen
-            // Those that are drawn over the first.
-            volumes = inputs.prefix(1) + view.scene.layers.compactMap { layer in inputs.first { $0.id == layer.volume.id } }
-            for crop in crops {
-                guard let series = try await archive.search(Search(.instance, instance: crop.instance)).found.first?.series?.uid else { throw WebError.notFound("a segmentation to which the presentation state refers") }
-                view.scene.segments.append(SegmentLayer(series: series, numbers: crop.segments, visibility: crop.isKept ? .only : .hide))
-            }
+            volumes = ([view.scene.volume] + view.scene.layers.map(\.volume)).map { reference in inputs.first { $0.id == reference.id }! }
+            view.scene.segments = try await layers(of: view.segments)
         }
         if query.overridesView { view.scene.view = try Self.turned(view, query, volumes[0].geometry) }
         if let viewport = shared.viewport { view = Self.fitted(view, viewport) }
         try require(view.size)
         if !shared.annotation.isEmpty { view.scene.annotation = try await annotation(shared, view.scene.volume.series) }
+        let headers = shared.warnings.map { (name: "warning", value: "299 \(options.agent): \($0)") }
+        if let composition = view.composition {
+            let raster = try await composed(view, composition)
+            return still(try await archive.perform { Result { try type.encoded(raster, shared) } }.get(), type, isMultipart, source: address(request, found), headers: headers)
+        }
         let bytes = try await picture(view.scene, view.size, shared, type, content: content, volume: volumes[0], layers: Array(volumes.dropFirst()), segmentations: try await segmentations(view.scene))
-        return still(bytes, type, isMultipart, source: address(request, found), headers: shared.warnings.map { (name: "warning", value: "299 \(options.agent): \($0)") })
+        return still(bytes, type, isMultipart, source: address(request, found), headers: headers)
+    }
+
+    /// Layers that show what `crops` keep, or hide what they take away.
+    private func layers(of crops: [PresentationState.SegmentCrop]) async throws -> [SegmentLayer] {
+        var layers: [SegmentLayer] = []
+        for crop in crops {
+            guard let series = try await archive.search(Search(.instance, instance: crop.instance)).found.first?.series?.uid else { throw WebError.notFound("a segmentation to which the presentation state refers") }
+            layers.append(SegmentLayer(series: series, numbers: crop.segments, visibility: crop.confines ? .confine : crop.isKept ? .only : .hide))
+        }
+        return layers
+    }
+
+    /// The inputs' reformations, each cropped as its own, made one picture.
+    private func composed(_ view: StoredView, _ composition: Composition) async throws -> Raster {
+        var values: [[Float]] = []
+        for input in composition.inputs {
+            var scene = view.scene
+            scene.volume = VolumeReference(series: input.volume.id.series, index: input.volume.id.index, time: input.volume.id.time)
+            scene.crop = input.crop
+            scene.segments = try await layers(of: input.segments)
+            let request = RenderRequest(scene: scene, size: view.size, output: .samples, volume: input.volume, segmentations: try await segmentations(scene))
+            guard case .values(let own) = try await renderer.render(request, priority: .interaction).raster.pixels else { continue }
+            values.append(own)
+        }
+        let size = view.size, all = values
+        let raster = await archive.perform { composition.picture(all, size) }
+        guard let annotation = view.scene.annotation else { return raster }
+        return RenderRequest(scene: view.scene, size: size, volume: composition.inputs[0].volume).annotated(raster, annotation)
     }
 
     private func require(_ size: PixelSize) throws(WebError) {

@@ -9,6 +9,10 @@ import Rendering
 struct StoredView {
     var scene: Scene
     var size: PixelSize
+    /// The segments behind `scene.segments`, still by instance; in others' states only.
+    var segments: [PresentationState.SegmentCrop] = []
+    /// What draws planes in place of the scene's window; others' states only.
+    var composition: Composition?
 }
 
 /// Presentation states (PS3.3 A.33, A.80): volumetric ones and softcopy ones, read into scenes and written from them.
@@ -71,12 +75,14 @@ enum PresentationState {
         let lengths = Self.shortest...Self.farthest
         let reference = VolumeReference(series: main.id.series, index: main.id.index, time: main.id.time)
         var look = Presentation()
-        let inputs = data.items(Tag(0x0070, 0x1201))
-        func window(_ item: DataSet, of volume: Volume) -> Window {
-            self.window(item.items(.softcopyVOILUTSequence).first ?? item) ?? identity(of: volume)
+        let inputs = data.items(Tag(0x0070, 0x1201)), inputNumbers = inputs.enumerated().map { $1.int(Tag(0x0070, 0x1207)) ?? $0 + 1 }
+        guard inputs.count == volumes.count else { throw broken("Volumetric Presentation State Input Sequence (0070,1201)") }
+        var sources: [Composition.Input] = []
+        for (input, volume) in zip(inputs, volumes) {
+            sources.append(Composition.Input(volume: volume, voi: try StateVOI(input, of: volume), crop: try crop(data, input: input, volume: volume), segments: try segmentCrops(data, input: input)))
         }
-        let crop = try self.crop(data, volume: main)
-        let others = zip(volumes, inputs).dropFirst()
+        var weightings: [Weighting] = []
+        for item in data.items(Tag(0x0070, 0x1805)) { weightings.append(try Weighting(item)) }
         let method = data.string(Tag(0x0070, 0x120D)) ?? ""
         let sopClass = data.string(.sopClassUID) ?? ""
         if sopClass == grayscaleMPR || sopClass == compositingMPR {
@@ -86,13 +92,29 @@ enum PresentationState {
                   abs(right.dot(down)) < 1e-3, let width = data.double(Tag(0x0070, 0x1508)), let height = data.double(Tag(0x0070, 0x1512)), lengths.contains(width), lengths.contains(height) else { throw broken("the MPR view") }
             if data.string(Tag(0x0070, 0x1502)) == "SLAB" { look.slab = max(0, try number(Tag(0x0070, 0x1503), "MPR Slab Thickness", default: 0)) }
             look.fold = method == "MAXIMUM_IP" ? .maximum : method == "MINIMUM_IP" ? .minimum : .mean
-            if let item = inputs.first { look.window = window(item, of: main) }
-            look.invert = data.string(.presentationLUTShape) == "INVERSE"
+            let isInverse = data.string(.presentationLUTShape) == "INVERSE"
+            look.invert = isInverse != main.description.isInverted
+            var composition: Composition?
+            if sopClass == compositingMPR {
+                var components: [ClassificationComponent] = []
+                for item in data.items(Tag(0x0070, 0x1801)) { components.append(try ClassificationComponent(item, numbers: inputNumbers)) }
+                guard !components.isEmpty else { throw broken("Presentation State Classification Component Sequence (0070,1801)") }
+                guard weightings.count == components.count - 1 else { throw broken("Presentation State Compositor Component Sequence (0070,1805)") }
+                composition = Composition(inputs: sources, components: components, weightings: weightings)
+            } else if let lut = data.items(Tag(0x2050, 0x0010)).first {
+                composition = Composition(inputs: Array(sources.prefix(1)), components: [], weightings: [], isGrey: true, curve: try SoftcopyLook.curve(lut))
+            } else {
+                switch sources[0].voi {
+                case .window(let window): look.window = window
+                case .none: look.window = identity(of: main)
+                case .table: composition = Composition(inputs: Array(sources.prefix(1)), components: [], weightings: [], isGrey: true, isInverse: isInverse)
+                }
+            }
             let longest = 512.0, spacing = max(width, height) / longest
             let size = PixelSize(max(1, Int((width / spacing).rounded())), max(1, Int((height / spacing).rounded())))
             let plane = Plane(origin: corner + (right + down) * (spacing / 2), right: right, down: down, spacing: spacing)
-            let layers = sopClass == compositingMPR ? others.map { layer($0, window($1, of: $0)) } : []
-            return StoredView(scene: Scene(volume: reference, view: .plane(plane), presentation: look, layers: layers, crop: crop, cropsPlanes: true), size: size)
+            let scene = Scene(volume: reference, view: .plane(plane), presentation: look, segments: [], crop: sources[0].crop, cropsPlanes: true)
+            return StoredView(scene: scene, size: size, segments: composition == nil ? sources[0].segments : [], composition: composition)
         }
         let position = Point<Patient>(try triple(Tag(0x0070, 0x1603), "Viewpoint Position")), target = Point<Patient>(try triple(Tag(0x0070, 0x1604), "Viewpoint LookAt Point"))
         let up = Vector<Patient>(try triple(Tag(0x0070, 0x1605), "Viewpoint Up Direction"))
@@ -103,47 +125,112 @@ enum PresentationState {
         let width = (field[1] - field[0]) * scale, height = (field[2] - field[3]) * scale
         guard field[4] < field[5], lengths.contains(distance), lengths.contains(width), lengths.contains(height), up.normalized != nil else { throw broken("Render Field of View (0070,1606)") }
         let sight = (target - position).normalized!, side = sight.cross(up).normalized ?? sight.anyPerpendicular, upwards = side.cross(sight)
-        let shift = isPerspective ? Vector<Patient>.zero : side * ((field[0] + field[1]) / 2) + upwards * ((field[2] + field[3]) / 2)
+        let across: Double = (field[0] + field[1]) / 2, upward: Double = (field[2] + field[3]) / 2
+        let shift: Vector<Patient> = isPerspective ? .zero : side * across + upwards * upward
         switch method {
         case "MAXIMUM_IP": look.fold = .maximum
         case "MINIMUM_IP": look.fold = .minimum
+        case "AVERAGE_IP": look.fold = .mean
         default: look.fold = .composite
         }
-        let voi = inputs.first.map { window($0, of: main) } ?? main.defaultWindow
+        // The first classification is the look of the scene's volume, the others are layers.
+        let streams = data.items(Tag(0x0070, 0x1A08))
+        var components: [(look: ClassificationComponent, stream: Int)] = []
+        for (number, item) in (streams.isEmpty ? [data] : streams).enumerated() {
+            for component in item.items(Tag(0x0070, 0x1801)) { components.append((try ClassificationComponent(component, numbers: inputNumbers), number)) }
+        }
+        guard weightings.count == max(0, streams.count - 1) else { throw broken("Presentation State Compositor Component Sequence (0070,1805)") }
+        guard components.allSatisfy({ $0.look.inputs.count == 1 }) else { throw unsupported("a look of two inputs in a volume rendering") }
+        let base = components.first?.look.inputs[0].position ?? 0, source = sources[base]
+        if components.isEmpty { guard volumes.count == 1 else { throw broken("Presentation State Classification Component Sequence (0070,1801)") } }
+        var segments = source.segments, layers: [Layer] = []
         if look.fold == .composite {
-            look.transferFunction = transferFunction(data, voi, step: try number(Tag(0x0070, 0x1607), "Sampling Step Size", default: 1))
-            if look.transferFunction == nil { look.transferFunction = .ramp(voi) }
+            let step = try number(Tag(0x0070, 0x1607), "Sampling Step Size", default: 1)
+            var factors = [Double](repeating: 1, count: max(1, streams.count))
+            for (i, weighting) in weightings.enumerated() {
+                guard let (before, next) = weighting.alongRay(isFirst: i == 0) else { throw unsupported("the weighting of volumes along a ray") }
+                for k in 0...i { factors[k] *= before }
+                factors[i + 1] = next
+            }
+            func function(_ look: ClassificationComponent, _ voi: StateVOI, _ factor: Double) throws(WebError) -> TransferFunction {
+                guard var function = look.transferFunction(voi, step: step) else { throw unsupported("a VOI LUT in a volume rendering") }
+                for i in function.points.indices { function.points[i].opacity *= factor }
+                return function
+            }
+            if let first = components.first { look.transferFunction = try function(first.look, source.voi, factors[first.stream]) }
+            else if let a = source.voi.value(0), let b = source.voi.value(1) { look.transferFunction = .ramp(Window(center: (a + b) / 2, width: max(1, b - a))) }
+            else { throw unsupported("a VOI LUT in a volume rendering") }
+            for component in components.dropFirst() {
+                let other = sources[component.look.inputs[0].position]
+                guard other.crop == source.crop, !other.segments.contains(where: { !$0.isKept }), other.segments.count <= 1, !segments.contains(where: { !$0.isKept && $0.isGlobal }) else {
+                    throw unsupported("the cropping of a further volume")
+                }
+                var layer = Layer(volume: VolumeReference(series: other.volume.id.series, index: other.volume.id.index, time: other.volume.id.time),
+                                  transferFunction: try function(component.look, other.voi, factors[component.stream]))
+                if var kept = other.segments.first {
+                    kept.confines = true
+                    layer.inside = segments.count
+                    segments.append(kept)
+                }
+                layers.append(layer)
+            }
+            guard layers.count <= 4 else { throw unsupported("a rendering of more than five volumes") }
             if let style = data.string(Tag(0x0070, 0x1701)), !style.isEmpty {
                 let light = data.doubles(Tag(0x0070, 0x1703)).isEmpty ? nil : try triple(Tag(0x0070, 0x1703), "Light Direction")
                 look.shading = Shading(ambient: try number(Tag(0x0070, 0x1702), "Ambient Reflection Intensity", default: 0.25), diffuse: try number(Tag(0x0070, 0x1704), "Diffuse Reflection Intensity", default: 0),
                                        specular: try number(Tag(0x0070, 0x1705), "Specular Reflection Intensity", default: 0), shininess: try number(Tag(0x0070, 0x1706), "Shininess", default: 0) * 128,
                                        light: light.map { Vector($0) })
             }
-        } else { look.window = voi }
+        } else {
+            guard components.count <= 1, let a = source.voi.value(0), let b = source.voi.value(1) else { throw unsupported("a maximum or minimum of several volumes, or with a VOI LUT,") }
+            if case .window(let window) = source.voi { look.window = window } else { look.window = Window(center: (a + b + 1) / 2, width: max(1, b - a + 1)) }
+        }
+        guard segments.count <= 4 else { throw unsupported("a rendering cropped by more than four segmentations") }
         let size = width >= height ? PixelSize(512, max(1, Int((512 * height / width).rounded()))) : PixelSize(max(1, Int((512 * width / height).rounded())), 512)
         let camera = Camera(position: position + shift, target: target + shift, up: up, height: height, projection: isPerspective ? .perspective : .orthographic)
-        // The other volumes of a multiple rendering; a segmented one shows the same volume again, which is one volume here.
-        let layers = sopClass == multipleVolumeRendering && look.fold == .composite ? others.filter { $0.0.id != main.id }.map { layer($0, window($1, of: $0)) } : []
-        return StoredView(scene: Scene(volume: reference, view: .camera(camera), presentation: look, layers: layers, crop: crop), size: size)
+        return StoredView(scene: Scene(volume: VolumeReference(series: source.volume.id.series, index: source.volume.id.index, time: source.volume.id.time), view: .camera(camera), presentation: look,
+                                       layers: layers, crop: source.crop), size: size, segments: segments)
     }
 
-    private static func layer(_ volume: Volume, _ window: Window) -> Layer {
-        Layer(volume: VolumeReference(series: volume.id.series, index: volume.id.index, time: volume.id.time), window: window, palette: "hot-iron", opacity: 0.5)
-    }
-
-    /// Which items of Volume Cropping Sequence (0070,1301) apply to the first input: those named globally or by it, else all.
-    private static func cropItems(_ data: DataSet) -> [DataSet] {
-        let input = data.items(Tag(0x0070, 0x1201)).first
-        let used = Set((data.string(Tag(0x0070, 0x120B)) == "YES" ? data.ints(Tag(0x0070, 0x120C)) : []) + (input?.string(Tag(0x0070, 0x1204)) == "YES" ? input?.ints(Tag(0x0070, 0x1205)) ?? [] : []))
-        return data.items(Tag(0x0070, 0x1301)).filter { used.isEmpty || used.contains($0.int(Tag(0x0070, 0x1309)) ?? -1) }
-    }
-
-    /// Segments that a rendering is cropped to, or without: the segmentation's SOP Instance UID and Segment Numbers (empty is all).
-    static func segmentCrops(_ data: DataSet) -> [(isKept: Bool, instance: String, segments: [Int])] {
-        cropItems(data).flatMap { item -> [(isKept: Bool, instance: String, segments: [Int])] in
-            guard let method = item.string(Tag(0x0070, 0x1302)), method == "INCLUDE_SEG" || method == "EXCLUDE_SEG" else { return [] }
-            return item.items(.referencedImageSequence).map { (method == "INCLUDE_SEG", $0.string(.referencedSOPInstanceUID) ?? "", $0.ints(Tag(0x0062, 0x000B))) }
+    /// Items of Volume Cropping Sequence (0070,1301) for an input: those named globally or by it; all where neither says.
+    private static func cropItems(_ data: DataSet, _ input: DataSet) -> [(item: DataSet, isGlobal: Bool)] {
+        let global = data.string(Tag(0x0070, 0x120B)) == "YES" ? data.ints(Tag(0x0070, 0x120C)) : [], own = input.string(Tag(0x0070, 0x1204)) == "YES" ? input.ints(Tag(0x0070, 0x1205)) : []
+        let isSaid = data.string(Tag(0x0070, 0x120B)) != nil && input.string(Tag(0x0070, 0x1204)) != nil
+        return data.items(Tag(0x0070, 0x1301)).compactMap { item in
+            let number = item.int(Tag(0x0070, 0x1309)) ?? -1
+            if global.contains(number) || !isSaid && global.isEmpty && own.isEmpty { return (item, true) }
+            return own.contains(number) ? (item, false) : nil
         }
+    }
+
+    /// Segments that an input is cropped to, or without.
+    struct SegmentCrop: Sendable {
+        var isKept: Bool
+        /// SOP Instance UID of the segmentation.
+        var instance: String
+        /// Segment Numbers; empty is all.
+        var segments: [Int]
+        /// Of all inputs.
+        var isGlobal: Bool
+        /// It cuts a layer, not the scene's volume.
+        var confines = false
+    }
+    private static func segmentCrops(_ data: DataSet, input: DataSet) throws(WebError) -> [SegmentCrop] {
+        var crops: [SegmentCrop] = []
+        for (item, isGlobal) in cropItems(data, input) {
+            guard let method = item.string(Tag(0x0070, 0x1302)), method == "INCLUDE_SEG" || method == "EXCLUDE_SEG" else { continue }
+            var own: [SegmentCrop] = []
+            for reference in item.items(.referencedImageSequence) {
+                let numbers = reference.ints(Tag(0x0062, 0x000B)), instance = reference.string(.referencedSOPInstanceUID) ?? ""
+                if let i = own.firstIndex(where: { $0.instance == instance }) {
+                    own[i].segments = own[i].segments.isEmpty || numbers.isEmpty ? [] : own[i].segments + numbers
+                } else { own.append(SegmentCrop(isKept: method == "INCLUDE_SEG", instance: instance, segments: numbers, isGlobal: isGlobal)) }
+            }
+            // Inside either of two: what is outside one is not outside both.
+            guard method == "EXCLUDE_SEG" || own.count <= 1 else { throw WebError(501, "unsupported-state", "cropping to segments of several segmentations of this presentation state is not supported") }
+            crops += own
+        }
+        return crops
     }
 
     /// In mm: no field of view is smaller, no place farther.
@@ -164,9 +251,9 @@ enum PresentationState {
     }
 
     /// Volume Cropping Sequence (0070,1301): boxes and planes.
-    private static func crop(_ data: DataSet, volume: Volume) throws(WebError) -> Crop? {
+    private static func crop(_ data: DataSet, input: DataSet, volume: Volume) throws(WebError) -> Crop? {
         var crop = Crop(planes: [])
-        for item in cropItems(data) {
+        for (item, _) in cropItems(data, input) {
             switch item.string(Tag(0x0070, 0x1302)) {
             case "BOUNDING_BOX":
                 let v = item.doubles(Tag(0x0070, 0x1303))
@@ -188,25 +275,6 @@ enum PresentationState {
             }
         }
         return crop.box == nil && crop.planes?.isEmpty != false ? nil : crop
-    }
-
-    /// The first component's tables as points; opacity per sample becomes opacity per millimetre.
-    private static func transferFunction(_ data: DataSet, _ window: Window, step: Double) -> TransferFunction? {
-        let components = data.items(Tag(0x0070, 0x1A08)).flatMap { $0.items(Tag(0x0070, 0x1A09)).flatMap { $0.items(Tag(0x0070, 0x1801)) } } + data.items(Tag(0x0070, 0x1801))
-        guard let component = components.first, let descriptor = component.uint16s(.redPaletteColorLookupTableDescriptor), descriptor.count == 3 else { return nil }
-        let count = descriptor[0] == 0 ? 65_536 : Int(descriptor[0]), scale = descriptor[2] == 8 ? 255.0 : 65_535.0
-        func table(_ tag: Tag) -> [Double]? {
-            if descriptor[2] == 8 { return component.bytes(tag).map { $0.prefix(count).map { Double($0) / scale } } }
-            return component.uint16s(tag).map { $0.prefix(count).map { Double($0) / scale } }
-        }
-        guard let r = table(.redPaletteColorLookupTableData), let g = table(.greenPaletteColorLookupTableData), let b = table(.bluePaletteColorLookupTableData), min(r.count, g.count, b.count) == count, count > 1 else { return nil }
-        let a = table(Tag(0x0028, 0x1204)) ?? (0..<count).map { Double($0) / Double(count - 1) }
-        guard a.count == count else { return nil }
-        let stride = max(1, count / 1024)
-        return TransferFunction(Swift.stride(from: 0, to: count, by: stride).map { i in
-            let value = window.center - window.width / 2 + window.width * Double(i) / Double(count - 1)
-            return TransferFunction.Point(value, 1 - pow(1 - min(a[i], 0.9999), 1 / max(step, 1e-3)), r[i], g[i], b[i])
-        })
     }
 
     // MARK: Writing
@@ -275,33 +343,111 @@ enum PresentationState {
         w.set(.voiLUTFunction, window.function == .linear ? "LINEAR" : window.function == .linearExact ? "LINEAR_EXACT" : "SIGMOID")
     }
 
-    /// A volumetric presentation state of a plane or a camera.
-    static func volumetric(_ view: StoredView, volumes: [Volume], sources: [Sources], header source: DataSet, label: String) throws -> DataSetWriter {
+    /// A segmentation that a scene names, as another object refers to it.
+    struct SegmentSource: Sendable { var sopClass: String, instance: String, numbers: [Int], colors: [Int: [Double]] }
+
+    /// A volumetric presentation state of a plane or a camera. `segments`: one for each of the scene's; `nil` where no segmentation object holds them.
+    static func volumetric(_ view: StoredView, volumes: [Volume], sources: [Sources], segments: [SegmentSource?], header source: DataSet, label: String) throws -> DataSetWriter {
         let scene = view.scene, look = scene.presentation, main = volumes[0]
+        let tints = scene.segments.indices.filter { scene.segments[$0].visibility == .tint && segments[$0] != nil }
         let sopClass: String
         switch scene.view {
         case .plane: sopClass = scene.layers.isEmpty && look.palette == nil ? grayscaleMPR : compositingMPR
-        case .camera: sopClass = scene.layers.isEmpty ? scene.segments.isEmpty ? volumeRendering : segmentedVolumeRendering : multipleVolumeRendering
+        case .camera:
+            let hasOthers = volumes.contains { $0.id != main.id }
+            sopClass = hasOthers ? multipleVolumeRendering : scene.layers.isEmpty && scene.segments.isEmpty ? volumeRendering : segmentedVolumeRendering
         case .curve, .slice: throw WebError(422, "no-state", "curved reformations and stored slices have no volumetric presentation state; save a softcopy state or a capture")
         }
+        let isComposite = look.fold == .composite
+        let function = look.transferFunction ?? TransferFunction.presets[look.preset ?? "bone"] ?? .bone
         let w = header(source, sopClass: sopClass, modality: "PR", label: label)
         identify(w, label)
         w.set(.frameOfReferenceUID, main.description.frameOfReference); w.setEmpty(.positionReferenceIndicator)
-        var sets: [DataSetWriter] = [], inputs: [DataSetWriter] = []
-        for (i, volume) in volumes.enumerated() {
-            let set = DataSetWriter(), input = DataSetWriter(), uid = DICOMUID.random()
-            set.set(Tag(0x0070, 0x1209), uid, representation: "UI"); set.set(Tag(0x0070, 0x1202), "VOLUME", representation: "CS")
-            set.set(.referencedImageSequence, items: references(sources[i]))
-            input.set(Tag(0x0070, 0x1207), i + 1, representation: "US"); input.set(Tag(0x0070, 0x1209), uid, representation: "UI")
-            input.set(Tag(0x0070, 0x1203), 1, representation: "US"); input.set(Tag(0x0070, 0x1204), "NO", representation: "CS")
-            let window = i == 0 ? look.window ?? volume.defaultWindow : scene.layers[i - 1].window ?? volume.defaultWindow
-            self.set(i == 0 && look.fold == .composite ? tableWindow(look) ?? window : window, in: input)
-            sets.append(set); inputs.append(input)
+
+        // What is cut away: planes of the whole, segments of single inputs.
+        var isPlane = false
+        if case .plane = scene.view { isPlane = true }
+        let isCut = !isPlane || scene.cropsPlanes
+        var crops = isCut ? scene.crop.map(cropping) ?? [] : []
+        let globalCount = crops.count
+        func cut(_ index: Int, _ method: String) -> [Int] {
+            guard let segment = segments[index] else { return [] }
+            let item = DataSetWriter(), reference = DataSetWriter()
+            reference.set(.referencedSOPClassUID, segment.sopClass); reference.set(.referencedSOPInstanceUID, segment.instance)
+            reference.set(Tag(0x0062, 0x000B), segment.numbers, representation: "US")
+            item.set(Tag(0x0070, 0x1309), crops.count + 1, representation: "US"); item.set(Tag(0x0070, 0x1302), method, representation: "CS")
+            item.set(.referencedImageSequence, items: [reference])
+            crops.append(item)
+            return [crops.count]
+        }
+        var sets: [DataSetWriter] = [], inputs: [DataSetWriter] = [], setUIDs: [Volume.ID: String] = [:]
+        func input(_ number: Int, _ window: Window, _ cuts: [Int]) {
+            let volume = volumes[number], input = DataSetWriter(), uid = setUIDs[volume.id] ?? DICOMUID.random()
+            if setUIDs[volume.id] == nil {
+                setUIDs[volume.id] = uid
+                let set = DataSetWriter()
+                set.set(Tag(0x0070, 0x1209), uid, representation: "UI"); set.set(Tag(0x0070, 0x1202), "VOLUME", representation: "CS")
+                set.set(.referencedImageSequence, items: references(sources[number]))
+                sets.append(set)
+            }
+            input.set(Tag(0x0070, 0x1207), inputs.count + 1, representation: "US"); input.set(Tag(0x0070, 0x1209), uid, representation: "UI")
+            input.set(Tag(0x0070, 0x1203), 1, representation: "US"); input.set(Tag(0x0070, 0x1204), cuts.isEmpty ? "NO" : "YES", representation: "CS")
+            if !cuts.isEmpty { input.set(Tag(0x0070, 0x1205), cuts, representation: "US") }
+            self.set(window, in: input)
+            inputs.append(input)
+        }
+        var cuts: [Int] = []
+        for (index, layer) in scene.segments.enumerated() where isCut && (layer.visibility == .hide || layer.visibility == .only) { cuts += cut(index, layer.visibility == .only ? "INCLUDE_SEG" : "EXCLUDE_SEG") }
+
+        // Each input and how it looks.
+        var streams: [(volume: Volume.ID, looks: [DataSetWriter])] = []
+        func classify(_ volume: Volume, _ look: DataSetWriter) {
+            if let i = streams.firstIndex(where: { $0.volume == volume.id }) { streams[i].looks.append(look) } else { streams.append((volume.id, [look])) }
+        }
+        let window = look.window ?? main.defaultWindow
+        input(0, isComposite ? tableWindow(function) : window, cuts)
+        if isComposite { classify(main, tables(function, tableWindow(function), input: 1)) }
+        else if sopClass == compositingMPR { classify(main, tables(look.palette, isInverted: look.invert != main.description.isInverted, opacity: nil, input: 1)) }
+        else if !isPlane { classify(main, tables(nil, isInverted: look.invert != main.description.isInverted, opacity: nil, input: 1)) }
+        for (number, layer) in scene.layers.enumerated() {
+            let volume = volumes[number + 1], window = layer.window ?? volume.defaultWindow
+            if isComposite {
+                let own = layer.transferFunction ?? glow(layer, window, isInverted: volume.description.isInverted)
+                input(number + 1, tableWindow(own), layer.inside.map { cut($0, "INCLUDE_SEG") } ?? [])
+                classify(volume, tables(own, tableWindow(own), input: inputs.count))
+            } else {
+                input(number + 1, window, [])
+                classify(volume, tables(layer.palette ?? "hot-iron", isInverted: volume.description.isInverted, opacity: layer.opacity, input: inputs.count))
+            }
+        }
+        if !isPlane, isComposite {
+            // A tint is the same look in other colours, where the segment is.
+            for index in tints {
+                guard let segment = segments[index] else { continue }
+                let layer = scene.segments[index], color = layer.color ?? segment.numbers.last.flatMap { segment.colors[$0] } ?? [1, 1, 1]
+                var tinted = function
+                for i in tinted.points.indices { for c in 0..<3 { tinted.points[i].color[c] += (color[c] - tinted.points[i].color[c]) * layer.opacity } }
+                input(0, tableWindow(function), cut(index, "INCLUDE_SEG"))
+                classify(main, tables(tinted, tableWindow(function), input: inputs.count))
+            }
         }
         w.set(Tag(0x0070, 0x120A), items: sets); w.set(Tag(0x0070, 0x1201), items: inputs)
-        w.set(Tag(0x0070, 0x120B), scene.crop == nil ? "NO" : "YES", representation: "CS")
-        w.set(.presentationLUTShape, look.invert ? "INVERSE" : "IDENTITY")
+        if !crops.isEmpty { w.set(Tag(0x0070, 0x1301), items: crops) }
+        w.set(Tag(0x0070, 0x120B), globalCount > 0 ? "YES" : "NO", representation: "CS")
+        if globalCount > 0 { w.set(Tag(0x0070, 0x120C), Array(1...globalCount), representation: "US") }
         w.set(.pixelPresentation, sopClass == grayscaleMPR ? "MONOCHROME" : "TRUE_COLOR")
+        if sopClass == grayscaleMPR { w.set(.presentationLUTShape, look.invert != main.description.isInverted ? "INVERSE" : "IDENTITY") }
+        if isPlane {
+            if sopClass == compositingMPR { w.set(Tag(0x0070, 0x1801), items: streams.flatMap(\.looks)) }
+        } else {
+            w.set(Tag(0x0070, 0x1A08), items: streams.map { stream in
+                let item = DataSetWriter()
+                item.set(Tag(0x0070, 0x1209), setUIDs[stream.volume]!, representation: "UI"); item.set(Tag(0x0070, 0x1801), items: stream.looks)
+                return item
+            })
+        }
+        let weightings = isPlane ? streams.reduce(0) { $0 + $1.looks.count } - 1 : streams.count - 1
+        if weightings > 0 { w.set(Tag(0x0070, 0x1805), items: (0..<weightings).map { _ in weighting() }) }
         let method = look.fold == .maximum ? "MAXIMUM_IP" : look.fold == .minimum ? "MINIMUM_IP" : look.fold == .mean ? "AVERAGE_IP" : "VOLUME_RENDERED"
         w.set(Tag(0x0070, 0x120D), method, representation: "CS")
         switch scene.view {
@@ -328,23 +474,42 @@ enum PresentationState {
                 w.set(Tag(0x0070, 0x1704), shading.diffuse, representation: "FD"); w.set(Tag(0x0070, 0x1705), shading.specular, representation: "FD")
                 w.set(Tag(0x0070, 0x1706), min(1, shading.shininess / 128), representation: "FD")
             }
-            if look.fold == .composite, let window = tableWindow(look), let f = look.transferFunction ?? look.preset.flatMap({ TransferFunction.presets[$0] }) {
-                w.set(Tag(0x0070, 0x1801), items: [tables(f, window)])
-            }
-            if let crop = scene.crop { w.set(Tag(0x0070, 0x1301), items: cropping(crop)); w.set(Tag(0x0070, 0x120C), Array(1...cropping(crop).count), representation: "US") }
         default: break
         }
         try remember(view, in: w)
         return w
     }
 
-    private static func tableWindow(_ look: Presentation) -> Window? {
-        guard let f = look.transferFunction ?? look.preset.flatMap({ TransferFunction.presets[$0] }), let a = f.points.first?.value, let b = f.points.last?.value, b > a else { return nil }
-        return Window(center: (a + b) / 2, width: b - a, function: .linearExact)
+    /// From the first point of a transfer function to its last.
+    private static func tableWindow(_ f: TransferFunction) -> Window {
+        let a = f.points.first?.value ?? 0, b = f.points.last?.value ?? 0
+        return Window(center: (a + b) / 2, width: max(1e-3, b - a), function: .linearExact)
     }
 
-    private static func tables(_ f: TransferFunction, _ window: Window) -> DataSetWriter {
-        let w = DataSetWriter(), count = 4096
+    /// How a layer without a transfer function of its own glows: see `Rays.Glow`.
+    private static func glow(_ layer: Layer, _ window: Window, isInverted: Bool) -> TransferFunction {
+        let colors = Palette(named: layer.palette ?? "hot-iron")?.colors ?? (0..<256).map { $0 * 0x01_01_01 }
+        let span = window.function == .sigmoid ? 2 * window.width : window.width
+        return TransferFunction((0..<256).map { i in
+            let value = window.center + span * (Double(i) / 255 - 0.5), level = isInverted ? 1 - window(value) : window(value), color = colors[min(255, max(0, Int((level * 255).rounded())))]
+            return TransferFunction.Point(value, i == 0 && !isInverted ? 0 : 1 - pow(1 - min(layer.opacity * level * level, 0.999), 0.25),
+                                          Double(color & 255) / 255, Double(color >> 8 & 255) / 255, Double(color >> 16 & 255) / 255)
+        })
+    }
+
+    private static func component(_ channels: [[UInt16]], bits: Int, hasAlpha: Bool, input number: Int) -> DataSetWriter {
+        let w = DataSetWriter(), input = DataSetWriter()
+        w.set(Tag(0x0070, 0x1802), "ONE_TO_RGBA", representation: "CS"); w.set(Tag(0x0028, 0x140F), "TABLE", representation: "CS"); w.set(Tag(0x0028, 0x1410), hasAlpha ? "TABLE" : "NONE", representation: "CS")
+        input.set(Tag(0x0070, 0x1804), number, representation: "US"); input.set(Tag(0x0028, 0x1403), bits, representation: "US")
+        w.set(Tag(0x0070, 0x1803), items: [input])
+        for channel in 0..<(hasAlpha ? 4 : 3) {
+            w.set(Tag(0x0028, 0x1101 + UInt16(channel)), [channels[channel].count, 0, 16], representation: "US"); w.set(Tag(0x0028, 0x1201 + UInt16(channel)), words: channels[channel])
+        }
+        return w
+    }
+
+    private static func tables(_ f: TransferFunction, _ window: Window, input: Int) -> DataSetWriter {
+        let count = 4096
         var channels = [[UInt16]](repeating: [], count: 4)
         for i in 0..<count {
             let x = window.center - window.width / 2 + window.width * Double(i) / Double(count - 1)
@@ -354,15 +519,30 @@ enum PresentationState {
             for c in 0..<3 { channels[c].append(UInt16(((a.color[c] * (1 - t) + b.color[c] * t) * 65_535).rounded())) }
             channels[3].append(UInt16(((a.opacity * (1 - t) + b.opacity * t) * 65_535).rounded()))
         }
-        w.set(Tag(0x0070, 0x1802), "ONE_TO_RGBA", representation: "CS"); w.set(Tag(0x0028, 0x140F), "TABLE", representation: "CS"); w.set(Tag(0x0028, 0x1410), "TABLE", representation: "CS")
-        let input = DataSetWriter()
-        input.set(Tag(0x0070, 0x1804), 1, representation: "US"); input.set(Tag(0x0028, 0x1403), 12, representation: "US")
-        w.set(Tag(0x0070, 0x1803), items: [input])
-        for (descriptor, data, channel) in [(Tag.redPaletteColorLookupTableDescriptor, Tag.redPaletteColorLookupTableData, 0), (.greenPaletteColorLookupTableDescriptor, .greenPaletteColorLookupTableData, 1),
-                                            (.bluePaletteColorLookupTableDescriptor, .bluePaletteColorLookupTableData, 2)] {
-            w.set(descriptor, [count, 0, 16], representation: "US"); w.set(data, words: channels[channel])
+        return component(channels, bits: 12, hasAlpha: true, input: input)
+    }
+
+    /// A palette, or grey, over the window; `opacity` of all levels, or none.
+    private static func tables(_ palette: String?, isInverted: Bool, opacity: Double?, input: Int) -> DataSetWriter {
+        let colors = palette.flatMap { Palette(named: $0)?.colors } ?? (0..<256).map { $0 * 0x01_01_01 }
+        var channels = [[UInt16]](repeating: [], count: 4)
+        for i in 0..<256 {
+            let color = colors[isInverted ? 255 - i : i]
+            for c in 0..<3 { channels[c].append(UInt16(color >> (8 * UInt32(c)) & 255) * 257) }
+            channels[3].append(UInt16(((opacity ?? 1) * 65_535).rounded()))
         }
-        w.set(Tag(0x0028, 0x1204), words: channels[3])
+        return component(channels, bits: 8, hasAlpha: opacity != nil, input: input)
+    }
+
+    /// The second over the first: weights 1 − A2 and A2.
+    private static func weighting() -> DataSetWriter {
+        let w = DataSetWriter()
+        w.set(Tag(0x0070, 0x1806), items: [false, true].map { isSecond in
+            let function = DataSetWriter()
+            function.set(Tag(0x0070, 0x1807), [0, 0, 8], representation: "US")
+            function.set(Tag(0x0070, 0x1808), bytes: (0..<65_536).map { UInt8(isSecond ? $0 & 255 : 255 - $0 & 255) })
+            return function
+        })
         return w
     }
 

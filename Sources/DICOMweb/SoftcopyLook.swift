@@ -44,8 +44,7 @@ struct SoftcopyLook: Sendable {
         }
         isInverse = data.string(.presentationLUTShape) == "INVERSE"
         if let lut = data.items(Tag(0x2050, 0x0010)).first {
-            let levels = try Self.table(lut).levels
-            curve = (0..<256).map { UInt8((levels[Int((Double($0) / 255 * Double(levels.count - 1)).rounded())] * 255).rounded()) }
+            curve = try Self.curve(lut)
         }
         rotation = ((data.int(Tag(0x0070, 0x0042)) ?? 0) / 90 % 4 + 4) % 4
         isFlipped = data.string(Tag(0x0070, 0x0041)) == "Y"
@@ -109,8 +108,14 @@ struct SoftcopyLook: Sendable {
 
     private static func pairs(_ v: [Double]) -> [[Double]] { stride(from: 0, to: v.count - v.count % 2, by: 2).map { [v[$0], v[$0 + 1]] } }
 
+    /// Display levels of a Presentation LUT.
+    static func curve(_ item: DataSet) throws(WebError) -> [UInt8] {
+        let levels = try table(item).levels
+        return (0..<256).map { UInt8((levels[Int((Double($0) / 255 * Double(levels.count - 1)).rounded())] * 255).rounded()) }
+    }
+
     /// LUT Descriptor (0028,3002) and LUT Data (0028,3006).
-    private static func table(_ item: DataSet) throws(WebError) -> Table {
+    static func table(_ item: DataSet) throws(WebError) -> Table {
         guard let descriptor = item.uint16s(Tag(0x0028, 0x3002)), descriptor.count == 3, let words = item.uint16s(Tag(0x0028, 0x3006)), (8...16).contains(descriptor[2]) else {
             throw WebError(400, "bad-state", "a lookup table of the presentation state is missing or wrong")
         }

@@ -47,6 +47,13 @@ extension RenderRequest {
         return canvas.raster
     }
 
+    /// The same for a picture of this view that was made elsewhere.
+    public func annotated(_ raster: Raster, _ annotation: Annotation) -> Raster {
+        var request = self
+        request.scene.annotation = annotation
+        return request.annotate(raster, fidelity: [])
+    }
+
     /// Displacement in the patient to the next pixel on the right and below, and its length where it is the same all over the picture.
     /// Directions are `nil` for curves, lengths for perspective cameras; everything for stacks without geometry.
     private var pixelSteps: (right: Vector<Patient>?, down: Vector<Patient>?, millimetres: Double?)? {

@@ -11,8 +11,16 @@ public struct Layer: Hashable, Codable, Sendable {
     public var opacity: Double
     /// Fold used when the view has a slab; `nil` is the presentation's.
     public var fold: Fold?
-    public init(volume: VolumeReference, window: Window? = nil, palette: String? = nil, opacity: Double = 0.5, fold: Fold? = nil) {
+    /// In a composite: colours and opacities per mm, in place of window, palette and opacity. Read in 256 steps from its first to its
+    /// last point. Only a composite has it.
+    public var transferFunction: TransferFunction?
+    /// In a composite: the layer is drawn inside these segments only, by number in the scene's `segments`, whose `visibility` there is
+    /// `confine`.
+    public var inside: Int?
+    public init(volume: VolumeReference, window: Window? = nil, palette: String? = nil, opacity: Double = 0.5, fold: Fold? = nil,
+                transferFunction: TransferFunction? = nil, inside: Int? = nil) {
         self.volume = volume; self.window = window; self.palette = palette; self.opacity = opacity; self.fold = fold
+        self.transferFunction = transferFunction; self.inside = inside
     }
     public init(from decoder: any Decoder) throws {
         let c = try decoder.container(keyedBy: CodingKeys.self)
@@ -21,6 +29,8 @@ public struct Layer: Hashable, Codable, Sendable {
         palette = try c.decodeIfPresent(String.self, forKey: .palette)
         opacity = try c.decodeIfPresent(Double.self, forKey: .opacity) ?? 0.5
         fold = try c.decodeIfPresent(Fold.self, forKey: .fold)
+        transferFunction = try c.decodeIfPresent(TransferFunction.self, forKey: .transferFunction)
+        inside = try c.decodeIfPresent(Int.self, forKey: .inside)
     }
 }
 
@@ -35,6 +45,8 @@ public struct SegmentLayer: Hashable, Codable, Sendable {
         case hide
         /// Only the voxels of the segments are drawn in 3D.
         case only
+        /// Hides and tints nothing: layers that name it are drawn in the segments only (composites).
+        case confine
     }
     /// Series Instance UID of the segmentation.
     public var series: String

@@ -18,8 +18,13 @@ extension Plan {
         let cuts = request.scene.crop?.cuts ?? []
         // Colour belongs to composites and surfaces; values have only what is hidden from them.
         let isValues = presentation.fold != .composite && presentation.fold != .isosurface
-        let labels = zip(request.scene.segments.indices, request.scene.segments).filter { !isValues || $1.visibility != .tint }
-            .map { $1.rayLabels(of: request.segmentations[$0], index: $0) }
+        let labels = zip(request.scene.segments.indices, request.scene.segments)
+            .filter { $1.visibility == .confine ? presentation.fold == .composite : !isValues || $1.visibility != .tint }
+            .map { index, layer in
+                var labels = layer.rayLabels(of: request.segmentations[index], index: index)
+                if layer.visibility == .confine { labels.confines = request.scene.layers.indices.filter { request.scene.layers[$0].inside == index } }
+                return labels
+            }
         func rays(_ index: Int, _ fold: Rays.Fold, background: Float = -.greatestFiniteMagnitude, target: Int) -> Rays {
             Rays(volume: index, camera: eye, size: size, fold: fold, substeps: moving ? Self.movingSubsteps : Self.fullSubsteps,
                  opaque: moving ? Self.movingOpaque : Self.fullOpaque, cuts: cuts, labels: labels, background: background, target: target)
@@ -37,7 +42,8 @@ extension Plan {
                 let second = request.layerVolumes[index]
                 if !second.isComplete { fidelity.insert(.volumeIncomplete) }
                 glows.append(Rays.Glow(volume: index + 1, window: layer.window ?? second.defaultWindow, isInverted: second.description.isInverted,
-                                       palette: try colors(of: layer.palette ?? "hot-iron")!, opacity: layer.opacity))
+                                       palette: try colors(of: layer.palette ?? "hot-iron")!, opacity: layer.opacity,
+                                       transferFunction: layer.transferFunction, isLit: second.id == volume.id))
             }
             let fold: Rays.Fold
             if presentation.fold == .composite {
@@ -140,7 +146,7 @@ extension RenderRequest {
             try require([s.ambient, s.diffuse, s.specular].allSatisfy { (0...4).contains($0) } && (0...1000).contains(s.shininess), "shading factors are between 0 and 4, shininess between 0 and 1000")
             if let light = s.light { try require(light.normalized != nil, "the light's direction must not be zero") }
         }
-        if let function = look.transferFunction {
+        for function in [look.transferFunction].compactMap({ $0 }) + scene.layers.compactMap(\.transferFunction) {
             try require((1...1024).contains(function.points.count), "a transfer function has 1 to 1024 points")
             try require(function.points.allSatisfy { $0.value.isFinite && (0...1).contains($0.opacity) && $0.color.count == 3 && $0.color.allSatisfy { (0...1).contains($0) } },
                         "a transfer function's points need a finite value, an opacity and three colours between 0 and 1")
@@ -227,7 +233,7 @@ extension SegmentLayer {
             let hit = combination.filter { isChosen[$0] }
             switch visibility {
             case .hide: hidden.append(!hit.isEmpty)
-            case .only: hidden.append(hit.isEmpty)
+            case .only, .confine: hidden.append(hit.isEmpty)
             case .tint: hidden.append(false)
             }
             guard visibility == .tint, let last = hit.last else { tint.append(0); continue }
@@ -235,7 +241,7 @@ extension SegmentLayer {
             func byte(_ x: Double) -> UInt32 { UInt32((min(max(x, 0), 1) * 255).rounded()) }
             tint.append(byte(c[0]) | byte(c[1]) << 8 | byte(c[2]) << 16 | byte(opacity) << 24)
         }
-        return Rays.Labels(segmentation: index, hidden: hidden, tint: tint, hidesOutside: visibility == .only)
+        return Rays.Labels(segmentation: index, hidden: hidden, tint: tint, hidesOutside: visibility == .only || visibility == .confine)
     }
 
     /// For folds of values: per colour its palette, 256 levels 0x00BBGGRR from black, and labels that leave only its segments.

@@ -46,7 +46,7 @@ struct Plan {
     private mutating func compile(_ section: Section, _ request: RenderRequest) throws(RenderError) {
         let presentation = request.scene.presentation, volume = request.volume
         let fold = try presentation.fold.marched
-        let base = march(section, request, .volume(0), volume, fold: fold, background: Float(volume.description.background))
+        let base = march(section, request, .volume(0), volume, fold: fold, background: request.output == .samples ? .nan : Float(volume.description.background))
         guard request.output == .presented else { return }
         let picture: Present.Base = volume.description.format == .rgba8 ? .colors(base)
             : .values(try look(values: base, of: volume, presentation.window, presentation.palette, invert: presentation.invert))
@@ -89,7 +89,7 @@ struct Plan {
         var march = section.march(source, geometry: geometry, sampling: sampling, fold: fold, interpolation: interpolation, background: background, target: passes.count)
         if request.scene.cropsPlanes, volume.description.format != .rgba8 {
             march.cuts = request.scene.crop?.cuts ?? []
-            march.labels = zip(request.scene.segments.indices, request.scene.segments).filter { $1.visibility != .tint }.map { $1.rayLabels(of: request.segmentations[$0], index: $0) }
+            march.labels = zip(request.scene.segments.indices, request.scene.segments).filter { $1.visibility == .hide || $1.visibility == .only }.map { $1.rayLabels(of: request.segmentations[$0], index: $0) }
             if march.isCropped, march.interpolation == .cubic { march.interpolation = .linear }
         }
         if !volume.isLoaded(march.slices) {

@@ -24,13 +24,18 @@ extension RenderRequest {
         for layer in scene.layers {
             try require((0...1).contains(layer.opacity), "the layer's opacity \(layer.opacity) is not between 0 and 1")
             if let window = layer.window { try require(window.isValid, "a layer's window width must be at least 1 for linear and above 0 otherwise") }
+            guard layer.transferFunction != nil || layer.inside != nil else { continue }
+            guard case .camera = scene.view, look.fold == .composite else { throw .invalidScene(reason: "a layer's transferFunction and inside need a camera view and the fold \"composite\"") }
+            if let inside = layer.inside {
+                try require(scene.segments.indices.contains(inside) && scene.segments[inside].visibility == .confine, "a layer's inside names no segments whose visibility is \"confine\"")
+            }
         }
         for layer in layerVolumes { try require(layer.description.format != .rgba8, "a colour volume cannot be a layer") }
         for layer in scene.segments {
             try require((0...1).contains(layer.opacity), "the segments' opacity \(layer.opacity) is not between 0 and 1")
             if let color = layer.color { try require(color.count == 3 && color.allSatisfy { (0...1).contains($0) }, "a segment colour is three numbers between 0 and 1") }
         }
-        if output == .values {
+        if output != .presented {
             try require(volume.description.format != .rgba8, "a colour volume has no modality values; ask for a presented picture")
         }
         if volume.description.isStack {

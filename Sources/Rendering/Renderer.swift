@@ -28,6 +28,8 @@ public struct RenderRequest: Sendable {
         case presented
         /// Float modality values before the window; planes, slabs and curves only.
         case values
+        /// The same, but not a number where the volume is not, or is cut away.
+        case samples
     }
     public var scene: Scene
     /// Size in pixels for which the scene's view is meant.

@@ -169,6 +169,7 @@ import Testing
     private func state(_ sopClass: String, _ numbers: [DICOM.Tag: [Double]], _ texts: [DICOM.Tag: String] = [:]) throws -> DataSet {
         let w = DataSetWriter()
         w.set(.sopClassUID, sopClass); w.set(.sopInstanceUID, "1.2.3"); w.set(.seriesInstanceUID, "1.2.4"); w.set(.studyInstanceUID, "1.2.5")
+        w.set(Tag(0x0070, 0x1201), items: [DataSetWriter()])
         for (tag, values) in numbers { w.set(tag, values, representation: "FD") }
         for (tag, text) in texts { w.set(tag, text, representation: "CS") }
         return try w.encoded().withUnsafeBytes { try DataSet(bytes: $0) }
@@ -204,6 +205,7 @@ import Testing
             inner.set(crop.tag, crop.values, representation: "FD")
             item.set(Tag(0x0070, 0x1302), crop.kind, representation: "CS")
             if crop.tag == box { item.set(crop.tag, crop.values, representation: "FD") } else { item.set(Tag(0x0070, 0x1304), items: [inner]) }
+            w.set(Tag(0x0070, 0x1201), items: [DataSetWriter()])
             w.set(.sopClassUID, PresentationState.volumeRendering); w.set(.sopInstanceUID, "1.2.3"); w.set(.seriesInstanceUID, "1.2.4"); w.set(.studyInstanceUID, "1.2.5")
             for (tag, values) in camera { w.set(tag, values, representation: "FD") }
             w.set(Tag(0x0070, 0x1301), items: [item])

@@ -205,10 +205,11 @@ private final class Gate: @unchecked Sendable {
                                         combinations: [[], [0]], labels: labels)
         var scene = RayTests.scene(volume, RayTests.camera(volume)) { $0.fold = .composite; $0.transferFunction = RayTests.glassy; $0.shading = Shading() }
         scene.layers = [Layer(volume: VolumeReference(series: "4.5"), window: Window(center: 5, width: 10, function: .linearExact), opacity: 0.9)]
-        scene.segments = [SegmentLayer(series: "9.9", opacity: 0.8)]
-        let expected = try await RayTests.render(scene, volume, size: size, device: CPUDevice(threads: 1, instructions: InstructionsPortable), segmentations: [segmentation], layers: [hot])
+        scene.layers.append(Layer(volume: scene.volume, transferFunction: .bone, inside: 1))
+        scene.segments = [SegmentLayer(series: "9.9", opacity: 0.8), SegmentLayer(series: "9.9", visibility: .confine)]
+        let expected = try await RayTests.render(scene, volume, size: size, device: CPUDevice(threads: 1, instructions: InstructionsPortable), segmentations: [segmentation, segmentation], layers: [hot, volume])
         for set in instructionSets {
-            let drawn = try await RayTests.render(scene, volume, size: size, device: CPUDevice(threads: 2, instructions: set), segmentations: [segmentation], layers: [hot])
+            let drawn = try await RayTests.render(scene, volume, size: size, device: CPUDevice(threads: 2, instructions: set), segmentations: [segmentation, segmentation], layers: [hot, volume])
             #expect(zip(expected, drawn).filter { abs(Int($0) - Int($1)) > 1 }.count <= 6)
         }
     }

@@ -348,6 +348,35 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         #expect(outliers <= 8)
     }
 
+    @Test("A look of its own is drawn inside its segments, shaded, over what is there")
+    func confinedLook() async throws {
+        let volume = Self.blobs(), g = volume.geometry, size = PixelSize(60, 60)
+        let labels = (0..<g.voxelCount).map { i -> UInt16 in i % g.columns < 29 ? 1 : 0 }
+        let segmentation = Segmentation(series: "9.9", frameOfReference: "", geometry: g, segments: [.init(number: 3, label: "left", color: [1, 0, 0])], combinations: [[], [0]], labels: labels)
+        let empty = TransferFunction([.init(5000, 0, 1, 1, 1), .init(6000, 0.5, 1, 1, 1)])
+        func draw(_ function: TransferFunction, layers: [Layer], _ segments: [SegmentLayer]) async throws -> [UInt8] {
+            var scene = Self.scene(volume, Self.camera(volume)) { $0.fold = .composite; $0.transferFunction = function; $0.shading = Shading() }
+            (scene.layers, scene.segments) = (layers, segments)
+            return try await Self.render(scene, volume, size: size, segmentations: segments.map { _ in segmentation }, layers: layers.map { _ in volume })
+        }
+        let own = Layer(volume: VolumeReference(series: volume.id.series), transferFunction: Self.glassy, inside: 0), confine = SegmentLayer(series: "9.9", visibility: .confine)
+        // Alone, it is what the scene shows when only the segment is drawn.
+        let alone = try await draw(empty, layers: [own], [confine]), only = try await draw(Self.glassy, layers: [], [SegmentLayer(series: "9.9", visibility: .only)])
+        #expect(only.contains { $0 > 100 } && zip(alone, only).filter { abs(Int($0) - Int($1)) > 8 }.count <= only.count / 100)
+        // Twice in the whole volume, it is twice as dense; and hiding the volume's own leaves it.
+        let both = try await draw(Self.glassy, layers: [own], [confine]), plain = try await draw(Self.glassy, layers: [], [])
+        #expect(both != plain && zip(both, plain).filter { $0 != $1 }.count > 300)
+        let hidden = try await draw(Self.glassy, layers: [own], [confine, SegmentLayer(series: "9.9", visibility: .hide)])
+        #expect(zip(hidden, both).contains { $0 != $1 } && hidden != plain)
+        // What names no such segments, or is no composite, is refused.
+        for (layer, segment, fold) in [(own, SegmentLayer(series: "9.9"), Fold.composite), (own, confine, .maximum)] {
+            var scene = Self.scene(volume, Self.camera(volume)) { $0.fold = fold; $0.transferFunction = Self.glassy }
+            (scene.layers, scene.segments) = ([layer], [segment])
+            let request = RenderRequest(scene: scene, size: size, volume: volume, layerVolumes: [volume], segmentations: [segmentation])
+            await #expect(throws: RenderError.self) { try await Renderer(device: CPUDevice(threads: 1)).render(request) }
+        }
+    }
+
     @Test("A tinted segment takes its colour")
     func tint() async throws {
         let volume = Self.blobs(), g = volume.geometry, size = PixelSize(40, 40)

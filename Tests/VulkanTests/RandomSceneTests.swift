@@ -26,6 +26,26 @@ import Testing
                     "seed \(seed): \(difference.outliers) of \(difference.count) pixels, up to \(difference.largest); volume \(request.volume.id.series), reduction \(request.reduction), \(request.sampling), \(request.output), size \(request.size), \(request.scene)")
         }
     }
+
+    @Test func looksConfinedToSegmentsAgreeToo() async throws {
+        var compared = 0
+        for seed in 0..<96 where compared < 6 {
+            var request = try RandomScene.request(seed: UInt64(1000 + seed))
+            guard case .camera = request.scene.view, request.scene.presentation.fold == .composite, let function = request.scene.presentation.transferFunction else { continue }
+            var look = function
+            for i in look.points.indices { look.points[i].color = [0.2, 0.9, 0.4]; look.points[i].opacity = min(1, look.points[i].opacity * 2 + 0.01) }
+            let second = RandomScene.volumes[3]
+            request.scene.segments = [SegmentLayer(series: "1.2.99", visibility: .confine), SegmentLayer(series: "1.2.99", numbers: [1], opacity: 0.5)]
+            request.scene.layers = [Layer(volume: VolumeReference(series: second.id.series), transferFunction: look), Layer(volume: request.scene.volume, transferFunction: look, inside: 0)]
+            request.layerVolumes = [second, request.volume]
+            let map = RandomScene.segmentation(request.volume.geometry)
+            request.segmentations = [map, map]
+            let (difference, _, _) = try await compare(request, tolerance: 2)
+            #expect(difference.outliers * 1000 <= difference.count, "seed \(seed): \(difference.outliers) of \(difference.count) pixels, up to \(difference.largest); \(request.scene)")
+            compared += 1
+        }
+        #expect(compared == 6)
+    }
 }
 
 enum RandomScene {

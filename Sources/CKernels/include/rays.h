@@ -35,9 +35,9 @@ typedef struct {
     const uint16_t *labels;
     int32_t size[3];
     float labelFromVoxel[12];       // rows of the affine map from the volume's voxels
-    const uint8_t *hidden;          // per combination: 1 leaves the sample out
+    const uint8_t *hidden;          // per combination: bit 0 leaves the sample out, bit 1 + n what layer n adds to it
     const uint32_t *tint;           // per combination 0xAABBGGRR; alpha is the opacity
-    int32_t hiddenOutside;          // what lies outside the grid is left out
+    int32_t hiddenOutside;          // the same bits for what lies outside the grid
 } RayLabels;
 
 /// A second volume in its own grid, emitting through its own table.
@@ -48,6 +48,7 @@ typedef struct {
     float layerFromVoxel[12];
     float first, perUnit;           // class = (stored - first) × perUnit, 0 ... 255
     const float *table;             // 256 × red, green, blue, extinction per mm
+    int32_t lit;                    // shaded as the volume is
 } RayLayer;
 
 typedef struct {

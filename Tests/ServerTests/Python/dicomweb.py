@@ -529,12 +529,28 @@ def states():
         d.file_meta.TransferSyntaxUID, d.file_meta.MediaStorageSOPClassUID, d.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.ExplicitVRLittleEndian, d.SOPClassUID, d.SOPInstanceUID
         return d
 
-    def colours(red, green, blue):
-        ramp = lambda top: np.linspace(0, 65535 * top, 256).astype("<u2").tobytes()
-        return items(dict(ComponentType="ONE_TO_RGBA", RGBLUTTransferFunction="TABLE", AlphaLUTTransferFunction="TABLE", ComponentInputSequence=items(dict(VolumetricPresentationInputIndex=1, BitsMappedToColorLookupTable=8)),
-                          RedPaletteColorLookupTableDescriptor=[256, 0, 16], GreenPaletteColorLookupTableDescriptor=[256, 0, 16], BluePaletteColorLookupTableDescriptor=[256, 0, 16],
-                          RedPaletteColorLookupTableData=ramp(red), GreenPaletteColorLookupTableData=ramp(green), BluePaletteColorLookupTableData=ramp(blue),
-                          AlphaPaletteColorLookupTableData=ramp(0.5)))
+    def look(number, red, green, blue, alpha, bits=8, wide=True, **more):
+        """A classification: tables of `1 << bits` entries from functions of 0…1; `alpha` may be a transfer function's name."""
+        t, top = np.linspace(0, 1, 1 << bits), 65535 if wide else 255
+        table = lambda f: np.rint(np.clip(f(t), 0, 1) * top).astype("<u2" if wide else "u1").tobytes()
+        channels = dict(Red=red, Green=green, Blue=blue) | ({} if isinstance(alpha, str) else dict(Alpha=alpha))
+        d = dict(ComponentType="ONE_TO_RGBA", RGBLUTTransferFunction="TABLE", AlphaLUTTransferFunction=alpha if isinstance(alpha, str) else "TABLE",
+                 ComponentInputSequence=items(dict(VolumetricPresentationInputIndex=number, BitsMappedToColorLookupTable=bits)))
+        for name, f in channels.items():
+            d[f"{name}PaletteColorLookupTableDescriptor"] = [(1 << bits) % 65536, 0, 16 if wide else 8]
+            d[f"{name}PaletteColorLookupTableData"] = table(f)
+        return d | more
+
+    ramp = lambda top: lambda t: t * top
+    flat_ = lambda value: lambda t: np.full_like(t, value)
+
+    def weights(f, bits=8):
+        """A compositor from a function of both alphas."""
+        a1, a2 = np.divmod(np.arange(1 << 2 * bits), 1 << bits)
+        tables = f(a1 / ((1 << bits) - 1), a2 / ((1 << bits) - 1))
+        return dict(WeightingTransferFunctionSequence=items(*(dict(WeightingLookupTableDescriptor=[(1 << 2 * bits) % 65536, 0, 8], WeightingLookupTableData=np.rint(np.broadcast_to(w, a1.shape) * 255).astype("u1").tobytes()) for w in tables)))
+
+    over = lambda a1, a2: (1 - a2, a2)
 
     with Server() as s:
         store(s, paths)
@@ -684,35 +700,149 @@ def states():
                 assert cropped[rows][:, gone].max() == 0 and whole[rows][:, gone].max() > 0, (name, thin)
                 if os.environ.get("TOMOS_PICTURES"):
                     Image.fromarray(np.vstack([whole, cropped]).astype(np.uint8)).resize((1024, 4 * size[1])).save(os.environ["TOMOS_PICTURES"] + f"/{name}-{thin}.png")
-        # Compositing: the second volume over the first.
+        # Compositing: each input through its own tables, mixed by both alphas; compared with the gray pictures of the inputs through the same tables.
         two = [(sources, (40, 400)), (second, (400, 1800))]
-        picture = shown(state("1.2.840.10008.5.1.4.1.1.11.7", two, **flat), "renderedmpr")
-        over = {**plane, "layers": [{"volume": {"series": second[0].SeriesInstanceUID}, "window": {"center": 400, "width": 1800}, "palette": "hot-iron", "opacity": 0.5}]}
-        assert np.array_equal(picture, rendered(over, size)), "a compositing planar state is another picture"
+        grey = [shown(state("1.2.840.10008.5.1.4.1.1.11.6", [i], **{**flat, "PixelPresentation": "MONOCHROME"}), "renderedmpr")[..., 0] for i in two]
+        # Where one of both is transparent the other shows alone; else both in a fixed proportion: no function of one alpha does that.
+        proportional = lambda a1, a2: (np.where(a2 == 0, 1, np.where(a1 == 0, 0, 0.7)), np.where(a1 == 0, 1, np.where(a2 == 0, 0, 0.3)))
+        steep, bump = (lambda t: np.where(t > 0.6, t, 0)), (lambda t: np.where((t > 0.3) & (t < 0.7), 0.8, 0))
+        looks = [((ramp(1), ramp(0.6), flat_(0.2)), steep), ((flat_(0.1), lambda t: t ** 2, lambda t: 1 - t), bump)]
+        for compositor in (proportional, over):
+            d = state("1.2.840.10008.5.1.4.1.1.11.7", two, **flat, PresentationStateCompositorComponentSequence=items(weights(compositor)),
+                      PresentationStateClassificationComponentSequence=items(*(look(n + 1, *rgb, alpha, wide=n == 0) for n, (rgb, alpha) in enumerate(looks))))
+            picture = shown(d, "renderedmpr")
+            t = [g / 255 for g in grey]
+            rgb = [np.stack([f(t[n]) for f in looks[n][0]], -1) for n in (0, 1)]
+            alphas = [np.rint(looks[n][1](t[n]) * 255) / 255 for n in (0, 1)]
+            w = [np.rint(np.broadcast_to(v, alphas[0].shape) * 255) / 255 for v in compositor(*alphas)]
+            expected = np.clip(rgb[0] * w[0][..., None] + rgb[1] * w[1][..., None], 0, 1) * 255
+            off = np.abs(picture - expected).max(axis=-1)
+            assert (off <= 2).mean() > 0.9995 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 100, ((off <= 2).mean(), off.max())
+        # A third over two, and a table of two inputs at once.
+        d = state("1.2.840.10008.5.1.4.1.1.11.7", two, **flat, PresentationStateCompositorComponentSequence=items(weights(over), weights(over)),
+                  PresentationStateClassificationComponentSequence=items(look(1, ramp(1), ramp(1), ramp(1), "NONE"), look(2, flat_(0), flat_(1), flat_(0), bump), look(1, flat_(1), flat_(0), flat_(0), steep)))
+        picture = shown(d, "renderedmpr")
+        gray = np.repeat(t[0][..., None], 3, -1)
+        a2, a3 = bump(t[1])[..., None], steep(t[0])[..., None]
+        expected = (gray * (1 - a2) + [0, 1, 0] * a2) * (1 - a3) + [1, 0, 0] * a3
+        assert (np.abs(picture - expected * 255).max(axis=-1) <= 3).mean() > 0.9995
+        first_, second_ = np.divmod(np.arange(256), 16)
+        pair = look(1, ramp(1), ramp(1), ramp(1), "NONE", ComponentType="TWO_TO_RGBA")
+        pair["ComponentInputSequence"] = items(*(dict(VolumetricPresentationInputIndex=n, BitsMappedToColorLookupTable=4) for n in (1, 2)))
+        pair["RedPaletteColorLookupTableData"], pair["BluePaletteColorLookupTableData"] = ((v * 4369).astype("<u2").tobytes() for v in (first_, second_))
+        pair["GreenPaletteColorLookupTableData"] = np.zeros(256, "<u2").tobytes()
+        picture = shown(state("1.2.840.10008.5.1.4.1.1.11.7", two, **flat, PresentationStateClassificationComponentSequence=items(pair)), "renderedmpr")
+        for channel, t_ in ((0, t[0]), (2, t[1])):
+            away = np.abs(t_ * 15 % 1 - 0.5) > 0.05
+            assert np.array_equal(picture[..., channel][away], (np.rint(t_ * 15) * 17).astype(int)[away]), channel
+        # Segmented tables: a ramp up, a discrete step, the ramp once more; in eight and in sixteen bits.
+        for wide in (False, True):
+            unit, top = ("<u2", 65535) if wide else ("u1", 255)
+            again = [0, 0] if wide else [0, 0, 0, 0]
+            segmented = np.array([0, 1, 0, 1, 99, top, 0, 2, 7, 9, 2, 2] + again + [1, 54, 0], unit)
+            plain_ = np.concatenate([np.linspace(0, top, 100), [7, 9], np.linspace(0, top, 100), np.linspace(top, 0, 55)[1:]]) / top
+            one = look(1, ramp(1), flat_(0), flat_(1), "NONE", wide=wide, SegmentedRedPaletteColorLookupTableData=segmented.tobytes() + b"\0" * (segmented.nbytes % 2))
+            del one["RedPaletteColorLookupTableData"]
+            picture = shown(state("1.2.840.10008.5.1.4.1.1.11.7", two[:1], **flat, PresentationStateClassificationComponentSequence=items(one)), "renderedmpr")
+            assert np.abs(picture[..., 0] - plain_[grey[0]] * 255).max() <= 2 and (picture[..., 2] == 255).all() and (picture[..., 1] == 0).all(), wide
+        # An input cropped alone; and what a state lacks.
+        d = state("1.2.840.10008.5.1.4.1.1.11.7", two, **flat, PresentationStateCompositorComponentSequence=items(weights(lambda a1, a2: (1 - (a2 > 0), 1.0 * (a2 > 0)))), VolumeCroppingSequence=items(by_segment("INCLUDE_SEG")),
+                  PresentationStateClassificationComponentSequence=items(look(1, ramp(1), ramp(1), ramp(1), "NONE"), look(2, flat_(0), flat_(1), flat_(0), "NONE")))
+        d.VolumetricPresentationStateInputSequence[1].Crop, d.VolumetricPresentationStateInputSequence[1].CroppingSpecificationIndex = "YES", 1
+        picture = shown(d, "renderedmpr")
+        green = (picture == [0, 255, 0]).all(axis=-1)
+        assert green[round(size[1] * 0.4):round(size[1] * 0.6), 101:248].all() and not green[:, :98].any() and not green[:, 252:].any() and np.array_equal(picture[:, :98, 0], grey[0][:, :98])
+        del d.PresentationStateCompositorComponentSequence
+        d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+        shown(d, "renderedmpr", 400)
+        shown(state("1.2.840.10008.5.1.4.1.1.11.7", two, **flat), "renderedmpr", 400)
 
         # Volume rendering: from the front, in the state's colours.
         side = 512 * spacing / 2
         solid = dict(RenderProjection="ORTHOGRAPHIC", ViewpointPosition=[middle[0], middle[1] - 600, middle[2]], ViewpointLookAtPoint=middle, ViewpointUpDirection=[0, 0, 1],
-                     RenderFieldOfView=[-side, side, side, -side, 1.0, 1600.0], SamplingStepSize=1.0, RenderingMethod="VOLUME_RENDERED", PresentationStateClassificationComponentSequence=colours(1, 0, 0))
+                     RenderFieldOfView=[-side, side, side, -side, 1.0, 1600.0], SamplingStepSize=1.0, RenderingMethod="VOLUME_RENDERED")
         one = [(sources, (200, 600))]
-        red = shown(state("1.2.840.10008.5.1.4.1.1.11.9", one, **solid), "rendered3d")
+
+        def solid_state(sop_class, inputs, streams, compositors=(), **more):
+            """`streams`: number of an input (from 1) and looks of each."""
+            d = state(sop_class, inputs, **{**solid, **more})
+            uids = [i.VolumetricPresentationInputSetUID for i in d.VolumetricPresentationStateInputSequence]
+            d.VolumeStreamSequence = items(*(dict(VolumetricPresentationInputSetUID=uids[n - 1], PresentationStateClassificationComponentSequence=items(*looks)) for n, *looks in streams))
+            if compositors:
+                d.PresentationStateCompositorComponentSequence = items(*compositors)
+            return d
+
+        red_look = look(1, ramp(1), flat_(0), flat_(0), ramp(0.5))
+        red = shown(solid_state("1.2.840.10008.5.1.4.1.1.11.9", one, [(1, red_look)]), "rendered3d")
         assert red.shape == (512, 512, 3) and red[..., 0].max() > 100 and red[..., 1:].max() == 0, (red.shape, red.max(axis=(0, 1)))
-        bright = shown(state("1.2.840.10008.5.1.4.1.1.11.9", one, **{**solid, "RenderingMethod": "MAXIMUM_IP"}), "rendered3d")
+        bright = shown(solid_state("1.2.840.10008.5.1.4.1.1.11.9", one, [(1, red_look)], RenderingMethod="MAXIMUM_IP"), "rendered3d")
         camera = {"view": {"camera": {"position": [middle[0], middle[1] - 600, middle[2]], "target": middle, "up": [0, 0, 1], "height": 2 * side}}, "presentation": {"fold": "maximum", "window": {"center": 200, "width": 600}}}
         assert np.array_equal(bright, rendered(camera, (512, 512))), "a maximum intensity state is another picture"
+        # The picture is that of the scene that the state says.
+        def function(window, red, green, blue, top):
+            low, high = window[0] - 0.5 - (window[1] - 1) / 2, window[0] - 0.5 + (window[1] - 1) / 2
+            return {"points": [{"value": low, "opacity": 0, "color": [0, 0, 0]}, {"value": high, "opacity": top, "color": [red, green, blue]}]}
+        composite = {**camera, "presentation": {"fold": "composite", "transferFunction": function((200, 600), 1, 0, 0, 0.5)}}
+        assert np.abs(red - rendered(composite, (512, 512))).max() <= 3
         # Segmented: what a segmentation keeps, or takes away.
         for method in ("INCLUDE_SEG", "EXCLUDE_SEG"):
-            d = state("1.2.840.10008.5.1.4.1.1.11.10", one, **solid, VolumeCroppingSequence=items(by_segment(method)))
+            d = solid_state("1.2.840.10008.5.1.4.1.1.11.10", one, [(1, red_look)], VolumeCroppingSequence=items(by_segment(method)))
             d.GlobalCrop, d.GlobalCroppingSpecificationIndex = "YES", 1
             picture = shown(d, "rendered3d")
             outside = picture[:, :90].sum() + picture[:, 260:].sum()
             assert (outside == 0) == (method == "INCLUDE_SEG") and picture[:, 100:250].sum() > 0, (method, outside)
             assert not np.array_equal(picture, red), method
-        # Multiple: the second volume glows in the first.
-        both = shown(state("1.2.840.10008.5.1.4.1.1.11.11", two, **solid), "rendered3d")
-        assert both[..., 1:].max() > 0 and not np.array_equal(both, red)
+        # Segmented: the whole in one look, a segment in another.
+        d = solid_state("1.2.840.10008.5.1.4.1.1.11.10", [one[0], one[0]], [(1, red_look, look(2, flat_(0), flat_(1), flat_(0), ramp(0.9)))], VolumeCroppingSequence=items(by_segment("INCLUDE_SEG")))
+        d.VolumetricPresentationStateInputSequence[1].Crop, d.VolumetricPresentationStateInputSequence[1].CroppingSpecificationIndex = "YES", 1
+        picture = shown(d, "rendered3d")
+        inner = {**composite, "segments": [{"series": seg.SeriesInstanceUID, "numbers": [1], "visibility": "confine"}], "layers": [{"volume": {"series": first.SeriesInstanceUID}, "inside": 0, "transferFunction": {"points": [
+            {**p, "color": [0, 1, 0]} for p in function((200, 600), 0, 1, 0, 0.9)["points"]]}}]}
+        assert (picture[..., 1] > 60).sum() > 500 and picture[:, :90, 1].max() == 0 and picture[:, 260:, 1].max() == 0 and np.abs(picture - red)[:, :90].max() <= 2
+        assert (np.abs(picture - rendered(inner, (512, 512))).max(axis=-1) <= 4).mean() > 0.999
+        # Multiple: the second volume in the first, in its own look; more of it where the weights say so, and none that rays cannot show.
+        green_look = look(2, flat_(0), flat_(1), flat_(0), ramp(0.3))
+        both = shown(solid_state("1.2.840.10008.5.1.4.1.1.11.11", two, [(1, red_look), (2, green_look)], [weights(over)]), "rendered3d")
+        weak = shown(solid_state("1.2.840.10008.5.1.4.1.1.11.11", two, [(1, red_look), (2, green_look)], [weights(lambda a1, a2: (0.9, 0.1))]), "rendered3d")
+        assert both[..., 1].max() > 100 and both[..., 2].max() == 0 and weak[..., 1].mean() < both[..., 1].mean() / 2 and weak[..., 0].mean() > both[..., 0].mean()
+        shown(solid_state("1.2.840.10008.5.1.4.1.1.11.11", two, [(1, red_look), (2, green_look)], [weights(proportional)]), "rendered3d", 501)
+        shown(solid_state("1.2.840.10008.5.1.4.1.1.11.11", two, [(1, red_look), (2, green_look)]), "rendered3d", 400)
+
+        # Views saved with hidden segments, other volumes and looks: opened again they are the same, and what the standard's attributes alone say is close to it.
+        part = {"series": seg.SeriesInstanceUID, "numbers": [1]}
+        fused = {"volume": {"series": second[0].SeriesInstanceUID}, "window": {"center": 400, "width": 1800}, "opacity": 0.5}
+        saved_scenes = {
+            "hidden plane": ({**plane, "segments": [{**part, "visibility": "hide"}], "cropsPlanes": True}, size, "renderedmpr", 0, {"EXCLUDE_SEG"}),
+            "kept plane": ({**plane, "segments": [{**part, "visibility": "only"}], "cropsPlanes": True, "crop": {"planes": [{"point": middle, "normal": [0, 0, 1]}]}}, size, "renderedmpr", 0, {"INCLUDE_SEG", "OBLIQUE_PLANES"}),
+            "fused plane": ({**plane, "layers": [fused]}, size, "renderedmpr", 1, set()),
+            "hidden": ({**composite, "segments": [{**part, "visibility": "hide"}]}, (512, 512), "rendered3d", 1.5, {"EXCLUDE_SEG"}),
+            "kept": ({**composite, "segments": [{**part, "visibility": "only"}]}, (512, 512), "rendered3d", 1.5, {"INCLUDE_SEG"}),
+            "inside": (inner, (512, 512), "rendered3d", 1.5, {"INCLUDE_SEG"}),
+            "fused": ({**composite, "layers": [fused]}, (512, 512), "rendered3d", 3, set()),
+        }
+        for name, (scene, extent, resource, near, methods) in saved_scenes.items():
+            scene = {"volume": {"series": first.SeriesInstanceUID}, **scene}
+            answer = requests.post(s.url + "/states", params={"kind": "presentation", "label": name}, json={"scene": scene, "size": extent}, headers={"Accept": "application/dicom+json"})
+            assert answer.status_code == 200, (name, answer.text[:300])
+            uid = answer.json()["00081199"]["Value"][0]["00081155"]["Value"][0]
+            found = s.client.search_for_instances(search_filters={"SOPInstanceUID": uid})[0]
+            d = s.client.retrieve_instance(found["0020000D"]["Value"][0], found["0020000E"]["Value"][0], uid)
+            again = np.asarray(Image.open(io.BytesIO(requests.get(f"{address(d)}/{resource}", headers={"Accept": "image/png"}).content)).convert("RGB")).astype(int)
+            expected = rendered(scene, extent)
+            assert np.array_equal(again, expected), f"{name}: another picture"
+            assert {c.VolumeCroppingMethod for c in d.get("VolumeCroppingSequence", [])} == methods, name
+            if methods & {"EXCLUDE_SEG", "INCLUDE_SEG"}:
+                reference = next(c for c in d.VolumeCroppingSequence if c.VolumeCroppingMethod.endswith("SEG")).ReferencedImageSequence[0]
+                assert reference.ReferencedSOPInstanceUID == seg.SOPInstanceUID and reference.ReferencedSegmentNumber == 1
+            del d[0x0071, 0x0010], d[0x0071, 0x1001], d[0x0071, 0x1002]
+            d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+            standard = shown(d, resource)
+            if standard.shape == expected.shape:
+                assert np.abs(standard - expected).mean() <= near / 2 and (near > 1 or np.abs(standard - expected).max() <= near), (name, np.abs(standard - expected).mean(), np.abs(standard - expected).max())
+            else:
+                raise AssertionError((name, standard.shape, expected.shape))
         # What it refers to and is not here.
-        missing = state("1.2.840.10008.5.1.4.1.1.11.9", [([item(SOPClassUID=first.SOPClassUID, SOPInstanceUID="1.2.3.4.5")], (0, 1))], **solid)
+        missing = solid_state("1.2.840.10008.5.1.4.1.1.11.9", [([item(SOPClassUID=first.SOPClassUID, SOPInstanceUID="1.2.3.4.5")], (0, 1))], [(1, red_look)])
         shown(missing, "rendered3d", 404)
 
 
