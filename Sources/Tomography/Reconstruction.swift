@@ -241,7 +241,9 @@ public struct Reconstruction: Sendable {
         if settings.method.isWeighted { options.weights = counts }
         let count = Double(settings.iterationCount(projections.scan.views)), done = Share(0)
         let result = try reconstruct(sinogram, planar, onto: grid, method: method(noise), options: options, on: device, until: StopSign { progress(done.value.withLock { $0 }) }) { k, _ in progress(done.value.withLock { $0 = Double(k) / count; return $0 }) }
-        return (result.image.values, result.residuals, result.stopped)
+        var image = result.image.values
+        average(&image, slices: 1)
+        return (image, result.residuals, result.stopped)
     }
 
     private func volume(_ template: inout SliceStack, _ device: (any ComputeDevice)?, _ progress: @escaping @Sendable (Double) -> Bool) throws(TomographyError) -> Output {
@@ -260,7 +262,24 @@ public struct Reconstruction: Sendable {
         }
         let count = Double(settings.iterationCount(projections.scan.views)), done = Share(0.2)
         let result = try reconstruct(projections, onto: template, method: method(noise), options: options, on: device, until: StopSign { progress(done.value.withLock { $0 }) }) { k, _ in progress(done.value.withLock { $0 = 0.2 + 0.8 * Double(k) / count; return $0 }) }
-        return Output(stack: result.stack, unit: "", residuals: result.residuals, stopped: result.stopped)
+        var stack = result.stack
+        average(&stack.values, slices: slices)
+        return Output(stack: stack, unit: "", residuals: result.residuals, stopped: result.stopped)
+    }
+
+    /// Priors hold on to what overshoots at edges as to any other step: their pictures become averages over voxels. Those of the plain
+    /// algebraic methods stay what the algorithm says.
+    private func average(_ values: inout [Float], slices: Int) {
+        guard settings.method.isWeighted else { return }
+        let scan = projections.scan, share = VoxelAverages.share(element: scan.sampleSpacing, voxel: grid.spacing)
+        VoxelAverages.mix(&values, count: grid.columns, stride: 1, share: share)
+        VoxelAverages.mix(&values, count: grid.rows, stride: grid.columns, share: share)
+        let row: Double? = switch scan {
+        case .parallel, .fan: nil
+        case .cone(let c): c.rowSpacing * c.fan.sourceToAxis / c.fan.sourceToDetector
+        case .helical(let h): h.rowSpacing * h.fan.sourceToAxis / h.fan.sourceToDetector
+        }
+        if let row { VoxelAverages.mix(&values, count: slices, stride: grid.columns * grid.rows, share: VoxelAverages.share(element: row, voxel: sliceSpacing)) }
     }
 
     private func options(_ noise: RayNoise, rays: Int) -> IterationOptions {

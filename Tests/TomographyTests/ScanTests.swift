@@ -200,8 +200,7 @@ import Testing
             var settings = ReconstructionSettings(method)
             settings.size = 42; settings.spacing = 3.2; settings.slices = 42; settings.sliceSpacing = 3.2; settings.waterAttenuation = 0.0195
             settings.iterations = [.sirt: 30, .cgls: 8, .osSART: 6, .pwls: 12, .tv: 15][method]!
-            // Data without noise need next to no smoothing.
-            settings.warmStart = false; settings.strength = 0.2
+            settings.warmStart = false
             let out = try Reconstruction(p, settings).run()
             #expect(out.unit == "HU")
             #expect(out.residuals.last! < 0.15 * out.residuals[0], "\(method) \(out.residuals)")
