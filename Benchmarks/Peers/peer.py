@@ -60,7 +60,8 @@ class Volume:
 
 def slab_offsets(scene, volume):
     """Offsets in mm along the normal of the planes that make a slab, where Tomos takes its samples: extremes at both ends and half a voxel apart,
-    means in the middle of parts one voxel thick. A voxel is measured along the axis of the volume that the normal follows most."""
+    or along an axis of the volume at the stored layers between the ends; means in the middle of parts one voxel thick. A voxel is measured along
+    the axis of the volume that the normal follows most."""
     view, presentation = scene["view"]["plane"], scene["presentation"]
     slab = presentation.get("slab", 0)
     if not slab:
@@ -70,5 +71,12 @@ def slab_offsets(scene, volume):
     if presentation["fold"] == "mean":
         n = max(1, int(np.ceil(slab / voxel - 1e-6)))
         return list((np.arange(n) + 0.5) * slab / n - slab / 2)
+    along = volume.direction.T @ normal
+    axis = int(np.abs(along).argmax())
+    if np.abs(np.delete(along, axis)).max() < 1e-6:
+        position = (np.array(view["origin"]) - volume.origin) @ volume.direction[:, axis] / voxel
+        layers = np.arange(np.ceil(position - slab / 2 / voxel - 1e-6), np.floor(position + slab / 2 / voxel + 1e-6) + 1)
+        if len(layers):
+            return sorted((layers - position) * voxel * np.sign(along[axis]))
     n = max(1, int(np.ceil(2 * slab / voxel - 1e-6))) + 1
     return list(np.linspace(-slab / 2, slab / 2, n))

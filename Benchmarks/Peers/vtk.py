@@ -74,12 +74,8 @@ class VTK:
         r.SetBackgroundLevel(-1024)
         r.SetOutputDimensionality(3)
         {"nearest": r.SetInterpolationModeToNearestNeighbor, "linear": r.SetInterpolationModeToLinear, "cubic": r.SetInterpolationModeToCubic}[p["interpolation"]]()
-        offsets = slab_offsets(scene, self.volume)
-        if len(offsets) > 1:
-            (r.SetSlabModeToMax if p["fold"] == "maximum" else r.SetSlabModeToMean)()
-            r.SetSlabNumberOfSlices(len(offsets))
-            r.SetSlabTrapezoidIntegration(0)
-        self.step = offsets[1] - offsets[0] if len(offsets) > 1 else 1.0
+        (r.SetSlabModeToMax if p["fold"] == "maximum" else r.SetSlabModeToMean)()
+        r.SetSlabTrapezoidIntegration(0)
         self.frame = self.plane
         return "vtkImageReslice"
 
@@ -88,14 +84,17 @@ class VTK:
         from vtkmodules.vtkCommonMath import vtkMatrix4x4
         v, (w, h) = request["scene"]["view"]["plane"], request["size"]
         right, down = np.array(v["right"]), np.array(v["down"])
+        normal, offsets = np.cross(right, down), slab_offsets(request["scene"], self.volume)
         m = vtkMatrix4x4()
-        for i, column in enumerate((right, down, np.cross(right, down), np.array(v["origin"]))):
+        # VTK's slab lies around its plane.
+        for i, column in enumerate((right, down, normal, np.array(v["origin"]) + normal * (offsets[0] + offsets[-1]) / 2)):
             for j in range(3):
                 m.SetElement(j, i, column[j])
         r = self.reslice
         r.SetResliceAxes(m)
+        r.SetSlabNumberOfSlices(len(offsets))
         r.SetOutputOrigin(0, 0, 0)
-        r.SetOutputSpacing(v["spacing"], v["spacing"], self.step)
+        r.SetOutputSpacing(v["spacing"], v["spacing"], offsets[1] - offsets[0] if len(offsets) > 1 else 1.0)
         r.SetOutputExtent(0, w - 1, 0, h - 1, 0, 0)
         r.Modified()
         r.Update()

@@ -17,13 +17,16 @@ INLINE F NAME(contiguous)(const void *voxels, int format, int64_t i) {
     return v;
 }
 
-/// Voxels first ... first + count - 1 along the line axis, weighted along the normal. `line` has room for whole vectors.
-INLINE void NAME(combine)(const PlaneWork *w, int format, int64_t row, int first, int count, int k, float *line) {
+/// Voxels first ... first + count - 1 along the line axis, weighted along the normal. `line` has room for whole vectors. `soon`: as many
+/// voxels of a line to come; slices are as many streams, more than processors foresee, and in the same cache sets, where few lines fit.
+INLINE void NAME(combine)(const PlaneWork *w, int format, int64_t row, int first, int count, int k, const char *soon, float *line) {
     const PlaneAligned *a = w->aligned;
     const int from = a->depthStart[k], to = a->depthStart[k + 1];
     const int64_t base = row + (int64_t)first * a->stride[0];
     if (a->stride[0] == 1) {
         int x = 0;
+        const int length = count * (format == VOXELS_INT16 ? 2 : 4);
+        for (int b = 0; b < length; b += 64) __builtin_prefetch(soon + b);
         // A whole cache line of each slice at a time: slices often fall into the same cache sets.
         for (; x + 4 * LANES <= count; x += 4 * LANES) {
             F sum0 = (F)0.0f, sum1 = sum0, sum2 = sum0, sum3 = sum0;
@@ -92,6 +95,20 @@ INLINE void NAME(resample)(const PlaneAligned *a, const float *line, int first, 
                 sum += v * weight;
             }
         } else {
+#if LANES == 16
+            // Neighbours of sixteen pixels lie in two vectors, unless the picture is much coarser than the voxels, or mirrored.
+            I k;
+            __builtin_memcpy(&k, a->columnIndex + x, sizeof k);
+            k -= k[0];
+            if (__builtin_reduce_min(k) >= 0 && __builtin_reduce_max(k) < 2 * LANES) {
+                const float *p = line + (a->columnIndex[x] - first);
+                for (int t = 0; t < taps; t++) {
+                    F weight;
+                    __builtin_memcpy(&weight, weights + (size_t)t * (size_t)width + x, sizeof weight);
+                    sum += (F)_mm512_permutex2var_ps(_mm512_loadu_ps(p + t), (__m512i)k, _mm512_loadu_ps(p + t + LANES)) * weight;
+                }
+            } else
+#endif
             for (int t = 0; t < taps; t += 2) {
                 // Two neighbours with one 64-bit load.
                 NAME(L) pairs;
@@ -151,7 +168,10 @@ INLINE void NAME(alignedTile)(const PlaneWork *w, int x0, int y0, int x1, int y1
                     float *target = lines + (size_t)s * PLANE_LINES * (size_t)pitch;
                     for (int k = 0; k < count; k++) {
                         float *voxels = line + (first - low);
-                        NAME(combine)(w, format, (int64_t)row * a->stride[1], first, last - first + 1, k0 + k, voxels);
+                        int next = k + 3, nextRow = row;
+                        for (; next >= count; next -= count) nextRow += a->ahead / 2;
+                        const int64_t soon = nextRow * a->stride[1] + first * a->stride[0] + a->depthIndex[a->depthStart[k0 + next]] * a->stride[2];
+                        NAME(combine)(w, format, (int64_t)row * a->stride[1], first, last - first + 1, k0 + k, (const char *)w->voxels + soon * (format == VOXELS_INT16 ? 2 : 4), voxels);
                         for (int x = low; x < first; x++) line[x - low] = voxels[0];
                         for (int x = last + 1; x <= high; x++) line[x - low] = voxels[last - first];
                         NAME(resample)(a, line, low, c0, c1, padded, target + (size_t)k * (size_t)pitch);
