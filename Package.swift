@@ -51,7 +51,7 @@ var targets: [Target] = [
     .systemLibrary(name: "CHDF5", pkgConfig: "hdf5", providers: [.apt(["libhdf5-dev"])]),
 
     // The core
-    .target(name: "KernelInterface", path: "Shaders", exclude: ["backproject.comp", "cells.comp", "cone.comp", "convolve.comp", "feldkamp.comp", "filter.comp", "light.comp", "march.comp", "means.comp", "present.comp", "project.comp", "rays.comp", "shuffle.comp", "variation.comp", "visible.comp", "spirv"], publicHeadersPath: "include"),
+    .target(name: "KernelInterface", path: "Shaders", exclude: ["backproject.comp", "cells.comp", "cone.comp", "convolve.comp", "feldkamp.comp", "filter.comp", "halve.comp", "light.comp", "march.comp", "means.comp", "present.comp", "project.comp", "rays.comp", "shuffle.comp", "variation.comp", "visible.comp", "spirv"], publicHeadersPath: "include"),
     .target(name: "CKernels", dependencies: ["KernelInterface"], cSettings: hotC),
     .target(name: "Geometry", swiftSettings: hot),
     .target(name: "Imaging", dependencies: ["Geometry"], swiftSettings: hot),

@@ -11,6 +11,10 @@ layout(constant_id = 1) const int INTERPOLATION = INTERPOLATION_LINEAR;
 layout(constant_id = 2) const int FOLD = FOLD_MEAN;
 // Some slices have not arrived.
 layout(constant_id = 3) const int PARTIAL = 0;
+// Cuts and labels leave samples out.
+layout(constant_id = 4) const int CROPPED = 0;
+// Labels are folded by their ranks.
+layout(constant_id = 5) const int RANKED = 0;
 
 layout(set = 0, binding = 0, std430) writeonly buffer Target { uint target[]; };
 layout(set = 0, binding = 1) uniform itexture3D whole;
@@ -18,11 +22,21 @@ layout(set = 0, binding = 2) uniform texture3D real_;
 layout(set = 0, binding = 3, std140) uniform Parameters { MarchParameters m; };
 layout(set = 0, binding = 4, std430) readonly buffer Lines { MarchLine lines[]; };
 layout(set = 0, binding = 5, std430) readonly buffer Loaded { uint loaded[]; };
+layout(set = 0, binding = 6, std140) uniform Cropping { CropParameters crop; };
+// Ranks of labels, or per label whether it is hidden.
+layout(set = 0, binding = 7, std430) readonly buffer Tables { uint tables[]; };
+layout(set = 0, binding = 8) uniform itexture3D labels0;
+layout(set = 0, binding = 9) uniform itexture3D labels1;
+layout(set = 0, binding = 10) uniform itexture3D labels2;
+layout(set = 0, binding = 11) uniform itexture3D labels3;
 layout(push_constant) uniform Band { int firstRow; };
 
 vec4 stored(ivec3 i) {
     if (FORMAT == VOXELS_INT16) return vec4(float(texelFetch(whole, i, 0).r));
-    if (FORMAT == VOXELS_LABEL16) return vec4(float(texelFetch(whole, i, 0).r & 0xffff));
+    if (FORMAT == VOXELS_LABEL16) {
+        int label = texelFetch(whole, i, 0).r & 0xffff;
+        return vec4(float(RANKED != 0 ? int(tables[label]) : label));
+    }
     if (FORMAT == VOXELS_RGBA8) return floor(texelFetch(real_, i, 0) * 255.0 + 0.5);
     return vec4(texelFetch(real_, i, 0).r);
 }
@@ -70,6 +84,25 @@ vec4 cubic(ivec3 a, vec3 t) {
     return sum;
 }
 
+int labelAt(int map, ivec3 i) {
+    int label = map == 0 ? texelFetch(labels0, i, 0).r : map == 1 ? texelFetch(labels1, i, 0).r : map == 2 ? texelFetch(labels2, i, 0).r : texelFetch(labels3, i, 0).r;
+    return label & 0xffff;
+}
+
+// Whether cuts and labels leave a sample, so many voxels from the middle voxel.
+bool keeps(vec3 p) {
+    for (int n = 0; n < crop.cuts; n++) if (dot(crop.cut[n].xyz, p) > crop.cut[n].w + BORDER_SLACK) return false;
+    for (int n = 0; n < crop.labelCount; n++) {
+        vec4 q = vec4(p, 1.0);
+        ivec3 n_ = ivec3(crop.labels[n].sizeX, crop.labels[n].sizeY, crop.labels[n].sizeZ);
+        vec3 x = floor(vec3(dot(crop.labels[n].rowX, q), dot(crop.labels[n].rowY, q), dot(crop.labels[n].rowZ, q)) + (0.5 + BORDER_SLACK));
+        if (any(lessThan(x, vec3(0))) || any(greaterThanEqual(x, vec3(n_)))) {
+            if (crop.labels[n].hiddenOutside != 0) return false;
+        } else if (tables[crop.labels[n].table + labelAt(n, ivec3(x))] != 0) return false;
+    }
+    return true;
+}
+
 void main() {
     ivec2 pixel = ivec2(gl_GlobalInvocationID.xy) + ivec2(0, firstRow);
     if (pixel.x >= m.width || pixel.y >= m.height) return;
@@ -85,9 +118,10 @@ void main() {
     for (int k = 0; k < m.samples; k++) {
         vec3 p = start + float(k) * stride;
         if (!(all(greaterThanEqual(p, low)) && all(lessThanEqual(p, high)))) continue;
+        if (CROPPED != 0 && !keeps(vec3(base - size / 2) + p)) continue;
         vec4 value;
         if (INTERPOLATION == INTERPOLATION_NEAREST) {
-            ivec3 i = clamp(base + ivec3(floor(p + 0.5)), ivec3(0), size - 1);
+            ivec3 i = clamp(base + ivec3(floor(p + (0.5 + BORDER_SLACK))), ivec3(0), size - 1);
             if (PARTIAL != 0 && loaded[i.z] == 0) continue;
             value = stored(i);
         } else {

@@ -29,6 +29,10 @@ typedef float vec4 __attribute__((ext_vector_type(4)));
 #define VOXELS_RGBA8 3
 #define VOXELS_LABEL16 4
 
+// A sample this close (in voxels) to the border between two voxels belongs to the further one, and so close to a cut to what is left: planes
+// along a grid meet such borders exactly, and all devices must decide alike.
+#define BORDER_SLACK 1e-4f
+
 // VOI functions of PS3.3 C.11.2.1.2 and C.11.2.1.3.
 #define VOI_LINEAR 0
 #define VOI_LINEAR_EXACT 1
@@ -83,20 +87,13 @@ PARAMETER_BLOCK(PresentParameters, 64) {
 };
 PARAMETER_BLOCK_END(PresentParameters, 64)
 
-// Rays; what the numbers mean is said at `RayWork` in CKernels/include/rays.h.
-#define RAY_FOLD_MEAN 0
-#define RAY_FOLD_MAXIMUM 1
-#define RAY_FOLD_MINIMUM 2
-#define RAY_FOLD_COMPOSITE 3
-#define RAY_FOLD_ISOSURFACE 4
-// What a step may at most give to a ray (0 ... 1) to be taken whole: its place and its light hardly matter then.
-#define RAY_HALVED 0.01f
 // Label maps and second volumes that a shader can bind; scenes with more are rendered by the CPU.
 #define RAY_LABEL_MAPS 4
 #define RAY_GLOWS 2
+#define RAY_CUTS 12
 
-// Labels in their own grid. Per combination the table has two words: bits, tint. Bit 0 leaves a sample out, bit 1 + n what
-// second volume n adds to it; hiddenOutside has the same bits for what lies outside the grid.
+// Labels in their own grid. Per combination the table of rays has two words: bits, tint. Bit 0 leaves a sample out, bit 1 + n what
+// second volume n adds to it; hiddenOutside has the same bits for what lies outside the grid. The table of planes has one word: hidden.
 PARAMETER_BLOCK(RayLabelParameters, 80) {
     vec4 rowX, rowY, rowZ;          // of the affine map from the volume's voxels
     int sizeX, sizeY, sizeZ;
@@ -105,6 +102,24 @@ PARAMETER_BLOCK(RayLabelParameters, 80) {
 };
 PARAMETER_BLOCK_END(RayLabelParameters, 80)
 
+// What is left out of planes, slabs and curves: beyond cuts (p · xyz > w) and in labels. Positions are in voxels from the middle voxel
+// (half the count, rounded down), which keeps them short: they are compared within BORDER_SLACK.
+PARAMETER_BLOCK(CropParameters, 528) {
+    vec4 cut[RAY_CUTS];
+    RayLabelParameters labels[RAY_LABEL_MAPS];
+    int cuts, labelCount;
+    int unusedA, unusedB;
+};
+PARAMETER_BLOCK_END(CropParameters, 528)
+
+// Rays; what the numbers mean is said at `RayWork` in CKernels/include/rays.h.
+#define RAY_FOLD_MEAN 0
+#define RAY_FOLD_MAXIMUM 1
+#define RAY_FOLD_MINIMUM 2
+#define RAY_FOLD_COMPOSITE 3
+#define RAY_FOLD_ISOSURFACE 4
+// What a step may at most give to a ray (0 ... 1) to be taken whole: its place and its light hardly matter then.
+#define RAY_HALVED 0.01f
 // A second volume. The table has 256 entries of four floats.
 PARAMETER_BLOCK(RayGlowParameters, 80) {
     vec4 rowX, rowY, rowZ;
@@ -118,7 +133,7 @@ PARAMETER_BLOCK_END(RayGlowParameters, 80)
 PARAMETER_BLOCK(RayParameters, 1088) {
     vec4 origin, originX, originY, direction, directionX, directionY;
     vec4 forward, right, down;
-    vec4 cut[12];
+    vec4 cut[RAY_CUTS];
     vec4 gradientX, gradientY, gradientZ; // rows: patient components of a gradient
     vec4 light, surface, reachedOffset;
     int sizeX, sizeY, sizeZ, cellsX, cellsY, cellsZ, width, height;

@@ -114,7 +114,7 @@ INLINE float single(const PlaneWork *w, const Chunk *c, const float p[3], int fo
     const int64_t rowStride = m->columns, sliceStride = (int64_t)m->columns * m->rows;
     if (interpolation == INTERPOLATION_NEAREST) {
         int64_t i[3];
-        for (int a = 0; a < 3; a++) i[a] = clampedIndex(c->voxel[a] + (int64_t)floorf(p[a] + 0.5f), size[a]);
+        for (int a = 0; a < 3; a++) i[a] = clampedIndex(c->voxel[a] + (int64_t)floorf(p[a] + (0.5f + BORDER_SLACK)), size[a]);
         return stored(w, format, i[0] + i[1] * rowStride + i[2] * sliceStride);
     }
     int64_t cell[3];
@@ -158,6 +158,26 @@ INLINE float single(const PlaneWork *w, const Chunk *c, const float p[3], int fo
     return weighted(planes, t[0], t[1], t[2]);
 }
 
+/// Whether cuts and labels leave a sample at `p` in the volume.
+static int keeps(const PlaneWork *w, const double p[3]) {
+    for (int n = 0; n < w->cutCount; n++) {
+        const double *c = w->cuts + 4 * n;
+        if (p[0] * c[0] + p[1] * c[1] + p[2] * c[2] > c[3] + (double)BORDER_SLACK) return 0;
+    }
+    for (int n = 0; n < w->labelCount; n++) {
+        const PlaneLabels *l = w->labels + n;
+        int64_t at[3];
+        int inside = 1;
+        for (int a = 0; a < 3; a++) {
+            const double *r = l->rows + 4 * a, q = floor(p[0] * r[0] + p[1] * r[1] + p[2] * r[2] + r[3] + (0.5 + (double)BORDER_SLACK));
+            if (!(q >= 0 && q < l->size[a])) { inside = 0; break; }
+            at[a] = (int64_t)q;
+        }
+        if (inside ? l->hidden[l->labels[(at[2] * l->size[1] + at[1]) * l->size[0] + at[0]]] : l->hidesOutside) return 0;
+    }
+    return 1;
+}
+
 /// Colour volumes: four channels of one pixel are one vector; no path needs more.
 static void colorRow(const PlaneWork *w, int x0, int x1, int y) {
     const MarchParameters *m = &w->parameters;
@@ -170,18 +190,19 @@ static void colorRow(const PlaneWork *w, int x0, int x1, int y) {
         int found = 0;
         for (int k = 0; k < m->samples; k++) {
             int64_t index[3][2];
+            double at[3];
             float t[3];
             int inside = 1;
             for (int a = 0; a < 3; a++) {
-                double p = line.origin[a] + (double)(x - x0) * line.right[a] + (double)k * line.step[a];
+                double p = at[a] = line.origin[a] + (double)(x - x0) * line.right[a] + (double)k * line.step[a];
                 if (!(p >= -0.5 && p <= size[a] - 0.5)) { inside = 0; break; }
-                double q = m->interpolation == INTERPOLATION_NEAREST ? floor(p + 0.5) : p;
+                double q = m->interpolation == INTERPOLATION_NEAREST ? floor(p + (0.5 + (double)BORDER_SLACK)) : p;
                 q = lower(upper(q, 0), size[a] - 1);
                 index[a][0] = (int64_t)q;
                 index[a][1] = clampedIndex(index[a][0] + 1, size[a]);
                 t[a] = (float)(q - (double)index[a][0]);
             }
-            if (!inside) continue;
+            if (!inside || !keeps(w, at)) continue;
             if (w->loaded && !w->loaded[index[2][0]] && !w->loaded[index[2][1]]) continue;
             if (w->loaded && !w->loaded[index[2][0]]) t[2] = 1; else if (w->loaded && !w->loaded[index[2][1]]) t[2] = 0;
             Row4 plane[2];

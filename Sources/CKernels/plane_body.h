@@ -158,6 +158,7 @@ INLINE F NAME(cubicShort)(const PlaneWork *w, const Chunk *c, P p) {
 INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *out, int format, int interpolation, int fold) {
     const MarchParameters *m = &w->parameters;
     const int padded = (count + 15) & ~15;
+    const int crops = w->cutCount + w->labelCount > 0;
     F best[PLANE_RUN / LANES], counts[PLANE_RUN / LANES];
     for (int g = 0; g < PLANE_RUN / LANES; g++) {
         best[g] = (F)(fold == FOLD_MEAN ? 0 : fold == FOLD_MAXIMUM ? -INFINITY : INFINITY);
@@ -177,6 +178,13 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
                 P p = { start.x + (float)k * c.step[0], start.y + (float)k * c.step[1], start.z + (float)k * c.step[2] };
                 F v;
                 I in = (I)-1;
+                if (crops) {
+                    for (int l = 0; l < LANES; l++) {
+                        const double q[3] = { (double)c.voxel[0] + p.x[l], (double)c.voxel[1] + p.y[l], (double)c.voxel[2] + p.z[l] };
+                        in[l] = -keeps(w, q);
+                    }
+                    if (!any(in)) continue;
+                }
                 if (interpolation == INTERPOLATION_CUBIC && c.interior && !c.scattered) {
 #if LANES == 16
                     v = format == VOXELS_INT16 ? NAME(cubicShort)(w, &c, p) : NAME(cubic)(w, &c, p, format);
@@ -189,7 +197,7 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
                     }
                 } else if (interpolation == INTERPOLATION_CUBIC || c.scattered) {
                     v = (F)0.0f;
-                    in = (p.x >= c.low[0]) & (p.y >= c.low[1]) & (p.z >= c.low[2]) & (p.x <= c.high[0]) & (p.y <= c.high[1]) & (p.z <= c.high[2]);
+                    in &= (p.x >= c.low[0]) & (p.y >= c.low[1]) & (p.z >= c.low[2]) & (p.x <= c.high[0]) & (p.y <= c.high[1]) & (p.z <= c.high[2]);
                     for (int l = 0; l < LANES; l++) {
                         if (!in[l]) continue;
                         float q[3] = { p.x[l], p.y[l], p.z[l] };
@@ -197,7 +205,7 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
                     }
                 } else if (c.interior) {
                     if (interpolation == INTERPOLATION_NEAREST) {
-                        I x = truncated(p.x + 0.5f), y = truncated(p.y + 0.5f), z = truncated(p.z + 0.5f);
+                        I x = truncated(p.x + (0.5f + BORDER_SLACK)), y = truncated(p.y + (0.5f + BORDER_SLACK)), z = truncated(p.z + (0.5f + BORDER_SLACK));
                         v = nearest(w->voxels, format, c.base, x + y * (int)c.dy + z * (int)c.dz);
                     } else {
                         I x = truncated(p.x), y = truncated(p.y), z = truncated(p.z);
@@ -209,11 +217,11 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
                         prefetch(w->voxels, format == VOXELS_FLOAT32 ? 4 : 2, c.base, x + y * (int)c.dy + z * (int)c.dz + (c.ahead[1] > 0 ? (int)c.dy : 0), c.dz, m->samples == 1);
                     }
                 } else {
-                    in = (p.x >= c.low[0]) & (p.y >= c.low[1]) & (p.z >= c.low[2]) & (p.x <= c.high[0]) & (p.y <= c.high[1]) & (p.z <= c.high[2]);
+                    in &= (p.x >= c.low[0]) & (p.y >= c.low[1]) & (p.z >= c.low[2]) & (p.x <= c.high[0]) & (p.y <= c.high[1]) & (p.z <= c.high[2]);
                     if (!any(in)) continue;
                     F px = clamped(p.x, c.first[0], c.last[0]), py = clamped(p.y, c.first[1], c.last[1]), pz = clamped(p.z, c.first[2], c.last[2]);
                     if (interpolation == INTERPOLATION_NEAREST) {
-                        I x = truncated(px + 0.5f), y = truncated(py + 0.5f), z = truncated(pz + 0.5f);
+                        I x = truncated(px + (0.5f + BORDER_SLACK)), y = truncated(py + (0.5f + BORDER_SLACK)), z = truncated(pz + (0.5f + BORDER_SLACK));
                         x = smaller(x, (I)(int)c.last[0]); y = smaller(y, (I)(int)c.last[1]); z = smaller(z, (I)(int)c.last[2]);
                         if (w->loaded) for (int l = 0; l < LANES; l++) if (!w->loaded[c.slice + z[l]]) in[l] = 0;
                         v = nearest(w->voxels, format, c.base, x + y * (int)c.dy + z * (int)c.dz);
@@ -230,6 +238,7 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
                         v = trilinear(w->voxels, format, c.base, x + y * (int)c.dy + z * (int)c.dz, px - toFloat(x), py - toFloat(y), tz, c.dy, c.dz);
                     }
                 }
+                if (format == VOXELS_LABEL16 && w->ranks) for (int l = 0; l < LANES; l++) if (in[l]) v[l] = (float)w->ranks[(int)v[l]];
                 if (fold == FOLD_MEAN) value += select(in, v, (F)0.0f);
                 else if (fold == FOLD_MAXIMUM) value = select(in, larger(value, v), value);
                 else value = select(in, smaller(value, v), value);

@@ -862,7 +862,8 @@ static int FN(list)(const RayWork *w, const Frame *f, const FN(Corners) *q, floa
             float u0, u1, v0, v1;
             int other = clampi(layer + 7 * step, 0, f->cells[2] - 1), nearest = layer < other ? layer : other, farthest = layer < other ? other : layer;
             FN(box)(q, (float)(nearest * RAY_CELL), (float)((farthest + 1) * RAY_CELL), &u0, &u1, &v0, &v1);
-            int out_ = !(u1 >= 0 && v1 >= 0 && u0 <= limitU && v0 <= limitV);
+            // Across a single voxel rays reach half its size to either side.
+            int out_ = !(u1 >= -0.5f && v1 >= -0.5f && u0 <= limitU + 0.5f && v0 <= limitV + 0.5f);
             if (out_ || !occupied(w, f, clampi((int)fmaxf(u0, 0) / RAY_CELL, 0, f->cells[0] - 1), clampi((int)fminf(u1, limitU) / RAY_CELL, 0, f->cells[0] - 1),
                                   clampi((int)fmaxf(v0, 0) / RAY_CELL, 0, f->cells[1] - 1), clampi((int)fminf(v1, limitV) / RAY_CELL, 0, f->cells[1] - 1), nearest, farthest)) {
                 layer += 7 * step;

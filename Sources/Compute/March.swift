@@ -6,7 +6,7 @@ public struct March: Hashable, Sendable {
     public enum Source: Hashable, Sendable {
         /// Index into `Job.volumes`; float modality values come out, for colour volumes four bytes a pixel.
         case volume(Int)
-        /// Index into `Job.segmentations`; indices of combinations come out, as floats. Nearest neighbour, one sample.
+        /// Index into `Job.segmentations`; the largest index of a combination (or its rank) comes out, as a float. Nearest neighbour.
         case labels(Int)
     }
     /// How samples become one value; the raw values are those of `parameters.h`.
@@ -37,8 +37,10 @@ public struct March: Hashable, Sendable {
     public var background: Float
     /// Index into `Job.buffers`; 4 bytes a pixel.
     public var target: Int
+    /// Of labels: per combination what is folded and comes out instead of its index; empty: the indices.
+    public var ranks: [Int32] = []
     /// Segments whose samples are left out of the fold, and what lies beyond planes; a pixel with no sample left is background.
-    /// Of volumes of values only.
+    /// Of volumes only.
     public var labels: [Rays.Labels] = []
     public var cuts: [Rays.Cut] = []
     public var isCropped: Bool { !labels.isEmpty || !cuts.isEmpty }

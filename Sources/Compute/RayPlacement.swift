@@ -37,8 +37,8 @@ public struct RayPlacement: Sendable {
 
 extension Rays.Cut {
     /// Kept in voxels: x·normal ≤ w, with a unit normal.
-    public func placed(in geometry: VolumeGeometry) -> SIMD4<Double> {
-        let m = geometry.patientFromVoxel
+    public func placed(in geometry: VolumeGeometry) -> SIMD4<Double> { placed(by: geometry.patientFromVoxel) }
+    public func placed(by m: Affine<Patient, Voxel>) -> SIMD4<Double> {
         let n = SIMD3(normal.dot(m.x), normal.dot(m.y), normal.dot(m.z))
         let length = max((n * n).sum().squareRoot(), 1e-30)
         return SIMD4(n / length, normal.dot(point - m.origin) / length)

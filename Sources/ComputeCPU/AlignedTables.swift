@@ -2,6 +2,7 @@ import CKernels
 import Compute
 import Geometry
 import Imaging
+import KernelInterface
 
 /// Neighbours and weights along the three axes of a plane or slab that runs along the axes of its volume. Positions are taken in
 /// double precision, once per column, row and sample instead of once per voxel.
@@ -48,7 +49,7 @@ final class AlignedTables: @unchecked Sendable {
             let q = min(max(position, 0), Double(count - 1))
             if taps == 1 {
                 weights.0 = 1
-                return min(Int((q + 0.5).rounded(.down)), count - 1)
+                return min(Int((q + (0.5 + Double(BORDER_SLACK))).rounded(.down)), count - 1)
             }
             let cell = min(Int(q), max(count - 2, 0)), t = q - Double(cell)
             if taps == 2 {

@@ -6,7 +6,6 @@ import KernelInterface
 
 extension CPUDevice {
     func phase(_ march: March, _ job: Job) throws(ComputeError) -> WorkerPool.Phase {
-        if march.isCropped { return try croppedPhase(march, job) }
         let work = try MarchWork(march, job)
         let size = march.size, instructions = instructions
         // About 16 k samples a tile: a fraction of a millisecond. Widths are multiples of the kernels' runs, and do not depend
@@ -63,6 +62,7 @@ private final class MarchWork: @unchecked Sendable {
         case .labels(let index):
             guard job.segmentations.indices.contains(index) else { throw .device(reason: "segmentation \(index) is missing") }
             let segmentation = job.segmentations[index]
+            guard march.ranks.isEmpty || march.ranks.count == segmentation.combinations.count else { throw .device(reason: "a table of ranks does not fit its segmentation") }
             owners.append(segmentation)
             geometry = segmentation.geometry
             plane.voxels = segmentation.labels.withUnsafeBufferPointer { UnsafeRawPointer($0.baseAddress!) }
@@ -90,11 +90,16 @@ private final class MarchWork: @unchecked Sendable {
         plane.parameters = p
         plane.values = target.floats
         plane.colors = target.bytes
+        let tables = try CropTables(march, job, geometry: geometry)
+        owners.append(tables)
+        plane.cuts = UnsafePointer(tables.cuts.baseAddress); plane.cutCount = Int32(march.cuts.count)
+        plane.labels = UnsafePointer(tables.labels.baseAddress); plane.labelCount = Int32(march.labels.count)
+        if !march.ranks.isEmpty { plane.ranks = UnsafePointer(tables.ranks.baseAddress) }
         self.owners = owners
         self.loaded = loaded
         var seen = march
         seen.fold = fold
-        let isSeparable = loaded.isEmpty && (p.format == VOXELS_INT16 || p.format == VOXELS_FLOAT32)
+        let isSeparable = loaded.isEmpty && !march.isCropped && (p.format == VOXELS_INT16 || p.format == VOXELS_FLOAT32)
         aligned = isSeparable ? AlignedTables(seen, geometry: geometry) : nil
         plane.aligned = aligned.map { UnsafePointer($0.kernel) }
     }

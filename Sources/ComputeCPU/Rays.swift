@@ -17,8 +17,8 @@ extension CPUDevice {
             throw .device(reason: "rays cross at most \(RAY_LONGEST_AXIS) voxels along an axis")
         }
         var phases: [WorkerPool.Phase] = []
-        // While the hand moves, extremes of a large volume are taken from its copy at half the resolution. Segments would cut it roughly.
-        if rays.substeps == 1, rays.isExtreme, rays.labels.isEmpty, let halved = rayMemory.halved(volume, smallest: rays.isSmallest(in: volume)) {
+        // While the hand moves, extremes of a large volume are taken from its copy at half the resolution.
+        if rays.takesHalved, let halved = rayMemory.halved(volume, smallest: rays.isSmallest(in: volume)) {
             let empty = halved.missingSlices, source = volume
             if !empty.isEmpty { phases.append(WorkerPool.Phase(tiles: empty.count) { tile, _ in halved.fill(empty[tile], from: source) }) }
             volume = halved.volume
@@ -53,20 +53,6 @@ extension CPUDevice {
             for x in first..<min(first + group, across) { rayTile(task.kernel, Int32(x), Int32(y), instructions) }
         })
         return phases
-    }
-}
-
-extension Rays {
-    /// One value of every ray counts.
-    fileprivate var isExtreme: Bool {
-        switch fold {
-        case .maximum, .minimum: true
-        case .mean, .composite, .isosurface: false
-        }
-    }
-    /// The value is the smallest of those stored.
-    fileprivate func isSmallest(in volume: Volume) -> Bool {
-        if case .minimum = fold { volume.description.slope > 0 } else { volume.description.slope < 0 }
     }
 }
 

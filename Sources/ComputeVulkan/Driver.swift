@@ -110,6 +110,7 @@ final class Driver: @unchecked Sendable {
     var emptyClasses: GPUBlock?
     var slabVolumes: [ObjectIdentifier: SlabbedVolume] = [:]
     let coarseVolumes = CoarseVolumes()
+    var halvedVolumes = HalvedVolumes()
 
     /// Seconds of one submission, and how many are in flight.
     static let quantum = 0.006, depth = 2

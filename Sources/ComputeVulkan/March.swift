@@ -7,10 +7,13 @@ import KernelInterface
 extension Driver {
     /// Planes, slabs, curves and slices: march.comp in bands of rows.
     func steps(_ march: March, _ job: Job, _ index: Int) throws(ComputeError) -> [Step] {
-        guard !march.isCropped else { throw .unsupported(reason: "cropped planes") }
+        guard march.labels.count <= Int(RAY_LABEL_MAPS), march.cuts.count <= Int(RAY_CUTS) else {
+            throw .unsupported(reason: "more than \(RAY_LABEL_MAPS) label maps or \(RAY_CUTS) planes crop one picture")
+        }
         let target = try job.buffer(march.target, bytes: 4 * march.size.count)
         var steps: [Step]
         let resident: VolumeStore.Resident
+        var residents: [VolumeStore.Resident] = [], tables: [UInt32] = []
         var p = MarchParameters()
         p.width = Int32(march.size.width); p.height = Int32(march.size.height)
         p.samples = Int32(max(1, march.samples))
@@ -44,27 +47,46 @@ extension Driver {
             p.interpolation = INTERPOLATION_NEAREST
             fold = .maximum
             (resident, steps) = try bring(segmentation)
+            guard march.ranks.isEmpty || march.ranks.count == segmentation.combinations.count else { throw .device(reason: "a table of ranks does not fit its segmentation") }
+            tables = march.ranks.map { UInt32(bitPattern: $0) }
+        }
+        residents.append(resident)
+        var crop = CropParameters()
+        let m = geometry.patientFromVoxel, center = m * Point(Double(geometry.columns / 2), Double(geometry.rows / 2), Double(geometry.slices / 2))
+        let patientFromMiddle = Affine<Patient, Voxel>(x: m.x, y: m.y, z: m.z, origin: center)
+        for (n, cut) in march.cuts.enumerated() { crop.set(SIMD4<Float>(cut.placed(by: patientFromMiddle)), cut: n) }
+        for (n, labels) in march.labels.enumerated() {
+            let segmentation = try job.segmentation(labels.segmentation)
+            guard labels.hidden.count == segmentation.combinations.count else { throw .device(reason: "a label table does not fit its segmentation") }
+            let (map, bringing) = try bring(segmentation)
+            steps += bringing
+            residents.append(map)
+            crop.set(RayLabelParameters(segmentation.geometry, in: patientFromMiddle, hiddenOutside: labels.hidesOutside ? 1 : 0, table: tables.count), label: n)
+            tables += labels.hidden.map { $0 ? 1 : 0 }
         }
         p.fold = fold.rawValue
         p.columns = Int32(geometry.columns); p.rows = Int32(geometry.rows); p.slices = Int32(geometry.slices)
         let lines = try march.lines
         let isPartial = !loaded.isEmpty, parameters = p
-        let pipeline = try pipeline("march", "biiubb", [p.format, p.interpolation, p.fold, isPartial ? 1 : 0])
+        let pipeline = try pipeline("march", "biiubbubiiii", [p.format, p.interpolation, p.fold, isPartial ? 1 : 0, march.isCropped ? 1 : 0, march.ranks.isEmpty ? 0 : 1])
         let width = march.size.width, height = march.size.height
-        let kind = "march \(p.format) \(p.interpolation)", units = Double(width * Int(p.samples))
+        let kind = "march \(p.format) \(p.interpolation) \(march.isCropped)", units = Double(width * Int(p.samples))
         let band = rows(kind, units: units, of: height), isFloat = p.format == VOXELS_FLOAT32 || p.format == VOXELS_RGBA8
         let whole = try isFloat ? placeholder(GPUFormatInt16) : resident.texture, real = try isFloat ? resident.texture : placeholder(GPUFormatFloat)
+        let nothing = try placeholder(GPUFormatInt16), all = residents, cropping = crop, words = tables.isEmpty ? [0] : tables
+        let textures = [whole, real] + (1...Int(RAY_LABEL_MAPS)).map { $0 < all.count ? all[$0].texture : nothing }
         for first in stride(from: 0, to: height, by: band) {
             let count = min(band, height - first)
             steps.append(Step(dispatch: index, kind: kind, units: units * Double(count)) { [unowned self] (recorder) throws(ComputeError) in
-                store.use(resident)
-                whole.prepare(recorder); real.prepare(recorder)
+                for r in all { store.use(r) }
+                for t in textures { t.prepare(recorder) }
                 // Bands that share a submission could share these: they are small.
                 let block = try recorder.parameters(parameters)
                 let lineTable = try recorder.parameters(array: Array(lines[first..<first + count]))
                 let flags = try recorder.parameters(array: isPartial ? loaded : [0])
+                let cropBlock = try recorder.parameters(cropping), table = try recorder.parameters(array: words)
                 recorder.held.append(target)
-                try recorder.dispatch(pipeline, [target.memory.binding, whole.binding, real.binding, block, lineTable, flags], push: Int32(first), x: (width + 7) / 8, y: (count + 7) / 8)
+                try recorder.dispatch(pipeline, [target.memory.binding, whole.binding, real.binding, block, lineTable, flags, cropBlock, table] + textures.dropFirst(2).map(\.binding), push: Int32(first), x: (width + 7) / 8, y: (count + 7) / 8)
             })
         }
         return steps
@@ -117,4 +139,15 @@ extension MarchLine {
 
 extension SIMD3<Double> {
     fileprivate var magnitudes: SIMD3<Double> { SIMD3(abs(x), abs(y), abs(z)) }
+}
+
+extension CropParameters {
+    fileprivate mutating func set(_ plane: SIMD4<Float>, cut n: Int) {
+        withUnsafeMutableBytes(of: &cut) { $0.storeBytes(of: plane, toByteOffset: n * MemoryLayout<SIMD4<Float>>.stride, as: SIMD4<Float>.self) }
+        cuts = Int32(n + 1)
+    }
+    fileprivate mutating func set(_ p: RayLabelParameters, label n: Int) {
+        withUnsafeMutableBytes(of: &labels) { $0.storeBytes(of: p, toByteOffset: n * MemoryLayout<RayLabelParameters>.stride, as: RayLabelParameters.self) }
+        labelCount = Int32(n + 1)
+    }
 }

@@ -15,6 +15,9 @@ extension Driver {
             volume = small
             isSlabbed = store.refusal(of: small) != nil
         }
+        // As on the CPU: extremes of a large volume from its copy at half the resolution.
+        let halved = !isSlabbed && rays.takesHalved ? halvedVolumes.copy(of: volume, smallest: rays.isSmallest(in: volume)) : nil, source = volume
+        if let halved { volume = halved.copy }
         let geometry = volume.geometry, format = Int32(volume.voxels.format.rawValue)
         guard format != VOXELS_RGBA8 else { throw .device(reason: "a colour volume cannot be ray cast") }
         guard rays.labels.count <= Int(RAY_LABEL_MAPS), rays.glows.count <= Int(RAY_GLOWS) else {
@@ -28,7 +31,7 @@ extension Driver {
             let (found, textures, building) = try slabbed(volume)
             (slabs, cells, steps) = ((found, textures), found.cells, building)
         } else {
-            let (resident, bringing) = try bring(volume)
+            let (resident, bringing) = if let halved { try bring(halved.copy, on: halved.grid, of: source, smallest: rays.isSmallest(in: source)) } else { try bring(volume) }
             let (found, building) = try self.cells(of: resident, volume)
             (slabs, cells, steps) = (nil, found, bringing + building)
             residents = [resident]
@@ -47,9 +50,7 @@ extension Driver {
             steps += bringing
             residents.append(map)
             labelTextures.append(map.texture)
-            let g = segmentation.geometry, rows = (g.voxelFromPatient * geometry.patientFromVoxel).rows
-            w.set(RayLabelParameters(rowX: rows.0, rowY: rows.1, rowZ: rows.2, sizeX: Int32(g.columns), sizeY: Int32(g.rows), sizeZ: Int32(g.slices),
-                                     hiddenOutside: labels.hidesOutside ? Int32(labels.bits) : 0, table: Int32(table.count), unusedA: 0, unusedB: 0, unusedC: 0), label: n)
+            w.set(RayLabelParameters(segmentation.geometry, in: geometry.patientFromVoxel, hiddenOutside: labels.hidesOutside ? labels.bits : 0, table: table.count), label: n)
             for (hidden, tint) in zip(labels.hidden, labels.tint) { table.append(hidden ? UInt32(labels.bits) : 0); table.append(tint) }
         }
         var boxes: [Int32] = []
@@ -330,6 +331,15 @@ extension RayParameters {
     }
     fileprivate mutating func set(_ p: RayGlowParameters, glow n: Int) {
         withUnsafeMutableBytes(of: &glows) { $0.storeBytes(of: p, toByteOffset: n * MemoryLayout<RayGlowParameters>.stride, as: RayGlowParameters.self) }
+    }
+}
+
+extension RayLabelParameters {
+    /// Labels on `grid` in a volume placed by `patientFromVoxel`; `table` is where theirs starts.
+    init(_ grid: VolumeGeometry, in patientFromVoxel: Affine<Patient, Voxel>, hiddenOutside: UInt8, table: Int) {
+        let rows = (grid.voxelFromPatient * patientFromVoxel).rows
+        self.init(rowX: rows.0, rowY: rows.1, rowZ: rows.2, sizeX: Int32(grid.columns), sizeY: Int32(grid.rows), sizeZ: Int32(grid.slices),
+                  hiddenOutside: Int32(hiddenOutside), table: Int32(table), unusedA: 0, unusedB: 0, unusedC: 0)
     }
 }
 

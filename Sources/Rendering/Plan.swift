@@ -58,12 +58,16 @@ struct Plan {
         }
         for (index, layer) in request.scene.segments.enumerated() where layer.visibility == .tint || (layer.visibility == .only && !request.scene.cropsPlanes) {
             let segmentation = request.segmentations[index]
-            let looks = layer.looks(of: segmentation, labels: passes.count)
-            // A slab shows what lies anywhere in its thickness; where combinations lie behind each other, the one defined last. One that
-            // is not shown must not hide one that is: then only what the plane itself cuts is drawn.
-            let hasHidden = looks.group.enumerated().contains { $1 == 0 && !segmentation.combinations[$0].isEmpty }
-            let sampling = hasHidden ? .single : section.sampling(in: segmentation.geometry, thickness: presentation.slab, fold: .maximum, quality: request.sampling)
-            let march = section.march(.labels(index), geometry: segmentation.geometry, sampling: sampling, fold: .maximum, interpolation: .nearest, background: 0, target: 0)
+            var looks = layer.looks(of: segmentation, labels: passes.count)
+            // A slab shows what lies anywhere in its thickness; where combinations lie behind each other, the one defined last.
+            let sampling = section.sampling(in: segmentation.geometry, thickness: presentation.slab, fold: .maximum, quality: request.sampling)
+            var march = section.march(.labels(index), geometry: segmentation.geometry, sampling: sampling, fold: .maximum, interpolation: .nearest, background: 0, target: 0)
+            // One that is not shown must not hide one that is: then groups of combinations are folded, of which 0 shows nothing. Thin planes
+            // keep the combinations, so that choosing other segments does not march again.
+            if sampling.count > 1, looks.group.enumerated().contains(where: { $1 == 0 && !segmentation.combinations[$0].isEmpty }) {
+                march.ranks = looks.group
+                looks = looks.byGroup
+            }
             _ = add(4 * size.count) { target in
                 var march = march
                 march.target = target
@@ -87,10 +91,9 @@ struct Plan {
             fidelity.insert(.coarserSampling)
         }
         var march = section.march(source, geometry: geometry, sampling: sampling, fold: fold, interpolation: interpolation, background: background, target: passes.count)
-        if request.scene.cropsPlanes, volume.description.format != .rgba8 {
+        if request.scene.cropsPlanes {
             march.cuts = request.scene.crop?.cuts ?? []
             march.labels = zip(request.scene.segments.indices, request.scene.segments).filter { $1.visibility == .hide || $1.visibility == .only }.map { $1.rayLabels(of: request.segmentations[$0], index: $0) }
-            if march.isCropped, march.interpolation == .cubic { march.interpolation = .linear }
         }
         if !volume.isLoaded(march.slices) {
             fidelity.insert(.volumeIncomplete)
@@ -173,5 +176,14 @@ extension SegmentLayer {
     private func packed(_ color: SIMD3<Double>, alpha: Double) -> UInt32 {
         func byte(_ x: Double) -> UInt32 { UInt32((min(max(x, 0), 1) * 255).rounded()) }
         return byte(color.x) | byte(color.y) << 8 | byte(color.z) << 16 | byte(alpha) << 24
+    }
+}
+
+extension Present.Segments {
+    /// The same look for a buffer that holds groups instead of combinations.
+    fileprivate var byGroup: Self {
+        // Every group has its combinations, 0 the one without segments.
+        let first = (0...(group.max() ?? 0)).map { group.firstIndex(of: $0)! }
+        return Self(labels: labels, fill: first.map { fill[$0] }, outline: outline.map { all in first.map { all[$0] } }, group: first.map { group[$0] })
     }
 }

@@ -175,7 +175,7 @@ import Foundation
         let segmentation = Segmentation(series: "1.2.9", frameOfReference: "", geometry: geometry,
                                         segments: [.init(number: 1, label: "a", color: [1, 0, 0]), .init(number: 2, label: "b", color: [0, 1, 0])], combinations: [[], [0], [1]], labels: labels)
         // Both shown: the one defined last.
-        for (numbers, expected) in [([1], [255, 0] as [UInt8]), ([2], [0, 0]), ([1, 2], [0, 255]), ([], [0, 255])] {
+        for (numbers, expected) in [([1], [255, 0] as [UInt8]), ([2], [0, 255]), ([1, 2], [0, 255]), ([], [0, 255])] {
             var scene = TestVolumes.scene(volume, .plane(Plane(origin: Point(0, 0, 4), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: 1))) {
                 $0.window = Window(center: 500, width: 1000); $0.slab = 6
             }

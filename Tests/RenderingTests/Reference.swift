@@ -18,7 +18,10 @@ enum Reference {
 
     static func nearest(_ volume: Volume, _ p: Point<Voxel>) -> Double? {
         guard inside(volume, p) else { return nil }
-        return value(volume, Int((p.x + 0.5).rounded(.down)), Int((p.y + 0.5).rounded(.down)), Int((p.z + 0.5).rounded(.down)))
+        // Up to a ten-thousandth of a voxel before the border between two it is the further one: BORDER_SLACK of the kernels.
+        func index(_ x: Double, _ count: Int) -> Int { min(Int((x + 0.5001).rounded(.down)), count - 1) }
+        let g = volume.geometry
+        return value(volume, index(p.x, g.columns), index(p.y, g.rows), index(p.z, g.slices))
     }
 
     /// Catmull–Rom over 4 × 4 × 4 neighbours, edges repeated.

@@ -24,26 +24,32 @@ struct Difference {
     var outliers = 0
     var count = 0
     var largest = 0.0
+    /// The first few outliers: column, row, and both values.
+    var first: [String] = []
 
     /// Values by `tolerance` in their own unit; pictures by `tolerance` display levels.
     init(_ a: Raster, _ b: Raster, tolerance: Double) {
         count = a.size.count
         switch (a.pixels, b.pixels) {
         case (.values(let x), .values(let y)):
-            for (u, v) in zip(x, y) {
+            for (p, (u, v)) in zip(x, y).enumerated() {
                 let d = u == v || (u.isNaN && v.isNaN) ? 0 : Double(abs(u - v))
-                if !(d <= tolerance) { outliers += 1 }
+                if !(d <= tolerance) { note(p, u, v, a.size) }
                 largest = max(largest, d.isNaN ? .infinity : d)
             }
         case (.grey(let x), .grey(let y)), (.rgb(let x), .rgb(let y)):
             let channels = x.count / count
             for p in 0..<count {
                 let d = (0..<channels).map { abs(Int(x[p * channels + $0]) - Int(y[p * channels + $0])) }.max()!
-                if Double(d) > tolerance { outliers += 1 }
+                if Double(d) > tolerance { note(p, Array(x[p * channels..<(p + 1) * channels]), Array(y[p * channels..<(p + 1) * channels]), a.size) }
                 largest = max(largest, Double(d))
             }
         default: outliers = count; largest = .infinity
         }
+    }
+    private mutating func note<T>(_ pixel: Int, _ expected: T, _ actual: T, _ size: PixelSize) {
+        outliers += 1
+        if first.count < 8 { first.append("(\(pixel % size.width), \(pixel / size.width)): \(expected) \(actual)") }
     }
 }
 

@@ -30,6 +30,15 @@ typedef struct {
 #define PLANE_TILE_WIDTH 128
 #define PLANE_LINES 32
 
+/// Labels in a grid of their own whose samples are left out.
+typedef struct {
+    const uint16_t *labels;
+    const uint8_t *hidden;          // per label, 1: left out
+    int size[3];
+    int hidesOutside;
+    double rows[12];                // of the affine map from the volume's voxels
+} PlaneLabels;
+
 /// Positions in voxels, in double: the kernels split them into a whole voxel and a small rest, so that precision does not
 /// depend on the size of the volume.
 typedef struct {
@@ -39,6 +48,11 @@ typedef struct {
     double origin[3], right[3], down[3], step[3];
     /// Curves: for every row of the picture nine numbers, origin, right and step; NULL: the affine above.
     const double *lines;
+    /// What is left out: beyond planes (four numbers each, p · xyz > w) and in labels.
+    const double *cuts;
+    const PlaneLabels *labels;
+    int cutCount, labelCount;
+    const int32_t *ranks;           // VOXELS_LABEL16: what is folded instead of each label; NULL: labels themselves
     const PlaneAligned *aligned;    // instead of the affine; NULL: the general path
     /// Prefetch two rows ahead: worth it when neighbouring pixels lie in different cache lines.
     int prefetch;
