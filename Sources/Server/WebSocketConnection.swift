@@ -20,6 +20,7 @@ struct WebSocketConnection: Sendable {
     let messages: AsyncThrowingStream<Incoming, any Error>
     private let backlog: NIOLockedValueBox<Int>
     private let maximumBacklog: Int
+    private let closeTimeout: TimeAmount
 
     /// Queues a frame. What a peer does not read is bounded: beyond it the connection is dropped.
     func send(_ data: ByteBuffer, opcode: WebSocketOpcode) {
@@ -41,7 +42,7 @@ struct WebSocketConnection: Sendable {
         b.writeString(String(decoding: reason.utf8.prefix(120), as: UTF8.self))
         let channel = self.channel
         channel.writeAndFlush(WebSocketFrame(fin: true, opcode: .connectionClose, data: b), promise: nil)
-        channel.eventLoop.scheduleTask(in: .seconds(2)) { channel.close(promise: nil) }
+        channel.eventLoop.scheduleTask(in: closeTimeout) { channel.close(promise: nil) }
     }
     /// Cuts the line without a word.
     func drop() { channel.close(promise: nil) }
@@ -49,7 +50,7 @@ struct WebSocketConnection: Sendable {
     static func run(_ async: NIOAsyncChannel<WebSocketFrame, WebSocketFrame>, options: WebSocketOptions, logger: Logger, handler: @escaping WebSocketHandler) async {
         // The handler takes messages faster than a socket brings them; a client that overruns it is flooding.
         let (stream, feed) = AsyncThrowingStream.makeStream(of: Incoming.self, bufferingPolicy: .bufferingOldest(1024))
-        let connection = WebSocketConnection(channel: async.channel, messages: stream, backlog: .init(0), maximumBacklog: options.maximumBacklog)
+        let connection = WebSocketConnection(channel: async.channel, messages: stream, backlog: .init(0), maximumBacklog: options.maximumBacklog, closeTimeout: options.closeTimeout)
         try? await async.executeThenClose { inbound, _ in
             await withTaskGroup(of: Void.self) { group in
                 group.addTask {

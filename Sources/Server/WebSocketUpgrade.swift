@@ -22,7 +22,7 @@ struct WebSocketOptions: Sendable {
     /// Until a connection has sent its first request.
     var requestTimeout: TimeAmount = .seconds(10)
     /// The peer's time to answer a close.
-    var closeTimeout: Duration = .seconds(2)
+    var closeTimeout: TimeAmount = .seconds(10)
     /// TCP_NOTSENT_LOWAT: what the kernel holds unsent. Small, so that a newer picture overtakes early.
     var unsentLowWater: Int32 = 16 << 10
     /// Above this much unread output the connection is dropped: the peer does not read.
