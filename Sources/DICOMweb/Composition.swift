@@ -97,7 +97,7 @@ struct ClassificationComponent: Sendable {
     }
 
     /// Entries 0…1 of a channel (1 red … 4 alpha), discrete or segmented (C.7.9.2).
-    private static func table(_ item: DataSet, _ channel: UInt16, _ descriptor: [UInt16]) throws(WebError) -> [Double] {
+    static func table(_ item: DataSet, _ channel: UInt16, _ descriptor: [UInt16]) throws(WebError) -> [Double] {
         func broken() -> WebError { WebError(400, "bad-state", "a Palette Color Lookup Table of the presentation state is missing or wrong") }
         let count = descriptor[0] == 0 ? 65_536 : Int(descriptor[0]), isWide = descriptor[2] == 16, top = isWide ? 65_535.0 : 255.0
         guard descriptor[2] == 16 || descriptor[2] == 8, count > 1 else { throw broken() }

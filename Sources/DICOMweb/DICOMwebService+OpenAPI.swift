@@ -54,7 +54,7 @@ extension DICOMwebService {
                 answers.append("\"202\":{\"description\":\"Some instances are stored.\",\"content\":{\(bodies.joined(separator: ","))}}")
                 answers.append("\"409\":{\"description\":\"Nothing is stored: conflicts.\",\"content\":{\(bodies.joined(separator: ","))}}")
                 answers.append("\"400\":{\"description\":\"Nothing is stored.\",\"content\":{\(bodies.joined(separator: ",")),\"application/problem+json\":{}}}")
-                problem(415, "The payload's media type is not supported.")
+                problem(415, "The payload's media type is not supported."); problem(413, "Metadata and bulk data apart are longer than is held in memory.")
             } else {
                 problem(400, "A parameter or the address is wrong.")
                 if c.id.hasPrefix("Search") { answers.append("\"204\":{\"description\":\"Nothing matches.\"}"); problem(413, "Too broad.") }
@@ -67,7 +67,7 @@ extension DICOMwebService {
             }
             problem(401, "A bearer token is needed."); problem(403, "The host name is not allowed."); problem(406, "No acceptable media type.")
             problem(405, "The method is not allowed."); problem(414, "The address is too long.")
-            let payload = c.method == "POST" ? ",\"requestBody\":{\"required\":true,\"content\":{\"application/dicom\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}},\"multipart/related\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}}}" : ""
+            let payload = c.method == "POST" ? ",\"requestBody\":{\"required\":true,\"description\":\(jsonString(Self.storeText)),\"content\":{\(Self.storeBodies)}}" : ""
             let operation = "\"\(c.method.lowercased())\":{\"operationId\":\"\(c.id)\",\"summary\":\(jsonString(words(c.id))),\"parameters\":[\(parameters.joined(separator: ","))]\(payload),\"responses\":{\(answers.joined(separator: ","))}}"
             let path = "/dicomweb/" + c.path
             if let i = paths.firstIndex(where: { $0.0 == path }) { paths[i].1.append((c.method, operation)) } else { paths.append((path, [(c.method, operation)])) }
@@ -77,9 +77,28 @@ extension DICOMwebService {
         return """
             {"openapi":"3.1.0","info":{"title":"Tomos DICOMweb","version":\(jsonString(version)),"description":"DICOMweb (DICOM PS3.18) with Rendered Volume resources. Conformance.md states the choices the standard leaves open.","license":{"name":"Apache-2.0","identifier":"Apache-2.0"}},
             "servers":[{"url":"/"}],"paths":{\(list)},
-            "components":{"schemas":{"Problem":{"type":"object","required":["type","title","status","code","detail"],"properties":{"type":{"type":"string"},"title":{"type":"string"},"status":{"type":"integer"},"code":{"type":"string"},"detail":{"type":"string"}}}},"securitySchemes":{"bearer":{"type":"http","scheme":"bearer"}}},"security":[{},{"bearer":[]}]}
+            "components":{"schemas":{\(modelSchemas),"Problem":{"type":"object","required":["type","title","status","code","detail"],"properties":{"type":{"type":"string"},"title":{"type":"string"},"status":{"type":"integer"},"code":{"type":"string"},"detail":{"type":"string"}}}},"securitySchemes":{"bearer":{"type":"http","scheme":"bearer"}}},"security":[{},{"bearer":[]}]}
             """
     }
+
+    private static let storeText = "One object, or a multipart of objects; or a multipart of metadata (DICOM JSON, or the XML of the Native DICOM Model) followed by the bulk data that it names by BulkDataURI, each a part with that Content-Location: application/octet-stream, an encoded image type of PS3.18 8.7.3.5, image/png or image/gif."
+
+    private static let storeBodies: String = {
+        let binary = "{\"type\":\"string\",\"format\":\"binary\"}"
+        func multipart(_ type: String, _ first: String) -> String {
+            "\(jsonString("multipart/related; type=\"\(type)\"")):{\"schema\":{\"type\":\"object\",\"required\":[\"metadata\"],\"properties\":{\"metadata\":\(first),\"bulk\":{\"type\":\"array\",\"items\":\(binary)}}},"
+                + "\"encoding\":{\"metadata\":{\"contentType\":\"\(type)\"},\"bulk\":{\"contentType\":\"application/octet-stream, image/jpeg, image/jls, image/jp2, image/jpx, image/dicom-rle, image/jphc, image/jxl, video/mpeg, video/mp4, image/png, image/gif\",\"headers\":{\"Content-Location\":{\"required\":true,\"schema\":{\"type\":\"string\"}}}}}}"
+        }
+        return "\"application/dicom\":{\"schema\":\(binary)},\"multipart/related\":{\"schema\":\(binary)},"
+            + multipart("application/dicom+json", "{\"$ref\":\"#/components/schemas/DICOMJSON\"}") + "," + multipart("application/dicom+xml", "{\"$ref\":\"#/components/schemas/DICOMXML\"}")
+    }()
+
+    /// DICOM JSON (PS3.18 Annex F) and the XML of the Native DICOM Model (PS3.19 A.1).
+    private static let modelSchemas = #"""
+        "DICOMJSON":{"type":"array","minItems":1,"description":"DICOM JSON (PS3.18 Annex F).","items":{"$ref":"#/components/schemas/DICOMDataSet"}},
+        "DICOMDataSet":{"type":"object","additionalProperties":false,"patternProperties":{"^[0-9A-F]{8}$":{"type":"object","required":["vr"],"properties":{"vr":{"type":"string","pattern":"^[A-Z]{2}$"},"Value":{"type":"array"},"BulkDataURI":{"type":"string"},"InlineBinary":{"type":"string"}}}}},
+        "DICOMXML":{"type":"string","description":"A NativeDicomModel document (PS3.19 A.1)."}
+        """#
 
     /// What stands beside the tree of the capabilities: WADO-URI, saved views, and the capabilities themselves.
     private static func ownPaths() -> [(String, [(String, String)])] {
@@ -110,7 +129,10 @@ extension DICOMwebService {
             parameter("label", "{\"type\":\"string\",\"minLength\":1,\"maxLength\":64}", "Name of the view: at most 64 bytes in UTF-8."),
         ]
         let body = "{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":[\"scene\",\"size\"],\"properties\":{\"scene\":{\"type\":\"object\"},\"size\":{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":4096},\"minItems\":2,\"maxItems\":2}}}}}}"
+        let beyond = [(400, "The study is no UID."), (503, "The archive behind this one did not answer.")] + guarded
         return [
+            ("/api/beyond", [("GET", "\"get\":{\"operationId\":\"ListStudiesBeyond\",\"summary\":\"Studies that only the upstream archive has, or has more of\",\"parameters\":[\(parameter("text", text, "A part of the patient's name, or of the ID."))],\"responses\":{\(answers(["application/json"], beyond))}}")]),
+            ("/api/beyond/{study}", [("GET", "\"get\":{\"operationId\":\"ListSeriesBeyond\",\"summary\":\"Series of a study that only the upstream archive has\",\"parameters\":[{\"name\":\"study\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\",\"pattern\":\"^[0-9]+(\\\\.[0-9]+)*$\",\"minLength\":1,\"maxLength\":64}}],\"responses\":{\(answers(["application/json"], beyond))}}")]),
             ("/dicomweb", [("OPTIONS", "\"options\":{\"operationId\":\"RetrieveCapabilities\",\"summary\":\"Retrieve capabilities\",\"responses\":{\(answers(["application/vnd.sun.wadl+xml", "application/json"], [(406, "No acceptable media type.")] + guarded))}}")]),
             ("/dicomweb/states", [("POST", "\"post\":{\"operationId\":\"SaveState\",\"summary\":\"Save a view as a DICOM object of its study\",\"parameters\":[\(states.joined(separator: ","))],\"requestBody\":\(body),\"responses\":{\(answers(["application/dicom+json", "application/dicom+xml"], [(400, "The scene or a parameter is wrong."), (404, "What the scene shows is not stored here."), (406, "No acceptable media type."), (409, "It conflicts with what is stored."), (413, "The scene is too long."), (422, "The scene has no counterpart in DICOM."), (502, "The upstream archive failed."), (503, "Overload; try again later.")] + guarded))}}")]),
             ("/wado", [("GET", "\"get\":{\"operationId\":\"RetrieveByURI\",\"summary\":\"WADO-URI\",\"parameters\":[\(uri.joined(separator: ","))],\"responses\":{\(answers(["image/jpeg", "image/png", "image/gif", "image/webp", "application/dicom"], [(206, "A range of bytes."), (304, "Not modified."), (400, "A parameter is wrong."), (404, "The object is not stored here."), (406, "It is no image, or no media type is acceptable."), (416, "The range is outside."), (501, "Not supported."), (502, "The upstream archive failed."), (503, "Overload; try again later.")] + guarded))}}")]),

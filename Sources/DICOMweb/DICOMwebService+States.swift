@@ -7,7 +7,7 @@ import Imaging
 import Rendering
 
 extension DICOMwebService {
-    static let softcopyStates: Set<String> = [PresentationState.grayscaleSoftcopy]
+    static let softcopyStates: Set<String> = [PresentationState.grayscaleSoftcopy, PresentationState.colorSoftcopy, PresentationState.pseudoColorSoftcopy, PresentationState.blendingSoftcopy]
 
     /// `POST /states?kind=presentation|softcopy|capture|keyobject&label=…`: saves a view, given as `{"scene": …, "size": [width, height]}`
     /// in the words of the stream protocol, as a DICOM object of the study. Of our own; answers like a store request.
@@ -204,7 +204,7 @@ extension DICOMwebService {
         return view
     }
 
-    /// A grayscale softcopy presentation state as target of /rendered (8.3.5.1.6): the images it refers to, as it shows them.
+    /// A softcopy presentation state as target of /rendered (8.3.5.1.6): the images it refers to, as it shows them.
     func renderSoftcopyState(_ request: WebRequest, _ found: Found, _ target: Target, _ shared: PictureQuery, _ type: PictureType, isMultipart: Bool) async throws -> WebResponse {
         if shared.window != nil { throw WebError.invalid("window", "a presentation state brings its own") }
         if shared.viewport?.hasRegion == true { throw WebError.invalid("viewport", "with a presentation state only vw,vh are allowed") }
@@ -246,11 +246,15 @@ extension DICOMwebService {
     /// which then fills the viewport.
     func softcopy(_ path: String, _ item: Found, _ frame: Int, _ shared: PictureQuery, _ type: PictureType, region: [Double]? = nil) async throws -> [UInt8] {
         let instance = item.instance!.uid
-        let look = try await archive.perform { Result { () throws(WebError) -> SoftcopyLook in
-            guard let data = try? DataSet(path: path) else { throw WebError(500, "storage", "a stored file cannot be read") }
-            return try SoftcopyLook(data, instance: instance, frame: frame)
+        let imagePath = item.file
+        let (look, blending) = try await archive.perform { Result { () throws(WebError) -> (SoftcopyLook, BlendingLook?) in
+            guard let data = try? DataSet(path: path), let image = try? DataSet(path: imagePath) else { throw WebError(500, "storage", "a stored file cannot be read") }
+            let blending = data.string(.sopClassUID) == PresentationState.blendingSoftcopy ? try BlendingLook(data) : nil
+            return (try SoftcopyLook(data, instance: instance, frame: frame, image: image), blending)
         } }.get()
-        let volume = try await Archive.picture(inFileAt: item.file, frame: frame - 1, on: archive), g = volume.geometry
+        var volume = try await Archive.picture(inFileAt: item.file, frame: frame - 1, on: archive)
+        if let blending { volume = try await blended(volume, blending) }
+        let g = volume.geometry
         var area = look.area ?? (0, 0, Double(g.columns), Double(g.rows))
         let isTurned = look.rotation % 2 != 0, aspect = g.spacing.y / g.spacing.x
         func displayed() -> (width: Double, height: Double) { isTurned ? (area.height * aspect, area.width) : (area.width, area.height * aspect) }
@@ -297,7 +301,9 @@ extension DICOMwebService {
                 }))
             }
             if let curve = look.curve, case .grey(let v) = picture.pixels { picture = Raster(size: size, pixels: .grey(v.map { curve[Int($0)] })) }
-            if !look.shutters.isEmpty { picture = picture.shut(look.shutterLevel) { x, y in placement.isShut(look, x: x, y: y) } }
+            if let palette = look.palette, case .grey(let v) = picture.pixels { picture = Raster(size: size, pixels: .rgb(v.flatMap { [palette[Int($0)].x, palette[Int($0)].y, palette[Int($0)].z] })) }
+            for overlay in look.overlays { picture = picture.shut(overlay.level) { x, y in placement.isCovered(by: overlay, x: x, y: y) } }
+            if !look.shutters.isEmpty || look.bitmap != nil { picture = picture.shut(look.shutterLevel) { x, y in placement.isShut(look, x: x, y: y) } }
             picture = picture.marked(placement.marks(look))
             if region != nil {
                 let left = Int((part[0] * Double(size.width)).rounded()), top = Int((part[1] * Double(size.height)).rounded())
@@ -305,5 +311,65 @@ extension DICOMwebService {
             }
             return try type.encoded(picture, query)
         } }.get()
+    }
+
+    /// An image with another series over it, as a picture in the image's place (C.11.14): the superimposed in the state's palette, at its opacity.
+    private func blended(_ image: Volume, _ look: BlendingLook) async throws -> Volume {
+        guard let name = look.over.first?.instance, let found = try await archive.search(Search(.instance, instance: name)).found.first, let series = found.series?.uid else { throw WebError.notFound("an image to which the presentation state refers") }
+        guard let source = try await archive.sources(of: series).first(where: { $0.slices.contains { $0.sopInstance == name } }) else { throw WebError(400, "bad-state", "the superimposed images do not form a volume") }
+        let over = try await archive.completeVolume(source.volume), g = image.geometry, axes = g.axes
+        guard over.description.format != .rgba8, image.description.format != .rgba8, !over.description.isStack, over.description.frameOfReference == image.description.frameOfReference, abs(g.spacing.x / g.spacing.y - 1) < 1e-3 else {
+            throw WebError(501, "unsupported-state", "blending of colour images, of images in other frames of reference, or of pixels that are not square is not supported")
+        }
+        let size = PixelSize(g.columns, g.rows)
+        func levels(_ volume: Volume, _ view: View, _ voi: Window?) async throws -> [Double] {
+            var presentation = Presentation()
+            presentation.window = voi ?? PresentationState.identity(of: volume)
+            let reference = VolumeReference(series: volume.id.series, index: volume.id.index, time: volume.id.time), window = presentation.window!
+            let raster = try await renderer.render(RenderRequest(scene: Scene(volume: reference, view: view, presentation: presentation), size: size, output: .samples, volume: volume), priority: .interaction).raster
+            guard case .values(let values) = raster.pixels else { return [] }
+            return await archive.perform { values.map { $0.isNaN ? .nan : window(Double($0)) } }
+        }
+        let under = try await levels(image, .slice(Slice(index: 0, zoom: 1)), look.underVOI)
+        let plane = Plane(origin: g.patientFromVoxel * Point(0, 0, 0), right: axes[0], down: axes[1], spacing: g.spacing.x)
+        let above = try await levels(over, .plane(plane), look.overVOI)
+        let bytes: [UInt8] = await archive.perform {
+            zip(under, above).flatMap { below, top -> [UInt8] in
+                let base = below.isNaN ? 0 : below * 255
+                guard !top.isNaN else { return [UInt8(base.rounded()), UInt8(base.rounded()), UInt8(base.rounded()), 255] }
+                let color = look.palette[Int((top * 255).rounded())]
+                return (0..<3).map { UInt8((Double(color[$0]) * look.opacity + base * (1 - look.opacity)).rounded()) } + [255]
+            }
+        }
+        guard let voxels = VoxelBuffer(format: .rgba8, count: size.count) else { throw WebError(503, "memory", "there is no memory for the picture") }
+        voxels.base.copyMemory(from: bytes, byteCount: bytes.count)
+        var description = Volume.Description(id: image.id, geometry: g, format: .rgba8)
+        description.frameOfReference = image.description.frameOfReference
+        return Volume(description, voxels: voxels, range: 0...255)
+    }
+}
+
+/// What a blending softcopy state says of the two series that it shows.
+struct BlendingLook: Sendable {
+    var over: [PresentationState.Reference]
+    /// `nil` is the identity.
+    var underVOI, overVOI: Window?
+    var palette: [SIMD3<UInt8>]
+    var opacity: Double
+
+    init(_ data: DataSet) throws(WebError) {
+        guard let under = PresentationState.blendingItem(data, "UNDERLYING"), let over = PresentationState.blendingItem(data, "SUPERIMPOSED"), let opacity = data.double(Tag(0x0070, 0x0403)), (0...1).contains(opacity) else {
+            throw WebError(400, "bad-state", "Blending Sequence (0070,0402) or Relative Opacity (0070,0403) of the presentation state is missing or wrong")
+        }
+        func voi(_ item: DataSet) throws(WebError) -> Window? {
+            let items = item.items(.softcopyVOILUTSequence)
+            // One for all images of a part.
+            guard items.count <= 1, items.first.map({ $0.items(Tag(0x0028, 0x3010)).isEmpty }) ?? true else { throw WebError(501, "unsupported-state", "several windows, or a VOI LUT, in a blending state are not supported") }
+            return items.first.flatMap { PresentationState.window($0) }
+        }
+        (underVOI, overVOI) = (try voi(under), try voi(over))
+        self.over = over.items(.referencedSeriesSequence).flatMap { $0.items(.referencedImageSequence) }.map { PresentationState.Reference(instance: $0.string(.referencedSOPInstanceUID) ?? "", frames: []) }
+        palette = try SoftcopyLook.palette(data)
+        self.opacity = opacity
     }
 }

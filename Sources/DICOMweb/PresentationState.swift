@@ -22,7 +22,8 @@ struct StoredView {
 enum PresentationState {
     static let grayscaleMPR = "1.2.840.10008.5.1.4.1.1.11.6", compositingMPR = "1.2.840.10008.5.1.4.1.1.11.7"
     static let volumeRendering = "1.2.840.10008.5.1.4.1.1.11.9", segmentedVolumeRendering = "1.2.840.10008.5.1.4.1.1.11.10", multipleVolumeRendering = "1.2.840.10008.5.1.4.1.1.11.11"
-    static let grayscaleSoftcopy = "1.2.840.10008.5.1.4.1.1.11.1"
+    static let grayscaleSoftcopy = "1.2.840.10008.5.1.4.1.1.11.1", colorSoftcopy = "1.2.840.10008.5.1.4.1.1.11.2", pseudoColorSoftcopy = "1.2.840.10008.5.1.4.1.1.11.3"
+    static let blendingSoftcopy = "1.2.840.10008.5.1.4.1.1.11.4"
     static let keyObject = "1.2.840.10008.5.1.4.1.1.88.59"
 
     private static let creator = Tag(0x0071, 0x0010), sceneTag = Tag(0x0071, 0x1001), sizeTag = Tag(0x0071, 0x1002)
@@ -53,8 +54,12 @@ enum PresentationState {
 
     /// Images a softcopy state shows, in its order.
     static func images(_ data: DataSet) -> [Reference] {
-        data.items(.referencedSeriesSequence).flatMap { $0.items(.referencedImageSequence) }.map { Reference(instance: $0.string(.referencedSOPInstanceUID) ?? "", frames: $0.ints(.referencedFrameNumber)) }
+        let part = data.string(.sopClassUID) == blendingSoftcopy ? blendingItem(data, "UNDERLYING") ?? data : data
+        return part.items(.referencedSeriesSequence).flatMap { $0.items(.referencedImageSequence) }.map { Reference(instance: $0.string(.referencedSOPInstanceUID) ?? "", frames: $0.ints(.referencedFrameNumber)) }
     }
+
+    /// The part of a blending state's Blending Sequence (0070,0402) at a position.
+    static func blendingItem(_ data: DataSet, _ position: String) -> DataSet? { data.items(Tag(0x0070, 0x0402)).first { $0.string(Tag(0x0070, 0x0405)) == position } }
 
     /// From the standard's attributes. `volumes`: one for each input.
     static func view(_ data: DataSet, volumes: [Volume]) throws(WebError) -> StoredView {

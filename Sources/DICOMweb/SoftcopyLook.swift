@@ -3,7 +3,7 @@ import Foundation
 import Imaging
 import Rendering
 
-/// What a grayscale softcopy presentation state (PS3.3 A.33.1) says of one image.
+/// What a softcopy presentation state (PS3.3 A.33.1 grayscale, A.33.2 colour, A.33.3 pseudo-colour, A.33.4 blending) says of one image.
 struct SoftcopyLook: Sendable {
     /// Where marks are measured: image pixels, or fractions of what is displayed.
     enum Units { case image, display }
@@ -14,6 +14,42 @@ struct SoftcopyLook: Sendable {
         var level: UInt8
     }
     enum Shutter: Sendable { case rectangle(left: Double, right: Double, upper: Double, lower: Double), circle(row: Double, column: Double, radius: Double), polygon([[Double]]) }
+    /// Bits over an image (C.9.2), one to a pixel: 0 leaves the picture.
+    struct Overlay: Sendable {
+        var rows, columns: Int
+        /// Row and column of the image, from 1, at which the first bit lies.
+        var top, left: Int
+        var bits: [UInt8]
+        var level: UInt8
+
+        /// `row` and `column` of the image, from 1.
+        func covers(row: Int, column: Int) -> Bool {
+            let r = row - top, c = column - left
+            guard (0..<rows).contains(r), (0..<columns).contains(c) else { return false }
+            let i = r * columns + c
+            return bits[i >> 3] >> UInt8(i & 7) & 1 != 0
+        }
+
+        /// Of a repeating group 6000 … 601E; `nil` where it holds no bits for the frame.
+        init?(_ data: DataSet, group: UInt16, frame: Int, level: UInt8) throws(WebError) {
+            let content = Tag(group, 0x3000)
+            guard let all = data.bytes(content) else { return nil }
+            let origin = data.ints(Tag(group, 0x0050)), frames = data.int(Tag(group, 0x0015)) ?? 1, first = data.int(Tag(group, 0x0051)) ?? 1
+            guard let rows = data.int(Tag(group, 0x0010)), let columns = data.int(Tag(group, 0x0011)), (1...65_535).contains(rows), (1...65_535).contains(columns), data.int(Tag(group, 0x0100)) ?? 1 == 1,
+                  (1...65_535).contains(frames), origin.isEmpty || origin.count == 2 else { throw WebError(400, "bad-state", "the overlay \(content) is wrong") }
+            let index = data.contains(Tag(group, 0x0015)) ? frame - first : 0
+            guard (0..<frames).contains(index) else { return nil }
+            // Frames follow each other without a gap.
+            let start = rows * columns * index, count = rows * columns
+            guard (start + count + 7) / 8 <= all.count else { throw WebError(400, "bad-state", "the overlay \(content) is too short") }
+            if start % 8 == 0 { bits = Array(all[(start / 8)..<((start + count + 7) / 8)]) } else {
+                bits = [UInt8](repeating: 0, count: (count + 7) / 8)
+                for i in 0..<count where all[(start + i) >> 3] >> UInt8((start + i) & 7) & 1 != 0 { bits[i >> 3] |= 1 << UInt8(i & 7) }
+            }
+            (self.rows, self.columns, self.level) = (rows, columns, level)
+            (top, left) = (origin.first ?? 1, origin.last ?? 1)
+        }
+    }
     /// A VOI LUT: levels 0…1 from the modality value `first`.
     struct Table: Sendable { var first: Double; var levels: [Double] }
 
@@ -30,10 +66,15 @@ struct SoftcopyLook: Sendable {
     var magnification: Double?
     var marks: [Mark] = []
     var shutters: [Shutter] = []
+    var bitmap: Overlay?
+    /// Drawn under the marks.
+    var overlays: [Overlay] = []
+    /// Pseudo-colour: a palette for display levels from 0 to 255.
+    var palette: [SIMD3<UInt8>]?
     var shutterLevel: UInt8 = 0
 
-    /// `frame` from 1.
-    init(_ data: DataSet, instance: String, frame: Int) throws(WebError) {
+    /// `frame` from 1. `image`: the image's own attributes, whose overlays a state may show.
+    init(_ data: DataSet, instance: String, frame: Int, image: DataSet) throws(WebError) {
         func applies(_ item: DataSet) -> Bool {
             let images = item.items(.referencedImageSequence)
             return images.isEmpty || images.contains { $0.string(.referencedSOPInstanceUID) == instance && ($0.ints(.referencedFrameNumber).isEmpty || $0.ints(.referencedFrameNumber).contains(frame)) }
@@ -64,6 +105,20 @@ struct SoftcopyLook: Sendable {
         for layer in data.items(Tag(0x0070, 0x0060)) {
             if let name = layer.string(Tag(0x0070, 0x0002)), let value = layer.uint16s(Tag(0x0070, 0x0066))?.first { levels[name] = UInt8(value >> 8) }
         }
+        let shape = data.strings(Tag(0x0018, 0x1600)), shutterGroup = shape.contains("BITMAP") ? data.uint16s(Tag(0x0018, 0x1623))?.first : nil
+        shutterLevel = UInt8((data.uint16s(Tag(0x0018, 0x1622))?.first ?? 0) >> 8)
+        func overlay(_ group: UInt16, _ level: UInt8) throws(WebError) -> Overlay? {
+            if let own = try Overlay(data, group: group, frame: frame, level: level) { return own }
+            return try Overlay(image, group: group, frame: frame, level: level)
+        }
+        for group in stride(from: UInt16(0x6000), through: 0x601E, by: 2) {
+            if group == shutterGroup { bitmap = try overlay(group, shutterLevel); continue }
+            // Shown where the state names a layer (C.11.7); its own bits come before the image's.
+            guard let layer = data.string(Tag(group, 0x1001)), !layer.isEmpty else { continue }
+            if let overlay = try overlay(group, levels[layer] ?? 255) { overlays.append(overlay) }
+        }
+        if shape.contains("BITMAP"), bitmap == nil { throw WebError(400, "bad-state", "the overlay of the bitmap shutter is missing") }
+        if data.contains(.redPaletteColorLookupTableDescriptor), data.string(.sopClassUID) == PresentationState.pseudoColorSoftcopy { palette = try Self.palette(data) }
         for item in data.items(Tag(0x0070, 0x0001)).filter(applies) {
             let level = item.string(Tag(0x0070, 0x0002)).flatMap { levels[$0] } ?? 255
             for object in item.items(Tag(0x0070, 0x0009)) {
@@ -91,7 +146,7 @@ struct SoftcopyLook: Sendable {
                 }
             }
         }
-        for shape in data.strings(Tag(0x0018, 0x1600)) {
+        for shape in shape {
             func number(_ tag: Tag) -> Double? { data.double(tag) }
             switch shape {
             case "RECTANGULAR":
@@ -100,10 +155,21 @@ struct SoftcopyLook: Sendable {
                 let center = data.doubles(Tag(0x0018, 0x1610))
                 if center.count == 2, let radius = number(Tag(0x0018, 0x1612)) { shutters.append(.circle(row: center[0], column: center[1], radius: radius)) }
             case "POLYGONAL": shutters.append(.polygon(Self.pairs(data.doubles(Tag(0x0018, 0x1620))).map { [$0[1], $0[0]] }))
+            case "BITMAP": break
             default: throw WebError(501, "unsupported-state", "a \(shape.lowercased().prefix(16)) shutter of this presentation state is not supported")
             }
         }
-        shutterLevel = UInt8((data.uint16s(Tag(0x0018, 0x1622))?.first ?? 0) >> 8)
+    }
+
+    /// The Palette Color Lookup Table of a state, for display levels from 0 to 255.
+    static func palette(_ data: DataSet) throws(WebError) -> [SIMD3<UInt8>] {
+        guard let descriptor = data.uint16s(.redPaletteColorLookupTableDescriptor), descriptor.count == 3 else { throw WebError(400, "bad-state", "the palette of the presentation state is missing or wrong") }
+        var channels: [[Double]] = []
+        for channel in 1...3 { channels.append(try ClassificationComponent.table(data, UInt16(channel), descriptor)) }
+        return (0..<256).map { level in
+            let i = Int((Double(level) / 255 * Double(channels[0].count - 1)).rounded())
+            return SIMD3(UInt8((channels[0][i] * 255).rounded()), UInt8((channels[1][i] * 255).rounded()), UInt8((channels[2][i] * 255).rounded()))
+        }
     }
 
     private static func pairs(_ v: [Double]) -> [[Double]] { stride(from: 0, to: v.count - v.count % 2, by: 2).map { [v[$0], v[$0 + 1]] } }
@@ -204,9 +270,17 @@ struct SoftcopyPlacement: Sendable {
         return out + [p.last!]
     }
 
+    /// Whether an overlay is seen at a pixel of the picture.
+    func isCovered(by overlay: SoftcopyLook.Overlay, x: Int, y: Int) -> Bool {
+        let p = image(x: Double(x) + 0.5, y: Double(y) + 0.5)
+        guard abs(p[0]) < 1e6, abs(p[1]) < 1e6 else { return false }
+        return overlay.covers(row: Int(p[1].rounded(.down)) + 1, column: Int(p[0].rounded(.down)) + 1)
+    }
+
     /// Whether a pixel of the picture is behind a shutter.
     func isShut(_ look: SoftcopyLook, x: Int, y: Int) -> Bool {
         let p = image(x: Double(x) + 0.5, y: Double(y) + 0.5), column = p[0].rounded(.down) + 1, row = p[1].rounded(.down) + 1
+        if let bitmap = look.bitmap, isCovered(by: bitmap, x: x, y: y) { return true }
         return look.shutters.contains { shutter in
             switch shutter {
             case .rectangle(let left, let right, let upper, let lower): return column <= left || column >= right || row <= upper || row >= lower

@@ -5,7 +5,7 @@ import CWebP
 
 extension Raster {
     /// Decodes a JPEG, WebP or PNG file: grey when the file is grey, else red, green, blue. Alpha is dropped, 16 bits become 8.
-    /// For tools and tests; the server never decodes pictures from outside.
+    /// The server decodes PNG that is stored, nothing else from outside.
     public init(decoding file: [UInt8]) throws(CodingError) {
         if file.starts(with: [0xff, 0xd8]) {
             self = try decodeJPEG(file)

@@ -135,3 +135,27 @@ import Testing
         #expect(throws: CodingError.self) { try Raster(decoding: [0xff, 0xd8, 0xff, 0xd9]) }
     }
 }
+
+@Suite struct GIFReaderTests {
+    @Test func whatIsWrittenIsReadAgain() throws {
+        let grey = Raster(size: PixelSize(37, 23), pixels: .grey((0..<37 * 23).map { UInt8(truncatingIfNeeded: $0 &* 31) }))
+        #expect(try GIFReader(GIFWriter.still(grey), largest: 1 << 20).pictures == [grey])
+        var writer = try GIFWriter(size: PixelSize(37, 23), delay: 5)
+        let second = Raster(size: grey.size, pixels: .grey([UInt8](repeating: 200, count: 37 * 23)))
+        try writer.append(grey); try writer.append(second)
+        #expect(try GIFReader(writer.finished(), largest: 1 << 20).pictures == [grey, second])
+    }
+
+    /// Damaged, cut and made up files end in an error or in pictures no larger than allowed.
+    @Test func damagedFilesEndInAnError() throws {
+        let good = try GIFWriter.still(Raster(size: PixelSize(40, 30), pixels: .grey((0..<1200).map { UInt8(truncatingIfNeeded: $0 &* 7) })))
+        var random = SystemRandomNumberGenerator(), refused = 0
+        for round in 0..<3000 {
+            var bytes = round % 3 == 0 ? Array(good.prefix(Int.random(in: 0...good.count, using: &random))) : good
+            for _ in 0..<(round % 7) where !bytes.isEmpty { bytes[Int.random(in: 0..<bytes.count, using: &random)] = .random(in: 0...255, using: &random) }
+            do { #expect(try GIFReader(bytes, largest: 4000).pictures.reduce(0) { $0 + $1.size.count } <= 4000) } catch { refused += 1 }
+        }
+        #expect(refused > 500)
+        #expect(throws: CodingError.self) { try GIFReader(good, largest: 1000) }
+    }
+}
