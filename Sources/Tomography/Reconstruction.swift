@@ -167,7 +167,8 @@ public struct Reconstruction: Sendable {
         return Int(4 * floats)
     }
 
-    /// Seconds on this machine, from the number of updates and rates measured on a 2020s core; good to a factor of two.
+    /// Seconds on the cores of this machine when it has nothing else to do, from the number of updates and rates measured on a 2020s core; good to
+    /// a factor of two. Of a device nothing is known beforehand.
     public var predictedSeconds: Double {
         let cores = Double(max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))), views = Double(projections.scan.views)
         let image = pixels * Double(slices)
@@ -179,8 +180,13 @@ public struct Reconstruction: Sendable {
         case .helical(let h): image * Double(h.rows) * h.rowSpacing / max(0.1, abs(h.feedPerTurn)) * views / 0.1e9 / max(1, (h.z.max()! - h.z.min()!) / max(0.1, abs(h.feedPerTurn)))
         }
         guard settings.method.isIterative else { return once / cores + 0.05 }
-        let pair = isStackOfSlices ? joseph * 2 / 1.2e9 : joseph * 2 / 0.5e9
-        let perVoxel: Double = switch settings.method { case .pwls, .tv: 20e-9 * Double(settings.subsetCount(projections.scan.views)); default: 4e-9 }
+        let pair: Double = switch projections.scan {
+        case .parallel: joseph * 2 / 2e9
+        case .fan: joseph * 2 / 0.4e9
+        case .cone, .helical: joseph * 2 / 1e9
+        }
+        let steps = Double(settings.subsetCount(projections.scan.views))
+        let perVoxel: Double = switch settings.method { case .pwls: 20e-9 * steps; case .tv: 35e-9 * steps / cores; default: 4e-9 }
         return (Double(settings.iterationCount(projections.scan.views)) * (pair / cores + image * perVoxel)) + (settings.warmStart ? once / cores : 0) + 0.05
     }
 
