@@ -21,6 +21,8 @@ layout(constant_id = 7) const int HALVES = 0;
 
 // The volume comes in slabs of slices, one after the other; the state of every ray is kept between them.
 layout(constant_id = 8) const int SLABS = 0;
+// Values between voxels come from the sampler, whose weights may have no more than 8 bits, and gradients from those: for moving pictures.
+layout(constant_id = 9) const int FILTERED = 0;
 
 layout(set = 0, binding = 0, std430) writeonly buffer Target { uint target[]; };
 // Sums of the passes so far; with slabs, the state of the rays.
@@ -30,6 +32,7 @@ layout(set = 0, binding = 3, std140) uniform Parameters { RayParameters w; };
 // Integrals of the transfer function: extinction, and colours times extinction.
 layout(set = 0, binding = 4) uniform itextureBuffer classes;
 layout(set = 0, binding = 5) uniform itexture3D wholeVolume;
+// With FILTERED integers too, divided by 32767.
 layout(set = 0, binding = 6) uniform texture3D realVolume;
 // Cells of 4 voxels and groups of 8 cells: smallest and largest value; whether anything is visible.
 layout(set = 0, binding = 7) uniform texture3D ranges;
@@ -45,6 +48,7 @@ layout(set = 0, binding = 16) uniform itexture3D wholeGlow0;
 layout(set = 0, binding = 17) uniform texture3D realGlow0;
 layout(set = 0, binding = 18) uniform itexture3D wholeGlow1;
 layout(set = 0, binding = 19) uniform texture3D realGlow1;
+layout(set = 0, binding = 20) uniform sampler smoothing;
 // Of a slab: the slice of the volume that is the texture's first, the texture's slices; the slices for whose samples it answers; whether rays that rise
 // through the slices are marched or those that fall; 1: their first slab, 2: their last.
 layout(push_constant) uniform Band { int firstRow; int pass; float jitterX, jitterY; int sliceOffset, sliceCount; float slabLow, slabHigh; int rising, phase; };
@@ -73,8 +77,15 @@ float stored(ivec3 i) {
     return FORMAT == VOXELS_INT16 ? float(texelFetch(wholeVolume, i, 0).r) : texelFetch(realVolume, i, 0).r;
 }
 
+// Value at any position, by the sampler.
+float smoothed(vec3 p) {
+    float value = textureLod(sampler3D(realVolume, smoothing), (p + 0.5) / vec3(w.sizeX, w.sizeY, w.sizeZ), 0.0).r;
+    return FORMAT == VOXELS_INT16 ? value * 32767.0 : value;
+}
+
 // Value on plane `plane` + part of the frame, clamped to the volume.
 float sampled(float u, float v, int plane, float part) {
+    if (FILTERED != 0) return smoothed(at(u, v, float(plane) + part));
     u = clamp(u, 0.0, float(size.x - 1)); v = clamp(v, 0.0, float(size.y - 1));
     int iu = min(int(u), max(size.x - 2, 0)), iv = min(int(v), max(size.y - 2, 0));
     float fu = u - float(iu), fv = v - float(iv);
@@ -93,6 +104,7 @@ float along(int n) {
 
 // Value at any position, clamped to the volume.
 float anywhere(vec3 p) {
+    if (FILTERED != 0) return smoothed(p);
     ivec3 n = ivec3(w.sizeX, w.sizeY, w.sizeZ);
     p = clamp(p, vec3(0), vec3(n - 1));
     ivec3 i = min(ivec3(p), max(n - 2, 0)), j = min(i + 1, n - 1);

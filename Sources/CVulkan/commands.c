@@ -38,10 +38,11 @@ int gpuPipeline(GPUDevice *d, const uint32_t *code, size_t bytes, const char *bi
         switch (bindings[i]) {
         case 'u': p->types[i] = VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER; break;
         case 'i': p->types[i] = VK_DESCRIPTOR_TYPE_SAMPLED_IMAGE; break;
+        case 's': p->types[i] = VK_DESCRIPTOR_TYPE_SAMPLER; break;
         case 't': p->types[i] = VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER; break;
         default: p->types[i] = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
         }
-        list[i] = (VkDescriptorSetLayoutBinding){ (uint32_t)i, p->types[i], 1, VK_SHADER_STAGE_COMPUTE_BIT, NULL };
+        list[i] = (VkDescriptorSetLayoutBinding){ (uint32_t)i, p->types[i], 1, VK_SHADER_STAGE_COMPUTE_BIT, bindings[i] == 's' ? &d->sampler : NULL };
     }
     const VkDescriptorSetLayoutCreateInfo setInfo = { VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = (uint32_t)p->bindingCount, .pBindings = list };
     VkResult r = d->CreateDescriptorSetLayout(d->handle, &setInfo, NULL, &p->setLayout);
@@ -88,8 +89,9 @@ int gpuCommands(GPUDevice *d, GPUCommands **out) {
     if (r == VK_SUCCESS) {
         const VkDescriptorPoolSize sizes[] = {
             { VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 6 * MOST_SETS }, { VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, 2 * MOST_SETS },
-            { VK_DESCRIPTOR_TYPE_SAMPLED_IMAGE, 16 * MOST_SETS }, { VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, 2 * MOST_SETS } };
-        const VkDescriptorPoolCreateInfo info = { VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = MOST_SETS, .poolSizeCount = 4, .pPoolSizes = sizes };
+            { VK_DESCRIPTOR_TYPE_SAMPLED_IMAGE, 16 * MOST_SETS }, { VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, 2 * MOST_SETS },
+            { VK_DESCRIPTOR_TYPE_SAMPLER, MOST_SETS } };
+        const VkDescriptorPoolCreateInfo info = { VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = MOST_SETS, .poolSizeCount = 5, .pPoolSizes = sizes };
         r = d->CreateDescriptorPool(d->handle, &info, NULL, &c->descriptors);
     }
     if (r == VK_SUCCESS && d->nanosecondsPerTick > 0) {
@@ -155,19 +157,22 @@ int gpuDispatch(GPUCommands *c, GPUPipeline *p, const GPUBinding *bindings, cons
     VkWriteDescriptorSet writes[MOST_BINDINGS];
     VkDescriptorBufferInfo buffers[MOST_BINDINGS];
     VkDescriptorImageInfo images[MOST_BINDINGS];
+    uint32_t count = 0;
     for (int i = 0; i < p->bindingCount; i++) {
         const GPUBinding *b = bindings + i;
-        writes[i] = (VkWriteDescriptorSet){ VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = set, .dstBinding = (uint32_t)i, .descriptorCount = 1, .descriptorType = p->types[i] };
+        if (p->types[i] == VK_DESCRIPTOR_TYPE_SAMPLER) continue;
+        VkWriteDescriptorSet *write = writes + count++;
+        *write = (VkWriteDescriptorSet){ VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = set, .dstBinding = (uint32_t)i, .descriptorCount = 1, .descriptorType = p->types[i] };
         if (p->types[i] == VK_DESCRIPTOR_TYPE_SAMPLED_IMAGE) {
-            images[i] = (VkDescriptorImageInfo){ .imageView = b->image->view, .imageLayout = VK_IMAGE_LAYOUT_GENERAL };
-            writes[i].pImageInfo = images + i;
-        } else if (p->types[i] == VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER) writes[i].pTexelBufferView = &b->buffer->view;
+            images[i] = (VkDescriptorImageInfo){ .imageView = b->isSmooth ? b->image->smooth : b->image->view, .imageLayout = VK_IMAGE_LAYOUT_GENERAL };
+            write->pImageInfo = images + i;
+        } else if (p->types[i] == VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER) write->pTexelBufferView = &b->buffer->view;
         else {
             buffers[i] = (VkDescriptorBufferInfo){ b->buffer->handle, b->offset, b->bytes ? b->bytes : VK_WHOLE_SIZE };
-            writes[i].pBufferInfo = buffers + i;
+            write->pBufferInfo = buffers + i;
         }
     }
-    d->UpdateDescriptorSets(d->handle, (uint32_t)p->bindingCount, writes, 0, NULL);
+    d->UpdateDescriptorSets(d->handle, count, writes, 0, NULL);
     d->CmdBindPipeline(c->handle, VK_PIPELINE_BIND_POINT_COMPUTE, p->handle);
     d->CmdBindDescriptorSets(c->handle, VK_PIPELINE_BIND_POINT_COMPUTE, p->layout, 0, 1, &set, 0, NULL);
     char constants[GPU_PUSH_BYTES] = { 0 };

@@ -9,7 +9,7 @@
 #include "CVulkan.h"
 
 #define INSTANCE_FUNCTIONS(X) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties) \
-    X(GetPhysicalDeviceMemoryProperties2) X(GetPhysicalDeviceQueueFamilyProperties) X(EnumerateDeviceExtensionProperties) X(CreateDevice) X(GetDeviceProcAddr) X(DestroyInstance)
+    X(GetPhysicalDeviceMemoryProperties2) X(GetPhysicalDeviceQueueFamilyProperties) X(GetPhysicalDeviceFormatProperties) X(EnumerateDeviceExtensionProperties) X(CreateDevice) X(GetDeviceProcAddr) X(DestroyInstance)
 #define DEVICE_FUNCTIONS(X) X(DestroyDevice) X(DeviceWaitIdle) X(GetDeviceQueue) X(CreateBuffer) X(DestroyBuffer) X(GetBufferMemoryRequirements) X(BindBufferMemory) \
     X(CreateBufferView) X(DestroyBufferView) X(CreateImage) X(DestroyImage) X(GetImageMemoryRequirements) X(BindImageMemory) X(CreateImageView) X(DestroyImageView) \
     X(AllocateMemory) X(FreeMemory) X(MapMemory) X(CreateShaderModule) X(DestroyShaderModule) X(CreateDescriptorSetLayout) X(DestroyDescriptorSetLayout) \
@@ -17,7 +17,7 @@
     X(AllocateDescriptorSets) X(UpdateDescriptorSets) X(CreateCommandPool) X(DestroyCommandPool) X(ResetCommandPool) X(AllocateCommandBuffers) X(BeginCommandBuffer) \
     X(EndCommandBuffer) X(CmdBindPipeline) X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch) X(CmdPipelineBarrier) X(CmdCopyBufferToImage) X(CmdCopyBuffer) \
     X(CmdFillBuffer) X(CmdClearColorImage) X(CmdResetQueryPool) X(CmdWriteTimestamp) X(CreateQueryPool) X(DestroyQueryPool) X(GetQueryPoolResults) X(QueueSubmit) \
-    X(CreateSemaphore) X(DestroySemaphore) X(WaitSemaphores)
+    X(CreateSampler) X(DestroySampler) X(CreateSemaphore) X(DestroySemaphore) X(WaitSemaphores)
 
 #define MEMBER(name) PFN_vk##name name;
 
@@ -62,6 +62,8 @@ struct GPUDevice {
     int reportsBudget;
     double nanosecondsPerTick;      // 0: no timestamps
     VkDeviceSize uniformAlignment, storageAlignment;
+    VkSampler sampler;              // linear, up to the edge
+    int filtersInt16, filtersFloat; // voxels of these formats, the first as normalised ones
     VkSemaphore timeline;
     uint64_t submitted;
     pthread_mutex_t lock;           // of chunks and figures
@@ -72,4 +74,5 @@ struct GPUDevice {
 };
 
 struct GPUBuffer { GPUDevice *device; VkBuffer handle; VkBufferView view; Place place; VkDeviceSize bytes; char *mapped; };
-struct GPUImage { GPUDevice *device; VkImage handle; VkImageView view; Place place; VkExtent3D size; };
+/// `smooth`: what the sampler reads; NULL: nothing.
+struct GPUImage { GPUDevice *device; VkImage handle; VkImageView view, smooth; Place place; VkExtent3D size; };

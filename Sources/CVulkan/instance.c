@@ -151,6 +151,13 @@ void gpuInfo(GPUInstance *g, int index, GPUInfo *info) {
         if ((memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && memory.memoryHeaps[i].size > info->localBytes) info->localBytes = memory.memoryHeaps[i].size;
 }
 
+static int filters(GPUInstance *g, VkPhysicalDevice device, VkFormat format) {
+    VkFormatProperties p;
+    g->GetPhysicalDeviceFormatProperties(device, format, &p);
+    const VkFormatFeatureFlags needs = VK_FORMAT_FEATURE_SAMPLED_IMAGE_BIT | VK_FORMAT_FEATURE_SAMPLED_IMAGE_FILTER_LINEAR_BIT;
+    return (p.optimalTilingFeatures & needs) == needs;
+}
+
 int gpuCreate(GPUInstance *g, int index, GPUDevice **out) {
     *out = NULL;
     GPUDevice *d = calloc(1, sizeof *d);
@@ -180,6 +187,12 @@ int gpuCreate(GPUInstance *g, int index, GPUDevice **out) {
     DEVICE_FUNCTIONS(LOAD)
 #undef LOAD
     d->GetDeviceQueue(d->handle, d->family, 0, &d->queue);
+    d->filtersInt16 = filters(g, d->physical, VK_FORMAT_R16_SNORM);
+    d->filtersFloat = filters(g, d->physical, VK_FORMAT_R32_SFLOAT);
+    const VkSamplerCreateInfo sampler = { VK_STRUCTURE_TYPE_SAMPLER_CREATE_INFO, .magFilter = VK_FILTER_LINEAR, .minFilter = VK_FILTER_LINEAR,
+        .addressModeU = VK_SAMPLER_ADDRESS_MODE_CLAMP_TO_EDGE, .addressModeV = VK_SAMPLER_ADDRESS_MODE_CLAMP_TO_EDGE, .addressModeW = VK_SAMPLER_ADDRESS_MODE_CLAMP_TO_EDGE };
+    r = d->CreateSampler(d->handle, &sampler, NULL, &d->sampler);
+    if (r < 0) { gpuDestroy(d); return r; }
     const VkSemaphoreTypeCreateInfo type = { VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO, .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE };
     const VkSemaphoreCreateInfo semaphore = { VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type };
     r = d->CreateSemaphore(d->handle, &semaphore, NULL, &d->timeline);

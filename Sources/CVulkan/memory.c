@@ -190,7 +190,9 @@ int gpuImage(GPUDevice *d, GPUFormat format, const uint32_t size[3], GPUImage **
     if (!i) return GPU_OUT_OF_HOST_MEMORY;
     i->device = d;
     i->size = (VkExtent3D){ size[0], size[1], size[2] };
-    const VkImageCreateInfo info = { VK_STRUCTURE_TYPE_IMAGE_CREATE_INFO, .imageType = VK_IMAGE_TYPE_3D, .format = formats[format], .extent = i->size, .mipLevels = 1, .arrayLayers = 1,
+    // Integers are not filtered: the same memory is read as normalised numbers.
+    const VkFormat smooth = format == GPUFormatInt16 && d->filtersInt16 ? VK_FORMAT_R16_SNORM : format == GPUFormatFloat && d->filtersFloat ? VK_FORMAT_R32_SFLOAT : VK_FORMAT_UNDEFINED;
+    const VkImageCreateInfo info = { VK_STRUCTURE_TYPE_IMAGE_CREATE_INFO, .flags = smooth && smooth != formats[format] ? VK_IMAGE_CREATE_MUTABLE_FORMAT_BIT : 0, .imageType = VK_IMAGE_TYPE_3D, .format = formats[format], .extent = i->size, .mipLevels = 1, .arrayLayers = 1,
         .samples = VK_SAMPLE_COUNT_1_BIT, .tiling = VK_IMAGE_TILING_OPTIMAL, .usage = VK_IMAGE_USAGE_SAMPLED_BIT | VK_IMAGE_USAGE_TRANSFER_DST_BIT };
     VkResult r = d->CreateImage(d->handle, &info, NULL, &i->handle);
     if (r < 0) { free(i); return r; }
@@ -198,20 +200,23 @@ int gpuImage(GPUDevice *d, GPUFormat format, const uint32_t size[3], GPUImage **
     d->GetImageMemoryRequirements(d->handle, i->handle, &needs);
     r = take(d, needs, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0, 1, &i->place);
     if (r == VK_SUCCESS) r = d->BindImageMemory(d->handle, i->handle, i->place.chunk->memory, i->place.offset);
-    if (r == VK_SUCCESS) {
-        const VkImageViewCreateInfo view = { VK_STRUCTURE_TYPE_IMAGE_VIEW_CREATE_INFO, .image = i->handle, .viewType = VK_IMAGE_VIEW_TYPE_3D, .format = formats[format],
-            .subresourceRange = { VK_IMAGE_ASPECT_COLOR_BIT, 0, 1, 0, 1 } };
-        r = d->CreateImageView(d->handle, &view, NULL, &i->view);
-    }
+    VkImageViewCreateInfo view = { VK_STRUCTURE_TYPE_IMAGE_VIEW_CREATE_INFO, .image = i->handle, .viewType = VK_IMAGE_VIEW_TYPE_3D, .format = formats[format],
+        .subresourceRange = { VK_IMAGE_ASPECT_COLOR_BIT, 0, 1, 0, 1 } };
+    if (r == VK_SUCCESS) r = d->CreateImageView(d->handle, &view, NULL, &i->view);
+    view.format = smooth;
+    if (r == VK_SUCCESS && smooth) r = d->CreateImageView(d->handle, &view, NULL, &i->smooth);
     if (r < 0) { gpuFreeImage(i); return r; }
     *out = i;
     return 0;
 }
 
+int gpuIsSmooth(GPUImage *i) { return i->smooth != VK_NULL_HANDLE; }
+
 void gpuFreeImage(GPUImage *i) {
     if (!i) return;
     GPUDevice *d = i->device;
     if (i->view) d->DestroyImageView(d->handle, i->view, NULL);
+    if (i->smooth) d->DestroyImageView(d->handle, i->smooth, NULL);
     d->DestroyImage(d->handle, i->handle, NULL);
     give(d, i->place);
     free(i);
@@ -220,6 +225,7 @@ void gpuFreeImage(GPUImage *i) {
 void gpuDestroy(GPUDevice *d) {
     if (!d) return;
     d->DeviceWaitIdle(d->handle);
+    if (d->sampler) d->DestroySampler(d->handle, d->sampler, NULL);
     if (d->timeline) d->DestroySemaphore(d->handle, d->timeline, NULL);
     d->DestroyDevice(d->handle, NULL);
     pthread_mutex_destroy(&d->lock);

@@ -115,6 +115,8 @@ final class Driver: @unchecked Sendable {
     /// Seconds of one submission, and how many are in flight.
     static let quantum = 0.006, depth = 2
     static let stagingBytes = 16 << 20, stagingCount = 4
+    /// Whether moving pictures take the device's sampler; tests compare with those that do not.
+    let samples = Atomic<Bool>(true)
     /// Bytes that a kernel reaches in one array.
     let longestArray: Atomic<Int>
 

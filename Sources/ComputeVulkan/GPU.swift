@@ -65,7 +65,7 @@ final class GPUBlock: @unchecked Sendable {
     }
     deinit { gpuFreeBuffer(handle) }
 
-    var binding: GPUBinding { GPUBinding(buffer: handle, image: nil, offset: 0, bytes: 0) }
+    var binding: GPUBinding { GPUBinding(buffer: handle, image: nil, offset: 0, bytes: 0, isSmooth: 0) }
 }
 
 /// A volume on the device, read by texel.
@@ -87,7 +87,10 @@ final class GPUTexture: @unchecked Sendable {
     }
     deinit { gpuFreeImage(handle) }
 
-    var binding: GPUBinding { GPUBinding(buffer: nil, image: handle, offset: 0, bytes: 0) }
+    var binding: GPUBinding { GPUBinding(buffer: nil, image: handle, offset: 0, bytes: 0, isSmooth: 0) }
+    /// For the linear sampler.
+    var isSmooth: Bool { gpuIsSmooth(handle) != 0 }
+    var smoothBinding: GPUBinding { GPUBinding(buffer: nil, image: handle, offset: 0, bytes: 0, isSmooth: 1) }
 }
 
 extension GPUInfo {

@@ -4,6 +4,7 @@ import Geometry
 import Glibc
 import Imaging
 import KernelInterface
+import Synchronization
 
 extension Driver {
     /// Rays through a volume: uploads, cells, what is visible, light; then rays.comp in bands of rows, pass by pass.
@@ -80,10 +81,13 @@ extension Driver {
         }
 
         let isShaded = w.shaded != 0 || w.gradientOpacity != 0
+        // While the hand moves, the sampler does where the device has one for the format: one access instead of eight. A software driver's is
+        // slower at gradients, which need four.
+        let isFiltered = !isSlabbed && rays.substeps == 1 && samples.load(ordering: .relaxed) && residents[0].texture.isSmooth && (isFolding || gpu.info.kind != GPUKindSoftware)
         // As the CPU does it: of two samples per plane, a composite takes the second where its step gives much to the ray.
         let halves = rays.substeps == 2 && rays.foldNumber(volume) == RAY_FOLD_COMPOSITE
-        let constants = [format, rays.foldNumber(volume), halves ? 1 : Int32(min(max(rays.substeps, 1), 8)), isShaded ? 1 : 0, rays.labels.isEmpty ? 0 : 1, rays.glows.isEmpty ? 0 : 1, light == nil ? 0 : 1, halves ? 1 : 0, isSlabbed ? 1 : 0]
-        let pipeline = try pipeline("rays", "bbbutiiiiiiiiiiiiiii", constants)
+        let constants = [format, rays.foldNumber(volume), halves ? 1 : Int32(min(max(rays.substeps, 1), 8)), isShaded ? 1 : 0, rays.labels.isEmpty ? 0 : 1, rays.glows.isEmpty ? 0 : 1, light == nil ? 0 : 1, halves ? 1 : 0, isSlabbed ? 1 : 0, isFiltered ? 1 : 0]
+        let pipeline = try pipeline("rays", "bbbutiiiiiiiiiiiiiiis", constants)
         let passes = isFolding ? 1 : Int(w.passes), count = rays.size.count
         w.passes = Int32(passes)
         let work = passes > 1 || isSlabbed ? try blocks.take(16 * count) : nil
@@ -107,6 +111,8 @@ extension Driver {
             var slabLow: Float = 0, slabHigh: Float = 0
             var rising: Int32 = 0, phase: Int32 = 0
         }
+        // Where the sampler reads the volume.
+        let filtered = isFiltered ? residents[0].texture : nil
         func addBands(_ push: Push, _ textures: [GPUTexture], _ slab: SlabTexture?, waits: Bool) {
             for first in stride(from: 0, to: rays.size.height, by: band) {
                 let height = min(band, rays.size.height - first)
@@ -121,7 +127,9 @@ extension Driver {
                     let block = try recorder.parameters(parameters)
                     var push = push
                     push.firstRow = Int32(first)
-                    try recorder.dispatch(pipeline, [target.memory.binding, work?.binding ?? target.memory.binding, tables.binding, block, classes.binding] + textures.map(\.binding),
+                    var images = textures.map(\.binding)
+                    if let filtered { images[1] = filtered.smoothBinding }
+                    try recorder.dispatch(pipeline, [target.memory.binding, work?.binding ?? target.memory.binding, tables.binding, block, classes.binding] + images + [GPUBinding()],
                                           push: push, x: (rays.size.width + 7) / 8, y: (height + 7) / 8)
                 })
             }

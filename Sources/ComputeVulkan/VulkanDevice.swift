@@ -46,6 +46,8 @@ public final class VulkanDevice: ComputeDevice {
 
     /// Faults on purpose, for tests: the next `count` allocations of at least `bytes` fail.
     public func failAllocations(_ count: Int, ofAtLeast bytes: Int = 0) { gpuFailAllocations(gpu.device, Int32(count), UInt64(bytes)) }
+    /// For tests: moving pictures without the device's sampler.
+    public func leaveSampler() { driver.samples.store(false, ordering: .relaxed) }
     /// Faults on purpose, for tests: after `count` more submissions the device counts as lost.
     public func loseAfter(submissions count: Int) { gpuLoseAfter(gpu.device, Int32(count)) }
     /// Device memory allocated so far, and how often.

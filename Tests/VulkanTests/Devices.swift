@@ -54,8 +54,8 @@ struct Difference {
 }
 
 /// The same request on both devices.
-func compare(_ request: RenderRequest, tolerance: Double) async throws -> (difference: Difference, expected: Raster, actual: Raster) {
+func compare(_ request: RenderRequest, tolerance: Double, on vulkan: VulkanDevice = Devices.vulkan) async throws -> (difference: Difference, expected: Raster, actual: Raster) {
     let expected = try await Renderer(device: Devices.cpu).render(request).raster
-    let actual = try await Renderer(device: Devices.vulkan).render(request).raster
+    let actual = try await Renderer(device: vulkan).render(request).raster
     return (Difference(expected, actual, tolerance: tolerance), expected, actual)
 }

@@ -28,6 +28,23 @@ import Testing
         #expect(Difference(whole, expected, tolerance: 8).outliers > 100)
     }
 
+    /// Moving pictures come from the device's sampler, which is nearly as good; pictures at rest never do.
+    @Test func theSamplerIsForMovingPicturesOnly() async throws {
+        let volume = TestVolumes.noise(), g = volume.geometry, size = PixelSize(80, 60)
+        let camera = Camera(position: g.center + Vector(60, 90, 400), target: g.center, up: Vector(0, 1, 0), height: 60, projection: .orthographic)
+        let exact = try Devices.fresh(), sampled = try Devices.fresh()
+        exact.leaveSampler()
+        for fold in [Fold.mean, .maximum] {
+            let scene = TestVolumes.scene(volume, .camera(camera)) { $0.fold = fold; $0.window = Window(center: 1000, width: 500) }
+            for sampling in [RenderRequest.Sampling.moving, .full] {
+                let request = RenderRequest(scene: scene, size: size, sampling: sampling, volume: volume)
+                let a = try await Renderer(device: exact).render(request).raster, b = try await Renderer(device: sampled).render(request).raster
+                if sampling == .full { #expect(a == b) }
+                else { #expect(Difference(a, b, tolerance: 3).outliers * 100 <= size.count) }
+            }
+        }
+    }
+
     /// A second picture makes nothing anew, and a device without room for both draws all the same.
     @Test func theCopyStaysOnTheDeviceAndGoesLikeAVolume() async throws {
         let volume = Self.volume(.int16, slope: 1), g = volume.geometry, size = PixelSize(60, 50)

@@ -77,12 +77,16 @@ typedef enum {
 /// A volume, sampled by texel; in general layout from its first command on.
 int gpuImage(GPUDevice *, GPUFormat, const uint32_t size[3], GPUImage **);
 void gpuFreeImage(GPUImage *);
+/// Whether the image can be read through the linear sampler; 16-bit integers come as -1 ... 1 then, 32767 to one.
+int gpuIsSmooth(GPUImage *);
 
-/// `bindings`: per binding 'b' storage buffer, 'u' uniform block, 'i' sampled image, 't' texels.
+/// `bindings`: per binding 'b' storage buffer, 'u' uniform block, 'i' sampled image, 't' texels, 's' the linear sampler, whose
+/// binding holds nothing.
 int gpuPipeline(GPUDevice *, const uint32_t *code, size_t bytes, const char *bindings, const uint32_t *constants, int constantCount, GPUPipeline **);
 void gpuFreePipeline(GPUPipeline *);
 
-typedef struct { GPUBuffer *buffer; GPUImage *image; uint64_t offset, bytes; } GPUBinding;
+/// `isSmooth`: the image as the sampler reads it.
+typedef struct { GPUBuffer *buffer; GPUImage *image; uint64_t offset, bytes; int32_t isSmooth; } GPUBinding;
 /// Bytes of push constants that every pipeline has.
 #define GPU_PUSH_BYTES 64
 
