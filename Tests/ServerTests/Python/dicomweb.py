@@ -225,6 +225,7 @@ def search():
             "PatientName=M?ller*": ["1.2.1", "1.2.0"], "PatientID=P2": ["1.2.2"], "PatientID=P%3F": ["1.2.3", "1.2.2", "1.2.1", "1.2.0"],
             "StudyDate=20200102-20200103": ["1.2.2", "1.2.1"], "StudyDate=-20200102": ["1.2.1", "1.2.0"], "StudyDate=20200103-": ["1.2.3", "1.2.2"], "StudyDate=20200102": ["1.2.1"],
             "StudyDate=20200102-20200103&StudyTime=1130-1200": ["1.2.1"], "StudyTime=12-13": ["1.2.3", "1.2.2"],
+            "StudyDate=20200102-20200103&StudyTime=1131-1200": [], "StudyDate=20200102-20200103&StudyTime=1131-1230": ["1.2.2"], "PatientName=M_ller*": [], "PatientName=%25": [], "PatientName=%25*": [],
             "AccessionNumber=ACC[1]": ["1.2.1"], "AccessionNumber=ACC[*": ["1.2.3", "1.2.2", "1.2.1", "1.2.0"],
             "ModalitiesInStudy=MR": ["1.2.3", "1.2.2", "1.2.1", "1.2.0"], "ModalitiesInStudy=US": [],
             "StudyInstanceUID=1.2.0,1.2.3": ["1.2.3", "1.2.0"], "StudyInstanceUID=1.2.0%2C1.2.3": ["1.2.3", "1.2.0"], "StudyInstanceUID=1.2.0\\1.2.3": ["1.2.3", "1.2.0"],
@@ -236,6 +237,7 @@ def search():
             assert got == want, (key, got, want)
         assert uids("/series?Modality=MR", "0020000E") == ["1.2.3.1", "1.2.2.1", "1.2.1.1", "1.2.0.1"]
         assert uids("/studies/1.2.1/series?SeriesNumber=2", "0020000E") == ["1.2.1.1"]
+        assert uids("/studies/1.2.1/series?SeriesNumber=1-2", "0020000E") == ["1.2.1.0", "1.2.1.1"] and uids("/studies/1.2.1/series?SeriesNumber=2-3", "0020000E") == ["1.2.1.1"]
         assert uids("/studies/1.2.1/instances", "00080018") == ["1.2.1.0.1", "1.2.1.1.1"]
         assert uids("/instances?SOPInstanceUID=1.2.2.0.1", "00080018") == ["1.2.2.0.1"]
         assert uids("/instances?PatientID=P0&Modality=CT", "00080018") == ["1.2.0.0.1"]
@@ -269,6 +271,13 @@ def search():
         for bad in ["limit=x", "limit=-1", "PatientNmae=x", "StudyDate=x", "StudyDate=-", "fuzzymatching=maybe", "PatientID=a&PatientID=b", "includefield=Nonsense", "StudyInstanceUID=abc", "00100010G=1"]:
             a = s.get("/studies?" + bad, 400)
             assert a.headers["Content-Type"] == "application/problem+json" and a.json()["status"] == 400, bad
+        # A study is found by its own series' modalities.
+        other = copy.deepcopy(sets[0])
+        other.StudyInstanceUID, other.SeriesInstanceUID, other.Modality = "1.2.9", "1.2.9.1", "NM"
+        other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = "1.2.9.1.1"
+        body, headers = multipart([encoded(other)])
+        assert requests.post(s.url + "/studies", data=body, headers=headers).status_code == 200
+        assert uids("/studies?ModalitiesInStudy=NM") == ["1.2.9"] and "1.2.9" not in uids("/studies?ModalitiesInStudy=CT")
 
 
 def http():
@@ -596,6 +605,14 @@ def states():
     with Server() as s:
         store(s, paths)
         assert len(s.client.store_instances(second).ReferencedSOPSequence) == count
+
+        # Two series that form volumes: a study does not say which; a series does. Pictures of a turn, and the upper half of one.
+        study = f"/studies/{first.StudyInstanceUID}"
+        assert s.get(study + "/renderedmpr", 400, accept="image/png").json()["code"] == "no-volume"
+        turn = s.get(f"{study}/series/{first.SeriesInstanceUID}/rendered3d?swivelrange=34&animationstepsize=10&viewport=32,32", accept="image/gif").content
+        assert Image.open(io.BytesIO(turn)).n_frames == 3, "3.4 steps are three pictures"
+        whole, upper = (np.asarray(Image.open(io.BytesIO(s.get(f"{study}/series/{first.SeriesInstanceUID}/rendered3d?viewport={v}", accept="image/png").content)).convert("L")).astype(int) for v in ("512,512", "512,256,0,0,512,256"))
+        assert upper.shape == (256, 512) and np.abs(upper - whole[:256]).mean() < 1 < np.abs(upper - whole[256:]).mean(), (np.abs(upper - whole[:256]).mean(), np.abs(upper - whole[256:]).mean())
 
         def address(d):
             return f"{s.url}/studies/{d.StudyInstanceUID}/series/{d.SeriesInstanceUID}/instances/{d.SOPInstanceUID}"
