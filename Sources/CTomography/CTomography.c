@@ -106,7 +106,7 @@ void tg_joseph_adjoint(float *image, int32_t width, int32_t rowBegin, int32_t ro
         for (int32_t j = 0; j < rays; j++) {
             const float x = x0[j] + (float)y * dx[j];
             if (!(x > -1.f && x < (float)width)) continue;
-            const int32_t k = (int32_t)(x + 1.f) - 1;
+            const int32_t k = x < 0.f ? -1 : (int32_t)x;
             const float f = x - (float)k, v = value[j] * length[j];
             row[k] += (1.f - f) * v;     // k = −1 and k + 1 = width fall into the padding, which the caller ignores
             row[k + 1] += f * v;
