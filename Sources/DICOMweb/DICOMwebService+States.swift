@@ -274,7 +274,8 @@ extension DICOMwebService {
             scale = (shared.viewport ?? PictureQuery.Viewport(width: side(seen.0), height: side(seen.1))).fit(seen.0, seen.1).scale
         }
         let all = displayed()
-        guard all.width * scale <= 16_384, all.height * scale <= 16_384 else { throw WebError(400, "bad-state", "the picture is larger than 16384 pixels a side; name a smaller viewport") }
+        // A region is cut out of the whole.
+        guard all.width * scale <= 16_384, all.height * scale <= 16_384, all.width * all.height * scale * scale <= 36e6 else { throw WebError(400, "bad-state", "at this magnification the picture has more than 36 million pixels; name a smaller viewport") }
         let size = PixelSize(max(1, Int((all.width * scale).rounded())), max(1, Int((all.height * scale).rounded())))
         let placement = SoftcopyPlacement(area: area, aspect: aspect, scale: scale, rotation: look.rotation, isFlipped: look.isFlipped, size: size)
         var presentation = Presentation()

@@ -13,7 +13,7 @@ struct SoftcopyLook: Sendable {
         var units: Units
         var level: UInt8
     }
-    enum Shutter: Sendable { case rectangle(left: Double, right: Double, upper: Double, lower: Double), circle(row: Double, column: Double, radius: Double), polygon([[Double]]) }
+    enum Shutter: Sendable { case rectangle(left: Double, right: Double, upper: Double, lower: Double), circle(row: Double, column: Double, radius: Double), polygon(inside: Overlay) }
     /// Bits over an image (C.9.2), one to a pixel: 0 leaves the picture.
     struct Overlay: Sendable {
         var rows, columns: Int
@@ -28,6 +28,31 @@ struct SoftcopyLook: Sendable {
             guard (0..<rows).contains(r), (0..<columns).contains(c) else { return false }
             let i = r * columns + c
             return bits[i >> 3] >> UInt8(i & 7) & 1 != 0
+        }
+
+        /// The inside of a polygon, even and odd; vertices are (column, row), from 1.
+        init(inside polygon: [[Double]], rows: Int, columns: Int) {
+            (self.rows, self.columns, top, left, level) = (rows, columns, 1, 1, 0)
+            bits = [UInt8](repeating: 0, count: (rows * columns + 7) / 8)
+            let v = polygon.filter { $0.allSatisfy(\.isFinite) }
+            for row in 0..<rows {
+                let y = Double(row + 1)
+                var crossings: [Double] = []
+                for i in v.indices {
+                    let a = v[i], b = v[(i + 1) % v.count]
+                    guard (a[1] <= y) != (b[1] <= y) else { continue }
+                    crossings.append(a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]))
+                }
+                crossings.sort()
+                for k in stride(from: 0, to: crossings.count - 1, by: 2) {
+                    let from = max(1, min(Double(columns + 1), crossings[k].rounded(.up))), to = max(0, min(Double(columns), crossings[k + 1].rounded(.up) - 1))
+                    guard from <= to else { continue }
+                    for column in Int(from)...Int(to) {
+                        let i = row * columns + column - 1
+                        bits[i >> 3] |= 1 << UInt8(i & 7)
+                    }
+                }
+            }
         }
 
         /// Of a repeating group 6000 … 601E; `nil` where it holds no bits for the frame.
@@ -75,6 +100,7 @@ struct SoftcopyLook: Sendable {
 
     /// `frame` from 1. `image`: the image's own attributes, whose overlays a state may show.
     init(_ data: DataSet, instance: String, frame: Int, image: DataSet) throws(WebError) {
+        var pointCount = 0
         func applies(_ item: DataSet) -> Bool {
             let images = item.items(.referencedImageSequence)
             return images.isEmpty || images.contains { $0.string(.referencedSOPInstanceUID) == instance && ($0.ints(.referencedFrameNumber).isEmpty || $0.ints(.referencedFrameNumber).contains(frame)) }
@@ -123,7 +149,10 @@ struct SoftcopyLook: Sendable {
             let level = item.string(Tag(0x0070, 0x0002)).flatMap { levels[$0] } ?? 255
             for object in item.items(Tag(0x0070, 0x0009)) {
                 let units: Units = object.string(Tag(0x0070, 0x0005)) == "DISPLAY" ? .display : .image
-                let points = Self.pairs(object.doubles(Tag(0x0070, 0x0022))), isFilled = object.string(Tag(0x0070, 0x0024)) == "Y"
+                let points = Self.pairs(object.doubles(Tag(0x0070, 0x0022)))
+                pointCount += points.count
+                guard pointCount <= Self.mostPoints else { throw Self.tooManyPoints }
+                let isFilled = object.string(Tag(0x0070, 0x0024)) == "Y"
                 let shape: Mark.Shape
                 switch object.string(Tag(0x0070, 0x0023)) {
                 case "POINT": shape = .line(Array(points.prefix(1)))
@@ -154,7 +183,11 @@ struct SoftcopyLook: Sendable {
             case "CIRCULAR":
                 let center = data.doubles(Tag(0x0018, 0x1610))
                 if center.count == 2, let radius = number(Tag(0x0018, 0x1612)) { shutters.append(.circle(row: center[0], column: center[1], radius: radius)) }
-            case "POLYGONAL": shutters.append(.polygon(Self.pairs(data.doubles(Tag(0x0018, 0x1620))).map { [$0[1], $0[0]] }))
+            case "POLYGONAL":
+                let vertices = Self.pairs(data.doubles(Tag(0x0018, 0x1620))).map { [$0[1], $0[0]] }
+                pointCount += vertices.count
+                guard pointCount <= Self.mostPoints else { throw Self.tooManyPoints }
+                shutters.append(.polygon(inside: Overlay(inside: vertices, rows: min(65_535, max(1, image.int(.rows) ?? 1)), columns: min(65_535, max(1, image.int(.columns) ?? 1)))))
             case "BITMAP": break
             default: throw WebError(501, "unsupported-state", "a \(shape.lowercased().prefix(16)) shutter of this presentation state is not supported")
             }
@@ -171,6 +204,10 @@ struct SoftcopyLook: Sendable {
             return SIMD3(UInt8((channels[0][i] * 255).rounded()), UInt8((channels[1][i] * 255).rounded()), UInt8((channels[2][i] * 255).rounded()))
         }
     }
+
+    /// Of all graphics of one image: a state comes from anywhere, and each point is work for every picture.
+    private static let mostPoints = 20_000
+    private static let tooManyPoints = WebError(400, "bad-state", "the presentation state draws more than \(mostPoints) points on one image")
 
     private static func pairs(_ v: [Double]) -> [[Double]] { stride(from: 0, to: v.count - v.count % 2, by: 2).map { [v[$0], v[$0 + 1]] } }
 
@@ -287,15 +324,7 @@ struct SoftcopyPlacement: Sendable {
             case .circle(let r, let c, let radius):
                 let across = column - c, down = row - r
                 return across * across + down * down > radius * radius
-            case .polygon(let v):
-                var isIn = false
-                for i in v.indices {
-                    let a = v[i], b = v[(i + 1) % v.count]
-                    guard (a[1] <= row) != (b[1] <= row) else { continue }
-                    let t: Double = (row - a[1]) / (b[1] - a[1])
-                    if column < a[0] + t * (b[0] - a[0]) { isIn.toggle() }
-                }
-                return !isIn
+            case .polygon(let inside): return abs(row) > 1e6 || abs(column) > 1e6 || !inside.covers(row: Int(row), column: Int(column))
             }
         }
     }

@@ -710,6 +710,18 @@ def states():
         table.SoftcopyVOILUTSequence[0].VOILUTSequence[0]["LUTData"].VR = "OW"
         picture = shown(table, "rendered")[..., 0]
         assert np.abs(picture - lut.astype(int)[np.clip(values - low, 0, 4095).astype(int)] / 4095 * 255).max() <= 1
+        # A polygon as shutter; lines that lead far away; more points than anybody draws.
+        corners = [(60, 50), (400, 100), (300, 450), (80, 300)]
+        rows_, columns_ = np.mgrid[1:513, 1:513]
+        inside = np.zeros((512, 512), bool)
+        for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1]):
+            inside ^= ((y0 <= rows_) != (y1 <= rows_)) & (columns_ < x0 + (rows_ - y0) / (y1 - y0) * (x1 - x0))
+        picture = shown(variant(ShutterShape="POLYGONAL", VerticesOfThePolygonalShutter=[v for x, y in corners for v in (y, x)], ShutterPresentationValue=0x3030), "rendered")[..., 0]
+        assert (picture[~inside] == 0x30).all() and np.abs(picture - expected)[inside].max() <= 1
+        annotated = lambda *objects: variant(GraphicAnnotationSequence=items(dict(GraphicLayer="MARKS", ReferencedImageSequence=refer(a), GraphicObjectSequence=items(*objects))))
+        picture = shown(annotated(graphic("POLYLINE", [-90000, 100, 90000, 100] * 1000)), "rendered")[..., 0]
+        assert (picture[99:101] == 0xC8).any(0).all() and np.abs(picture - expected)[110:].max() <= 1
+        shown(annotated(*[graphic("POLYLINE", [1, 1, 500, 500] * 2500)] * 5), "rendered", 400)
         # Overlays of the state and of the image, where the state names a layer for them, and a shutter of bits.
         def overlay(d, group, bits, top=1, left=1, layer=None, **more):
             for element, vr, value in ((0x10, "US", bits.shape[0]), (0x11, "US", bits.shape[1]), (0x40, "CS", "G"), (0x50, "SS", [top, left]), (0x100, "US", 1), (0x102, "US", 0)):
