@@ -212,8 +212,8 @@ import Testing
     }
 
     /// At 256 voxels, x + 1 of a place a hair before the border is rounded to a place beyond it: such rays met the next line's voxel, or no memory.
-    @Test func raysAHairInsideTheBorderMeetItsVoxelOnly() throws {
-        let fan = FanBeam(angles: (0..<180).map { Double($0) * 2 * .pi / 180 }, detectors: 200, detectorSpacing: 2.4, shape: .flat, sourceToAxis: 595, sourceToDetector: 1085.6)
+    @Test(arguments: 0..<16) func raysAHairInsideTheBorderMeetItsVoxelOnly(_ turn: Int) throws {
+        let fan = FanBeam(angles: (0..<180).map { Double(Float(Double($0) * 2 * .pi / 180)) + Double(turn) * 1e-4 }, detectors: 200, detectorSpacing: 2.4, shape: .flat, sourceToAxis: 595, sourceToDetector: 1085.6)
         let cone = ConeBeam(fan: fan, rows: 2, rowSpacing: 1.1)
         let p = try Projections(scan: .cone(cone), rows: 2, values: Array(repeating: 1, count: 180 * 400))
         var settings = ReconstructionSettings(.osSART)
