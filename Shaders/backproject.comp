@@ -27,7 +27,7 @@ void main() {
             weight = BEAM == BEAM_FLAT ? 1.0 / (d * d) : 1.0 / (n * n + d * d);
         }
         if (!(u > -1.0 && u < float(p.detectors))) continue;
-        int k = int(u + 1.0) - 1, at = p.first + v * p.stride + k;
+        int k = u < 0.0 ? -1 : int(u), at = p.first + v * p.stride + k;
         float here = data[at];
         sum += weight * (here + (u - float(k)) * (data[at + 1] - here));
     }

@@ -72,7 +72,7 @@ void main() {
             precise float dz = inclined.z * (inclined.x + float(k) * inclined.y);
             float z = heightOf(view, lane, dz);
             if (!(z > -1.0 && z < float(p.slices))) continue;
-            int c = int(floor(x)), i = int(z + 1.0) - 1, at0 = k * main + c * cross + i - shift, at1 = at0 + cross;
+            int c = int(floor(x)), i = z < 0.0 ? -1 : int(z), at0 = k * main + c * cross + i - shift, at1 = at0 + cross;
             float f = x - float(c), g = z - float(i);
             bool near = c >= low, far = c + 1 < high;
             float lower = i < 0 ? 0.0 : (near ? (1.0 - f) * image[at0] : 0.0) + (far ? f * image[at1] : 0.0);

@@ -24,7 +24,7 @@ void main() {
         // A curved detector is met at one distance by all rays in the plane.
         float away = BEAM == BEAM_FLAT ? d : sqrt(n * n + d * d), u = (BEAM == BEAM_FLAT ? q : fanAngle(q)) * p.scale + p.center;
         if (!(u > -1.0 && u < float(p.detectors))) continue;
-        int c = int(u + 1.0) - 1;
+        int c = u < 0.0 ? -1 : int(u);
         float f = u - float(c), weight = 1.0 / (away * away);
         float wl = c >= 0 ? (1.0 - f) * weight : 0.0, wr = c + 1 < p.detectors ? f * weight : 0.0;
         int base = (v - firstOfData) * p.stride, left = base + max(c, 0) * p.rows, right = base + min(c + 1, p.detectors - 1) * p.rows;
@@ -32,7 +32,7 @@ void main() {
         for (int k = 0; k < 4; k++) {
             float r = (p.firstZ + float(z + 32 * k) * p.sliceSpacing) * magnification + p.centerRow;
             if (!(r > -1.0 && r < float(p.rows))) continue;
-            int i = int(r + 1.0) - 1;
+            int i = r < 0.0 ? -1 : int(r);
             float lower = i >= 0 ? data[left + i] * wl + data[right + i] * wr : 0.0;
             float upper = i + 1 < p.rows ? data[left + i + 1] * wl + data[right + i + 1] * wr : 0.0;
             sum[k] += lower + (r - float(i)) * (upper - lower);

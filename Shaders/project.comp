@@ -50,7 +50,7 @@ void main() {
         for (int k = 0; k < mains; k++) {
             precise float x = ray.x + float(k) * ray.y;
             if (!(x > -1.0 && x < float(crosses))) continue;
-            int c = int(x + 1.0) - 1, at = k * main + c * cross;
+            int c = x < 0.0 ? -1 : int(x), at = k * main + c * cross;
             float f = x - float(c), a = c >= 0 ? image[at] : 0.0, b = c + 1 < crosses ? image[at + cross] : 0.0;
             sum += a + f * (b - a);
         }

@@ -102,7 +102,8 @@ public final class DICOMwebService: Sendable {
         guard request.path.count <= 24, request.path.allSatisfy({ $0.utf8.count <= 1024 }) else { throw WebError(404, "not-found", "there is no such resource") }
         var path = request.path[...]
         func allow(_ methods: String...) throws(WebError) {
-            if methods.contains(request.method) || (request.method == "HEAD" && methods.contains("GET")) { return }
+            let methods = methods + (methods.contains("GET") ? ["HEAD"] : [])
+            if methods.contains(request.method) { return }
             throw WebError(405, "method", "\(methods.joined(separator: ", ")) is allowed here", headers: [("allow", (methods + ["OPTIONS"]).joined(separator: ", "))])
         }
         if request.method == "OPTIONS" { return try capabilities(request) }

@@ -298,6 +298,14 @@ import Testing
 
     // MARK: 8.3.5.1: parameters shared with other rendered resources
 
+    @Test func whichMethodsAreAllowedIsSaid() async throws {
+        let site = try await Self.site.value
+        for (path, methods) in [(["studies"], "GET, POST, HEAD, OPTIONS"), (["series"], "GET, HEAD, OPTIONS")] {
+            let answer = await site.service.respond(to: WebRequest(method: "DELETE", path: path, query: [], headers: []))
+            #expect(answer.status == 405 && answer.header("allow") == methods, "\(answer.header("allow") ?? "")")
+        }
+    }
+
     @Test func section8_3_3_2_textIsInUTF8OrNotAtAll() async throws {
         let site = try await Self.site.value
         for (text, status) in [(";", 406), (",;;", 406), ("utf-8;q=0", 406), ("iso-8859-1", 406), ("iso-8859-1, UTF-8;q=0.5", 200), ("*", 200)] {
