@@ -1,5 +1,4 @@
 public import Foundation
-import FrameCoding
 public import Imaging
 public import Tomography
 
@@ -44,16 +43,12 @@ public struct WorkReport: Codable, Sendable {
 
     /// Writes `path` (JSON) and the same name with .html; either ending may be given.
     public func write(to path: String, pictures: [(String, Volume)] = []) throws(LowDoseError) {
-        let url = URL(filePath: path), stem = ["json", "html"].contains(url.pathExtension.lowercased()) ? url.deletingPathExtension() : url
-        do {
-            try json.write(to: stem.appendingPathExtension("json"), options: .atomic)
-            try Data(html(pictures: pictures).utf8).write(to: stem.appendingPathExtension("html"), options: .atomic)
-        } catch { throw LowDoseError("unwritable", "The report cannot be written: \(error.localizedDescription)") }
+        try ReportPage.write(json: json, html: html(pictures: pictures), to: path)
     }
 
     /// `pictures` are volumes whose middle slice is shown, with their captions.
     public func html(pictures: [(String, Volume)] = []) -> String {
-        func escape(_ s: String) -> String { s.replacingOccurrences(of: "&", with: "&amp;").replacingOccurrences(of: "<", with: "&lt;").replacingOccurrences(of: ">", with: "&gt;") }
+        let escape = ReportPage.escape
         func n(_ v: Double?, _ places: Int = 2) -> String { v.map { String(format: "%.\(places)f", $0) } ?? "–" }
         var rows: [(String, String, String)] = []
         let b = quality?.before, a = quality?.after
@@ -86,14 +81,10 @@ public struct WorkReport: Codable, Sendable {
         two("Modulation transfer, weak edges", "", b?.softEdges?.transfer, a?.softEdges?.transfer)
         if residuals.count > 1 { plots += Self.plot("Residual ‖Ax − b‖", "iteration", "", [("residual", residuals.indices.map { Double($0) }, residuals)]) }
         let images = pictures.compactMap { caption, volume -> String? in
-            Self.picture(volume).map { "<figure><img src=\"data:image/png;base64,\($0.base64EncodedString())\" alt=\"\(escape(caption))\"><figcaption>\(escape(caption))</figcaption></figure>" }
+            Self.picture(volume).map { ReportPage.figure($0, caption) }
         }.joined()
         let findings = (quality?.findings ?? []).map { "<li\($0.hasPrefix("BLURRED") ? " class=bad" : "")>\(escape($0))</li>" }.joined()
-        return """
-        <!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Tomos: \(escape(kind)) report</title>
-        <style>body{font:15px/1.45 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}h1{font-size:1.4rem}
-        table{border-collapse:collapse}td,th{padding:.25rem .8rem;border-bottom:1px solid #d8dce1;text-align:right}td:first-child,th:first-child{text-align:left}
-        figure{display:inline-block;margin:.5rem}img{max-width:18rem;background:#000}svg{margin:.5rem}.bad{color:#b00020;font-weight:600}small{color:#5a6470}</style>
+        return ReportPage.html(kind, """
         <h1>\(kind == "denoise" ? "Denoising" : "Reconstruction")</h1>
         <p>\(escape(method))</p>
         <p><small>Tomos \(escape(version)) · series \(escape(seriesInstanceUID)) · \(columns) × \(self.rows) × \(slices) voxels of \(spacing.map { n($0, 3) }.joined(separator: " × ")) mm, \(escape(unit)) ·
@@ -102,8 +93,7 @@ public struct WorkReport: Codable, Sendable {
         \(rows.isEmpty ? "" : "<table><tr><th></th><th>before</th><th>after</th></tr>\(table)</table>")
         <div>\(plots)</div><div>\(images)</div>
         <p><small>Noise: median standard deviation over \(a?.regions ?? 0) uniform regions. Edges: averaged profiles at straight edges found in the image itself; compare before and after, not with a bar phantom. Not a medical device.</small></p>
-        </html>
-        """
+        """)
     }
 
     static func plot(_ title: String, _ xUnit: String, _ yUnit: String, _ curves: [(name: String, x: [Double], y: [Double])]) -> String {
@@ -131,10 +121,7 @@ public struct WorkReport: Codable, Sendable {
 
     /// The middle slice through its default window.
     private static func picture(_ volume: Volume) -> Data? {
-        let g = volume.geometry, window = volume.defaultWindow
-        let values = volume.floats(slice: g.slices / 2)
-        let low = Float(window.center - window.width / 2), scale = 255 / Float(max(window.width, 1e-6))
-        let bytes = values.map { UInt8(max(0, min(255, ($0 - low) * scale))) }
-        return (try? Raster(size: PixelSize(g.columns, g.rows), pixels: .grey(bytes)).encoded(as: .png)).map { Data($0) }
+        let g = volume.geometry
+        return ReportPage.picture(volume.floats(slice: g.slices / 2), columns: g.columns, rows: g.rows, window: volume.defaultWindow)
     }
 }

@@ -106,7 +106,8 @@ public struct Quality: Codable, Sendable {
         if blurred { findings.append("BLURRED: resolution was paid for the lower noise.") }
     }
 
-    static func compare(_ a: QualityStack, _ reference: QualityStack) -> Comparison {
+    /// Slice by slice; both of one size.
+    public static func compare(_ a: QualityStack, _ reference: QualityStack) -> Comparison {
         var squares = 0.0, sum = 0.0, inWindow = 0.0, count = 0.0, similarity = 0.0
         func clip(_ v: Float) -> Float { min(240, max(-160, v)) }
         for (x, r) in zip(a.slices, reference.slices) {
@@ -418,13 +419,20 @@ public struct ChannelizedHotelling: Sendable {
 
     /// Square patches of side `size`, the signal in the middle of `present`.
     public func detectability(present: [[Float]], absent: [[Float]], size: Int) throws(TomographyError) -> Detectability {
-        let n1 = present.count, n0 = absent.count, p = channels
-        guard p > 0, width > 0, n1 + n0 > p + 3, n1 > 1, n0 > 1, (present + absent).allSatisfy({ $0.count == size * size }) else {
-            throw .wrongSize("The observer needs more images than \(p + 3), all of \(size) × \(size) pixels.")
-        }
+        let squared = try squaredIndex(present: outputs(present, size: size), absent: outputs(absent, size: size))
+        let index = max(0, squared).squareRoot()
+        return Detectability(index: index, area: Self.area(index), images: present.count + absent.count)
+    }
+
+    /// Area under the ROC curve of a reader with this d′.
+    public static func area(_ index: Double) -> Double { 0.5 * erfc(-index / 2) }
+
+    /// What the channels answer to each square patch of side `size`.
+    public func outputs(_ patches: [[Float]], size: Int) throws(TomographyError) -> [[Double]] {
+        guard channels > 0, width > 0, patches.allSatisfy({ $0.count == size * size }) else { throw .wrongSize("The observer's patches must be \(size) × \(size) pixels.") }
         let c = Double(size - 1) / 2
         var templates: [[Double]] = []
-        for j in 0..<p {
+        for j in 0..<channels {
             var template = Array(repeating: 0.0, count: size * size)
             for i in template.indices {
                 let x = Double(i % size) - c, y = Double(i / size) - c
@@ -442,14 +450,19 @@ public struct ChannelizedHotelling: Sendable {
             }
             templates.append(template)
         }
-        func outputs(_ patch: [Float]) -> [Double] {
+        return patches.map { patch in
             templates.map { t in
                 var sum = 0.0
                 for i in t.indices { sum += t[i] * Double(patch[i]) }
                 return sum
             }
         }
-        let a: [[Double]] = present.map(outputs), b: [[Double]] = absent.map(outputs)
+    }
+
+    /// d′² from the channels' answers, corrected for the small number of images: right on average, hence below 0 at times where nothing is seen.
+    public func squaredIndex(present a: [[Double]], absent b: [[Double]]) throws(TomographyError) -> Double {
+        let n1 = a.count, n0 = b.count, p = channels
+        guard n1 + n0 > p + 3, n1 > 1, n0 > 1 else { throw .wrongSize("The observer needs more images than \(p + 3), two of each kind at least.") }
         func mean(_ v: [[Double]]) -> [Double] {
             (0..<p).map { j -> Double in
                 var sum = 0.0
@@ -466,10 +479,11 @@ public struct ChannelizedHotelling: Sendable {
         guard let w = solve(k, d) else { throw .invalidGeometry("The channels are not independent in these images.") }
         var plugIn = 0.0
         for i in 0..<p { plugIn += w[i] * d[i] }
-        let corrected: Double = (freedom - Double(p) - 1) / freedom * plugIn - Double(p) * Double(n1 + n0) / Double(n1 * n0)
-        let index = max(0, corrected).squareRoot()
-        return Detectability(index: index, area: 0.5 * erfc(-index / 2), images: n1 + n0)
+        return (freedom - Double(p) - 1) / freedom * plugIn - bias(present: n1, absent: n0)
     }
+
+    /// What chance alone adds to d′² with so many images.
+    public func bias(present: Int, absent: Int) -> Double { Double(channels) * Double(present + absent) / Double(present * absent) }
 
     /// Gaussian elimination with pivots.
     private func solve(_ matrix: [[Double]], _ right: [Double]) -> [Double]? {

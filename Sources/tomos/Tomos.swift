@@ -24,7 +24,7 @@ struct Tomos: AsyncParsableCommand {
             Not a medical device: not for diagnosis.
             """,
         version: version,
-        subcommands: [Serve.self, Import.self, List.self, Render.self, Reconstruct.self, Denoise.self, PhantomCommand.self, Gallery.self, Doctor.self])
+        subcommands: [Serve.self, Import.self, List.self, Render.self, Reconstruct.self, Denoise.self, Detect.self, PhantomCommand.self, Gallery.self, Doctor.self])
 
     static let version = TomosServer.version
 }

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// `tomos reconstruct` and `tomos denoise` as scripts use them.
+/// `tomos reconstruct`, `tomos denoise` and `tomos detect` as scripts use them.
 @Suite(.serialized) struct LowDoseCommandTests {
     /// A .npy sinogram of a water disc with a rod, and its geometry.
     private func scan(in folder: URL, views: Int = 120, change: (inout [Float]) -> Void = { _ in }) throws -> String {
@@ -89,6 +89,52 @@ import Testing
         #expect(try CommandLineTests.tomos("denoise", "--input", folder.path + "/none", "--output", folder.path + "/out", "--json").errorCode == "not-found")
         #expect(try CommandLineTests.tomos("denoise", "--input", folder.path, "--output", "x", "--strength", "-1").status == 2)
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == ["scan.json", "scan.npy"])
+    }
+
+    /// Noisy pictures of 64 × 64 pixels as MetaImage, one file each, with or without a bright disc; values are HU + 1000.
+    private func pictures(_ name: String, count: Int, amplitude: Float, noise: Float, seed: UInt64, in folder: URL) throws -> String {
+        var random = SeededGenerator(seed: seed)
+        for k in 1...max(1, count) {
+            let values = (0..<64 * 64).map { i -> Float in
+                let disc: Float = hypot(Double(i % 64) - 32, Double(i / 64) - 30) < 6 ? amplitude : 0
+                return 1000 + disc + noise * (0..<6).reduce(Float(-3)) { a, _ in a + .random(in: 0...1, using: &random) }
+            }
+            try values.withUnsafeBytes { Data($0) }.write(to: folder.appending(path: "\(name)_\(k).raw"))
+        }
+        let files = count == 1 ? "\(name)_1.raw" : "\(name)_%d.raw 1 \(count) 1"
+        try Data("ObjectType = Image\nNDims = 3\nDimSize = 64 64 \(count)\nElementSpacing = 1 1 1\nElementType = MET_FLOAT\nElementDataFile = \(files)\n".utf8).write(to: folder.appending(path: "\(name).mhd"))
+        return folder.path + "/\(name).mhd"
+    }
+
+    @Test func faintSignalsAreLookedForBeforeAndAfterDenoising() throws {
+        let folder = try TestData.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let present = try pictures("present", count: 12, amplitude: 20, noise: 30, seed: 1, in: folder), absent = try pictures("absent", count: 12, amplitude: 0, noise: 30, seed: 2, in: folder)
+        let truth = try pictures("truth", count: 1, amplitude: 20, noise: 0, seed: 3, in: folder)
+        let made = try CommandLineTests.tomos("detect", "--present", present, "--absent", absent, "--truth", truth, "--offset", "-1000", "--method", "nlm", "--strength", "0.5", "--report", folder.path + "/report", "--json")
+        #expect(made.status == 0, "\(made.notes)")
+        let signals = try #require(made.json["signals"] as? [[String: Any]]), place = try #require(signals.first?["signal"] as? [String: Double])
+        #expect(signals.count == 1 && place["x"] == 32 && place["y"] == 30)
+        func number(_ keys: String...) -> Double? { keys.reduce(made.json as Any?) { ($0 as? [String: Any])?[$1] } as? Double }
+        // A disc of 109 pixels, 20 HU, in noise of 21 HU: d′ is 20 √109 / 21.2 = 9.8.
+        #expect(try #require(number("before", "index", "low")) < 9.8 && number("before", "index", "high")! > 9.8)
+        #expect(try #require(number("after", "comparison", "psnr")) > number("before", "comparison", "psnr")!)
+        #expect(try #require(number("after", "noise")) < number("before", "noise")!)
+        #expect(try String(contentsOfFile: folder.path + "/report.html", encoding: .utf8).contains("Detectability d′ by signal"))
+        #expect(FileManager.default.fileExists(atPath: folder.path + "/report.json"))
+
+        // The place said instead; a table for people.
+        let told = try CommandLineTests.tomos("detect", "--present", present, "--absent", absent, "--signal", "32,30,11.8")
+        #expect(told.status == 0 && String(decoding: told.output, as: UTF8.self).contains("all together"), "\(told.notes)")
+        let wide = try pictures("wide", count: 2, amplitude: 0, noise: 30, seed: 4, in: folder)
+        for (arguments, code) in [(["--absent", wide, "--truth", truth], "too-few-images"), (["--absent", absent, "--truth", truth, "--contrast", "50-90"], "no-signals"),
+                                  (["--absent", absent, "--truth", present], "wrong-size"), (["--absent", absent, "--signal", "1,1,9"], "invalid-signal"), (["--absent", folder.path + "/none", "--truth", truth], "not-found")] {
+            let refused = try CommandLineTests.tomos(["detect", "--present", present] + arguments + ["--json"])
+            #expect(refused.status == 1 && refused.errorCode == code, "\(code): \(refused.notes)")
+        }
+        for wrong in [[], ["--signal", "1,2"], ["--truth", truth, "--contrast", "9-3"], ["--truth", truth, "--channels", "0"]] {
+            #expect(try CommandLineTests.tomos(["detect", "--present", present, "--absent", absent] + wrong).status == 2, "\(wrong)")
+        }
     }
 
     @Test(arguments: [SIGINT, SIGTERM]) func anInterruptedRunLeavesNothing(_ number: Int32) throws {
