@@ -147,11 +147,30 @@ public struct Reconstruction: Sendable {
         }
     }
 
+    /// Slices beyond the first and the last that iterations need: a patient does not end with the stack, and what rays cross beyond it must
+    /// have its place there, or it would brighten the slices at the ends.
+    private var margin: (before: Int, after: Int) {
+        guard settings.method.isIterative else { return (0, 0) }
+        let fan: FanBeam, rows: Int, rowSpacing: Double, centerRow: Double, z: [Double]
+        switch projections.scan {
+        case .parallel, .fan: return (0, 0)
+        case .cone(let c): (fan, rows, rowSpacing, centerRow, z) = (c.fan, c.rows, c.rowSpacing, c.centerRow, [0])
+        case .helical(let h): (fan, rows, rowSpacing, centerRow, z) = (h.fan, h.rows, h.rowSpacing, h.centerRow, h.z)
+        }
+        // Where the rays of the outer rows leave the far corner of the grid.
+        let corner = grid.spacing * Double(max(grid.columns, grid.rows)) / 2 * 2.0.squareRoot()
+        let far = (fan.sourceToAxis + min(corner, 0.95 * fan.sourceToAxis)) / fan.sourceToDetector * rowSpacing
+        let lowest = (z.min() ?? 0) - centerRow * far, highest = (z.max() ?? 0) + (Double(rows - 1) - centerRow) * far
+        func missing(_ distance: Double) -> Int { Int(min(4096, max(0, (distance / sliceSpacing - 1e-6).rounded(.up)))) }
+        return (missing(firstZ - lowest), missing(highest - firstZ - Double(slices - 1) * sliceSpacing))
+    }
+
     private var pixels: Double { Double(grid.columns * grid.rows) }
     private var isStackOfSlices: Bool { switch projections.scan { case .parallel, .fan: true; default: false } }
 
     /// Bytes needed beyond the projections themselves.
     public var predictedBytes: Int {
+        let margin = margin, slices = self.slices + margin.before + margin.after
         let data = Double(projections.values.count), image = pixels * Double(slices), views = Double(projections.scan.views)
         let sinogram = Double(projections.scan.views * (projections.scan.detectors + 128))
         let floats: Double = switch (projections.scan, settings.method) {
@@ -171,7 +190,7 @@ public struct Reconstruction: Sendable {
     /// a factor of two. Of a device nothing is known beforehand.
     public var predictedSeconds: Double {
         let cores = Double(max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))), views = Double(projections.scan.views)
-        let image = pixels * Double(slices)
+        let margin = margin, image = pixels * Double(slices + margin.before + margin.after)
         let joseph = Double(projections.values.count) * Double(grid.columns)
         let once: Double = switch projections.scan {
         case .parallel: image * views / 2.2e9
@@ -262,14 +281,21 @@ public struct Reconstruction: Sendable {
         if !settings.method.isIterative { return Output(stack: try analytic(settings.filter, progress), unit: "") }
         let middle = projections.rows / 2, noise = projections.sinogram(row: middle).noise(projections.weights(row: middle))
         var options = options(noise, rays: projections.values.count)
+        let margin = margin, plane = grid.columns * grid.rows
+        let whole = SliceStack(grid: grid, slices: slices + margin.before + margin.after, sliceSpacing: sliceSpacing, firstZ: firstZ - Double(margin.before) * sliceSpacing)
         if settings.warmStart {
-            do { options.start = try analytic(ReconstructionFilter(.hann)) { progress(0.2 * $0) }.values.map { max(0, $0) } }
+            do {
+                let start = try analytic(ReconstructionFilter(.hann)) { progress(0.2 * $0) }.values.map { max(0, $0) }
+                // As if the object went on beyond.
+                options.start = (0..<margin.before).flatMap { _ in start.prefix(plane) } + start + (0..<margin.after).flatMap { _ in start.suffix(plane) }
+            }
             catch .cancelled { throw .cancelled } catch {}
         }
         let count = Double(settings.iterationCount(projections.scan.views)), done = Share(0.2)
-        let result = try reconstruct(projections, onto: template, method: method(noise), options: options, on: device, until: StopSign { progress(done.value.withLock { $0 }) }) { k, _ in progress(done.value.withLock { $0 = 0.2 + 0.8 * Double(k) / count; return $0 }) }
-        var stack = result.stack
-        average(&stack.values, slices: slices)
+        let result = try reconstruct(projections, onto: whole, method: method(noise), options: options, on: device, until: StopSign { progress(done.value.withLock { $0 }) }) { k, _ in progress(done.value.withLock { $0 = 0.2 + 0.8 * Double(k) / count; return $0 }) }
+        var values = result.stack.values, stack = template
+        average(&values, slices: whole.slices)
+        stack.values = Array(values[margin.before * plane..<(margin.before + slices) * plane])
         return Output(stack: stack, unit: "", residuals: result.residuals, stopped: result.stopped)
     }
 
