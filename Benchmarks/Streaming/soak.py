@@ -4,7 +4,7 @@
     soak.py fair --tomos .build/release/tomos --import FOLDER --sessions 1,5,10,25,50 --report artefacts/fairness.json
 
 `soak` opens, drags, drops and resumes for as long as it is told, compares pictures with the first of their scene, and watches the
-server's resident memory: the median of the last quarter may exceed that of the second by at most 5 per cent (48 MiB in a run of
+server's resident memory: the median of the last quarter may exceed that of the second by at most 5 per cent (16 MiB in a run of
 less than ten minutes), no session may be left
 at the end, no client may have seen an error. `fair` lets n sessions drag small views at once and reports Jain's index over their
 frames and the law by which the p95 of input to photon grows with n.
@@ -164,7 +164,7 @@ async def soak(options, server):
                                                     "largest": round(max(m for _, m in memory) / 2**20, 1), "growth": round(last / second - 1, 4)},
               "longestPauseOfTheReaders": round(pause, 2), "serverCPUSeconds": round(server.cpu(), 1)}
     # Within minutes the first passes still fill pools and caches.
-    allowed = 1.05 * second if options.minutes >= 10 else max(1.05 * second, second + (48 << 20))
+    allowed = 1.05 * second if options.minutes >= 10 else max(1.05 * second, second + (16 << 20))
     bad = faults or left or last > allowed
     return report, f"soak failed: {json.dumps(report)}" if bad else None
 

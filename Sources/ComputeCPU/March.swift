@@ -90,11 +90,13 @@ private final class MarchWork: @unchecked Sendable {
         plane.parameters = p
         plane.values = target.floats
         plane.colors = target.bytes
-        let tables = try CropTables(march, job, geometry: geometry)
-        owners.append(tables)
-        plane.cuts = UnsafePointer(tables.cuts.baseAddress); plane.cutCount = Int32(march.cuts.count)
-        plane.labels = UnsafePointer(tables.labels.baseAddress); plane.labelCount = Int32(march.labels.count)
-        if !march.ranks.isEmpty { plane.ranks = UnsafePointer(tables.ranks.baseAddress) }
+        if march.isCropped || !march.ranks.isEmpty {
+            let tables = try CropTables(march, job, geometry: geometry)
+            owners.append(tables)
+            plane.cuts = UnsafePointer(tables.cuts.baseAddress); plane.cutCount = Int32(march.cuts.count)
+            plane.labels = UnsafePointer(tables.labels.baseAddress); plane.labelCount = Int32(march.labels.count)
+            if !march.ranks.isEmpty { plane.ranks = UnsafePointer(tables.ranks.baseAddress) }
+        }
         self.owners = owners
         self.loaded = loaded
         var seen = march

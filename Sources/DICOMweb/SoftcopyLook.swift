@@ -36,14 +36,7 @@ struct SoftcopyLook: Sendable {
             bits = [UInt8](repeating: 0, count: (rows * columns + 7) / 8)
             let v = polygon.filter { $0.allSatisfy(\.isFinite) }
             for row in 0..<rows {
-                let y = Double(row + 1)
-                var crossings: [Double] = []
-                for i in v.indices {
-                    let a = v[i], b = v[(i + 1) % v.count]
-                    guard (a[1] <= y) != (b[1] <= y) else { continue }
-                    crossings.append(a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]))
-                }
-                crossings.sort()
+                let crossings = Raster.crossings(of: v, at: Double(row + 1))
                 for k in stride(from: 0, to: crossings.count - 1, by: 2) {
                     let from = max(1, min(Double(columns + 1), crossings[k].rounded(.up))), to = max(0, min(Double(columns), crossings[k + 1].rounded(.up) - 1))
                     guard from <= to else { continue }

@@ -64,6 +64,15 @@ extension Raster {
         case .values(let v): return Raster(size: part, pixels: .values(cut(v, 1)))
         }
     }
+
+    /// Where the sides of a polygon of finite points cross the line at `y`, from left to right: its inside lies between the first and the
+    /// second, the third and the fourth, and so on.
+    public static func crossings(of polygon: [[Double]], at y: Double) -> [Double] {
+        polygon.indices.compactMap { i in
+            let a = polygon[i], b = polygon[(i + 1) % polygon.count]
+            return (a[1] <= y) != (b[1] <= y) ? a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]) : nil
+        }.sorted()
+    }
 }
 
 extension Canvas {
@@ -108,15 +117,7 @@ extension Canvas {
         let p = points.filter { $0.count == 2 && $0.allSatisfy(\.isFinite) }
         guard p.count > 2 else { return }
         for y in 0..<size.height {
-            let at = Double(y) + 0.5
-            var crossings: [Double] = []
-            for i in p.indices {
-                let a = p[i], b = p[(i + 1) % p.count]
-                guard (a[1] <= at) != (b[1] <= at) else { continue }
-                let t = (at - a[1]) / (b[1] - a[1])
-                crossings.append(a[0] + t * (b[0] - a[0]))
-            }
-            crossings.sort()
+            let crossings = Raster.crossings(of: p, at: Double(y) + 0.5)
             for k in stride(from: 0, to: crossings.count - 1, by: 2) {
                 let from = Int(max(-1, min(1e6, (crossings[k] - 0.5).rounded(.up)))), to = Int(max(-1, min(1e6, (crossings[k + 1] - 0.5).rounded(.down))))
                 if to >= from { fill(x: from, y: y, width: to - from + 1, height: 1, level) }

@@ -184,8 +184,9 @@ async def cine(options):
         took = time.monotonic() - started
         # Slower where the machine is busy, never faster.
         check(25 <= len(played) <= 10 * took + 4, f"{len(played)} pictures in {took:.1f} s at ten a second")
-        # A slow machine leaves pictures out and keeps the rate.
-        check(sum(b - a for a, b in zip(played, played[1:]) if b > a) <= 10 * took + 4 and len(set(played)) > 15, f"steps {played} in {took:.1f} s")
+        # A slow machine leaves pictures out and keeps the rate: the slices pass with the clock.
+        advance = sum(b - a for a, b in zip(played, played[1:]) if b > a)
+        check(6 * took <= advance <= 10 * took + 4 and len(set(played)) > 15, f"steps {played} in {took:.1f} s")
         pane.revision += 1
         client.send({"type": "scene", "pane": 1, "revision": pane.revision, "cine": None})
         same(await pane.exact(60), await asyncio.to_thread(rendered, options, scene, pane.size), "after playing")
