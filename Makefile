@@ -40,7 +40,7 @@ test: test-packages .venv/installed
 	@echo "==> Searching for inputs that break the import (half a minute; more: Fuzz/README.md)"
 	@$(MAKE) --no-print-directory -j2 -C Fuzz smoke
 	@echo "==> Running the tests"
-	swift test --skip-build --disable-xctest
+	@scripts/run-tests.sh
 
 bench: build
 	@echo "==> Measuring, about ten minutes (the first time installs the peers and builds the worker)"
