@@ -8,8 +8,8 @@ swift test --skip-build --disable-xctest 2>&1 | tee "$log"
 status=$?
 if [ "$status" -ne 0 ]; then
     echo "==> What failed"
-    # The runner marks issues and failures with this sign; an issue's values follow on lines marked with an arrow.
-    grep -a -A 3 '^✘' "$log" | grep -a '^[✘↳]' | cut -c 1-600 | tail -n 40
+    # The runner marks issues with this sign; what belongs to one follows until the next sign of a test.
+    awk '/^(✔|◇|✘) / { take = /^✘ Test .* recorded an issue/; lines = 0 } take && lines++ < 25' "$log" | cut -c 1-400 | tail -n 100
     tail -n 1 "$log"
 fi
 exit "$status"

@@ -120,7 +120,7 @@ class Measuring(unittest.TestCase):
         self.assertEqual(set(asked[1::2]), {"run"})
 
     def test_a_subject_that_dies_is_a_failure_with_its_last_words(self):
-        s = Subject("x", [sys.executable, "-c", "import sys; sys.exit('no library')"], 1)
+        s = Subject("x", [sys.executable, "-c", "import os, sys, time; os.close(1); time.sleep(0.2); sys.exit('no library')"], 1)
         with self.assertRaisesRegex(Failure, "no library"):
             for _ in range(2):
                 s.ask(do="prepare")

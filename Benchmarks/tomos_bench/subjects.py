@@ -49,6 +49,7 @@ class Subject:
         finally:
             timer.cancel()
         if not line:
+            self.listener.join(5)  # until its last words are here: both pipes of a process that ends close at once
             raise Failure(f"ended or took over {patience} s: {''.join(self.errors)[-400:].strip()}")
         answer = json.loads(line)
         if answer.get("error"):
