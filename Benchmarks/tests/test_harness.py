@@ -28,7 +28,7 @@ def run_of(seed, slow=None, kernels=("plane", "slab", "maximum", "jpeg")):
                 s.ask(**dict(request, do="prepare"))
                 return True
             subject.ask(**dict(request, do="prepare"))
-            figures, failed = measure.repeat([subject], lambda k: request, environment.Others(lambda: []), budget=5, precision=0.015, renew=renew)
+            figures, failed = measure.repeat([subject], lambda k: request, environment.Others(lambda: []), budget=1000, precision=0.015, renew=renew)
             subject.stop()
         f = figures["tomos"]
         # The virtual kernels know nothing of this machine's speed, which the anchor measures.
