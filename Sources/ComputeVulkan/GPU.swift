@@ -1,13 +1,28 @@
 import Compute
 import CVulkan
+import Glibc
 import Synchronization
+
+/// How many devices nobody wants any more but are still being closed, on threads of their own. Closing one unloads its driver: a
+/// process that ends meanwhile would call exit handlers of the driver that are there no more. So its end waits, for ten seconds at most.
+private struct Closing: ~Copyable {
+    private let count = Atomic<Int>(0)
+
+    func begin() { count.add(1, ordering: .relaxed) }
+    func end() { count.subtract(1, ordering: .releasing) }
+    func wait() {
+        for _ in 0..<5000 where count.load(ordering: .acquiring) > 0 { usleep(2000) }
+    }
+}
+private let closing = Closing()
 
 /// An opened Vulkan device with everything that is made of it. Objects made of it hold it.
 final class GPU: @unchecked Sendable {
-    let instance: VulkanInstance
+    private var instance: VulkanInstance?
     let info: GPUInfo
     let device: OpaquePointer
     private let lost = Atomic<Bool>(false)
+    private let givenUp = Atomic<Bool>(false)
 
     init(_ instance: VulkanInstance, index: Int) throws(ComputeError) {
         self.instance = instance
@@ -16,8 +31,19 @@ final class GPU: @unchecked Sendable {
         let result = gpuCreate(instance.handle, Int32(index), &device)
         guard result >= 0, let device else { throw .device(reason: "\(info.title) cannot be opened (VkResult \(result))") }
         self.device = device
+        // Anew for each device: handlers run in reverse order, and this one must come before those that its driver has just left.
+        atexit { closing.wait() }
     }
-    deinit { gpuDestroy(device) }
+    deinit {
+        gpuDestroy(device)
+        instance = nil
+        if givenUp.load(ordering: .relaxed) { closing.end() }
+    }
+
+    /// Says that the device goes as soon as what it still does is done.
+    func giveUp() {
+        if !givenUp.exchange(true, ordering: .relaxed) { closing.begin() }
+    }
 
     /// Set once the device is lost; nothing works from then on.
     var isLost: Bool {

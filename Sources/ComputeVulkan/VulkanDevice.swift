@@ -23,7 +23,10 @@ public final class VulkanDevice: ComputeDevice {
         driver = Driver(gpu, budget: budgetBytes)
         name = "Vulkan, \(description.name)"
     }
-    deinit { driver.stop() }
+    deinit {
+        gpu.giveUp()
+        driver.stop()
+    }
 
     public func buffer(bytes: Int) throws(ComputeError) -> any DeviceBuffer {
         VulkanBuffer(try driver.blocks.take(bytes), byteCount: bytes, driver)

@@ -51,6 +51,32 @@ import Testing
         #expect(try Self.tomos("frobnicate").status == 2)
     }
 
+    /// Whether this machine has a Vulkan device, if only a software driver.
+    static let hasVulkan = ((try? tomos("doctor", "--json"))?.json["devices"] as? [[String: Any]])?.contains { $0["kind"] as? String == "vulkan" && $0["refusal"] == nil } == true
+
+    /// A device is closed on a thread of its own, which unloads the driver: a process that ends at that moment called exit handlers of
+    /// the driver that were gone. Two at a time on one core, one in thirteen did.
+    @Test(.enabled(if: hasVulkan)) func aDeviceIsClosedBeforeTheProcessEnds() throws {
+        let folder = try TestData.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        #expect(try Self.tomos("phantom", "--size", "32,32,16", "--output", folder.path + "/phantom").status == 0)
+        let script = """
+            core=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/self/status)
+            several() { for i in 1 2 3 4 5 6 7 8 9 10; do
+                taskset -c "$core" "$0" render --input "$1/phantom" --plane axial --size 32x32 --device vulkan --output "$1/$2.png" >/dev/null 2>&1 || echo "ended with $?"
+            done; }
+            several "$1" a & several "$1" b & wait
+            """
+        let shell = Process(), output = Pipe()
+        shell.executableURL = URL(filePath: "/bin/bash")
+        shell.arguments = ["-c", script, Self.executable, folder.path]
+        shell.standardOutput = output
+        try shell.run()
+        #expect(String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self).isEmpty)
+        shell.waitUntilExit()
+        #expect(FileManager.default.fileExists(atPath: folder.path + "/a.png") && FileManager.default.fileExists(atPath: folder.path + "/b.png"))
+    }
+
     @Test func failuresAreTypedDocumentsWithExitCodeOne() throws {
         let folder = try TestData.temporaryFolder()
         defer { try? FileManager.default.removeItem(at: folder) }

@@ -49,10 +49,7 @@ import Testing
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path + "/denoised") == ["00001.dcm"])
     }
 
-    /// Whether this machine has a Vulkan device, if only a software driver.
-    private static let hasVulkan = ((try? CommandLineTests.tomos("doctor", "--json"))?.json["devices"] as? [[String: Any]])?.contains { $0["kind"] as? String == "vulkan" && $0["refusal"] == nil } == true
-
-    @Test(.enabled(if: hasVulkan)) func aVulkanDeviceReconstructsAndDenoisesAlike() throws {
+    @Test(.enabled(if: CommandLineTests.hasVulkan)) func aVulkanDeviceReconstructsAndDenoisesAlike() throws {
         let folder = try TestData.temporaryFolder()
         defer { try? FileManager.default.removeItem(at: folder) }
         let input = try scan(in: folder)

@@ -98,7 +98,11 @@ enum LowDose {
         let best = try run(Denoiser(method))[0]
         for path in 0..<dn_path() {
             dn_force_path(path)
-            #expect(LowDose.rms(best, try run(Denoiser(method))[0]) < 0.005, "\(method), path \(path)")
+            let other = try run(Denoiser(method))[0]
+            let differing = zip(best, other).count { abs($0 - $1) > 0.01 }
+            // Which patches count as similar is a yes or no that the last bit may decide, and all pixels of a group follow.
+            let isChoosy = method == .collaborative || method == .lowRank
+            #expect(LowDose.rms(best, other) < (isChoosy ? 0.2 : 0.005) && differing < best.count / 10, "\(method), path \(path): \(differing) pixels differ")
         }
     }
 
