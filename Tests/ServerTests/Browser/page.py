@@ -341,10 +341,11 @@ async def windowed(options):
         await browser.type("w")
         await browser.until("tomos.panes[0].stream.hasValues", 30, "the values")
         await shown(browser)
-        seen = []
+        revision, seen, started = (await panes(browser))[0]["revision"], [], time.monotonic()
 
         async def during():
             seen.append(await browser.evaluate("[tomos.panes[0].stream.fidelity.notes, tomos.panes[0].stream.fidelity.mark, tomos.panes[0].stream.revision]"))
+            seen.append(time.monotonic() - started)
             local, scene = await pixels(browser, 0), (await panes(browser))[0]["scene"]
             offline = await asyncio.to_thread(rendered, options, scene, pane["size"])
             seen.append(int(np.abs(local.astype(int) - offline.astype(int)).max()))
@@ -352,9 +353,10 @@ async def windowed(options):
 
         await browser.drag((pane["x"] + 20, pane["y"] - 40), (pane["x"] + 60, pane["y"] + 10), during=during)
         check(seen[0][0] == ["windowed-locally"] and seen[0][1] == "amber", f"while dragging the picture is marked {seen[0]}")
-        check(seen[0][2] <= pane["revision"] + 4, f"the drag sent scenes: revision {pane['revision']} became {seen[0][2]}")
+        # A hand that rests asks for the exact picture; on a slow machine moves come so late that they look like it.
+        check(seen[0][2] <= revision + 1 + seen[1] / 0.1, f"the drag sent scenes: revision {revision} became {seen[0][2]} in {seen[1]:.2f} s")
         # A step of the values can be more than one grey at a narrow window.
-        check(seen[1] <= 2, f"windowed here, the picture differs by {seen[1]} from the offline render")
+        check(seen[2] <= 2, f"windowed here, the picture differs by {seen[2]} from the offline render")
         await shown(browser, "exact after the drag")
         await compare_with_render(browser, options)
         check(not browser.problems, f"problems on the page: {browser.problems}")
