@@ -6,6 +6,14 @@
 #include "arithmetic.h"
 
 layout(local_size_x = 8, local_size_y = 8) in;
+// See rays.comp.
+#ifdef LOADS
+#define INTEGERS(n, name) layout(set = 0, binding = n, r16i) uniform readonly iimage3D name
+#define FETCH(image, i) imageLoad(image, i)
+#else
+#define INTEGERS(n, name) layout(set = 0, binding = n) uniform itexture3D name
+#define FETCH(image, i) texelFetch(image, i, 0)
+#endif
 layout(constant_id = 0) const int FORMAT = VOXELS_INT16;
 layout(constant_id = 1) const int INTERPOLATION = INTERPOLATION_LINEAR;
 layout(constant_id = 2) const int FOLD = FOLD_MEAN;
@@ -17,7 +25,7 @@ layout(constant_id = 4) const int CROPPED = 0;
 layout(constant_id = 5) const int RANKED = 0;
 
 layout(set = 0, binding = 0, std430) writeonly buffer Target { uint target[]; };
-layout(set = 0, binding = 1) uniform itexture3D whole;
+INTEGERS(1, whole);
 layout(set = 0, binding = 2) uniform texture3D real_;
 layout(set = 0, binding = 3, std140) uniform Parameters { MarchParameters m; };
 layout(set = 0, binding = 4, std430) readonly buffer Lines { MarchLine lines[]; };
@@ -25,16 +33,16 @@ layout(set = 0, binding = 5, std430) readonly buffer Loaded { uint loaded[]; };
 layout(set = 0, binding = 6, std140) uniform Cropping { CropParameters crop; };
 // Ranks of labels, or per label whether it is hidden.
 layout(set = 0, binding = 7, std430) readonly buffer Tables { uint tables[]; };
-layout(set = 0, binding = 8) uniform itexture3D labels0;
-layout(set = 0, binding = 9) uniform itexture3D labels1;
-layout(set = 0, binding = 10) uniform itexture3D labels2;
-layout(set = 0, binding = 11) uniform itexture3D labels3;
+INTEGERS(8, labels0);
+INTEGERS(9, labels1);
+INTEGERS(10, labels2);
+INTEGERS(11, labels3);
 layout(push_constant) uniform Band { int firstRow; };
 
 vec4 stored(ivec3 i) {
-    if (FORMAT == VOXELS_INT16) return vec4(float(texelFetch(whole, i, 0).r));
+    if (FORMAT == VOXELS_INT16) return vec4(float(FETCH(whole, i).r));
     if (FORMAT == VOXELS_LABEL16) {
-        int label = texelFetch(whole, i, 0).r & 0xffff;
+        int label = FETCH(whole, i).r & 0xffff;
         return vec4(float(RANKED != 0 ? int(tables[label]) : label));
     }
     if (FORMAT == VOXELS_RGBA8) return floor(texelFetch(real_, i, 0) * 255.0 + 0.5);
@@ -85,7 +93,7 @@ vec4 cubic(ivec3 a, vec3 t) {
 }
 
 int labelAt(int map, ivec3 i) {
-    int label = map == 0 ? texelFetch(labels0, i, 0).r : map == 1 ? texelFetch(labels1, i, 0).r : map == 2 ? texelFetch(labels2, i, 0).r : texelFetch(labels3, i, 0).r;
+    int label = map == 0 ? FETCH(labels0, i).r : map == 1 ? FETCH(labels1, i).r : map == 2 ? FETCH(labels2, i).r : FETCH(labels3, i).r;
     return label & 0xffff;
 }
 
@@ -115,34 +123,40 @@ void main() {
     vec3 low = vec3(-0.5) - vec3(base), high = vec3(size) - 0.5 - vec3(base);
     vec4 best = vec4(FOLD == FOLD_MEAN ? 0.0 : FOLD == FOLD_MAXIMUM ? -3.4e38 : 3.4e38);
     float count = 0.0;
-    for (int k = 0; k < m.samples; k++) {
+    int k = 0;
+    // At least one: where branches are masks, a loop that ends before its body runs it once more in vain.
+    do {
         vec3 p = start + float(k) * stride;
-        if (!(all(greaterThanEqual(p, low)) && all(lessThanEqual(p, high)))) continue;
-        if (CROPPED != 0 && !keeps(vec3(base - size / 2) + p)) continue;
-        vec4 value;
-        if (INTERPOLATION == INTERPOLATION_NEAREST) {
-            ivec3 i = clamp(base + ivec3(floor(p + (0.5 + BORDER_SLACK))), ivec3(0), size - 1);
-            if (PARTIAL != 0 && loaded[i.z] == 0) continue;
-            value = stored(i);
-        } else {
-            ivec3 first;
-            vec3 t;
-            cell(base.x, p.x, size.x, first.x, t.x);
-            cell(base.y, p.y, size.y, first.y, t.y);
-            cell(base.z, p.z, size.z, first.z, t.z);
-            if (PARTIAL != 0) {
-                // A slice that has not arrived is replaced by its neighbour; between two of them there is nothing.
-                uint here = loaded[first.z], behind = loaded[min(first.z + 1, size.z - 1)];
-                if ((here | behind) == 0) continue;
-                if (here == 0) t.z = 1.0; else if (behind == 0) t.z = 0.0;
+        bool isIn = all(greaterThanEqual(p, low)) && all(lessThanEqual(p, high));
+        if (CROPPED != 0 && isIn) isIn = keeps(vec3(base - size / 2) + p);
+        if (isIn) {
+            vec4 value;
+            if (INTERPOLATION == INTERPOLATION_NEAREST) {
+                ivec3 i = clamp(base + ivec3(floor(p + (0.5 + BORDER_SLACK))), ivec3(0), size - 1);
+                if (PARTIAL != 0 && loaded[i.z] == 0) isIn = false;
+                value = stored(i);
+            } else {
+                ivec3 first;
+                vec3 t;
+                cell(base.x, p.x, size.x, first.x, t.x);
+                cell(base.y, p.y, size.y, first.y, t.y);
+                cell(base.z, p.z, size.z, first.z, t.z);
+                if (PARTIAL != 0) {
+                    // A slice that has not arrived is replaced by its neighbour; between two of them there is nothing.
+                    uint here = loaded[first.z], behind = loaded[min(first.z + 1, size.z - 1)];
+                    if ((here | behind) == 0) isIn = false;
+                    if (here == 0) t.z = 1.0; else if (behind == 0) t.z = 0.0;
+                }
+                value = INTERPOLATION == INTERPOLATION_CUBIC ? cubic(first, t) : linear(first, t);
             }
-            value = INTERPOLATION == INTERPOLATION_CUBIC ? cubic(first, t) : linear(first, t);
+            if (isIn) {
+                if (FOLD == FOLD_MEAN) best += value;
+                else if (FOLD == FOLD_MAXIMUM) best = max(best, value);
+                else best = min(best, value);
+                count += 1.0;
+            }
         }
-        if (FOLD == FOLD_MEAN) best += value;
-        else if (FOLD == FOLD_MAXIMUM) best = max(best, value);
-        else best = min(best, value);
-        count += 1.0;
-    }
+    } while (++k < m.samples);
     if (FOLD == FOLD_MEAN) best /= max(count, 1.0);
     uint at = uint(pixel.y) * uint(m.width) + uint(pixel.x);
     if (FORMAT == VOXELS_RGBA8) {

@@ -6,7 +6,23 @@
 #include "parameters.h"
 #include "arithmetic.h"
 
-layout(local_size_x = 8, local_size_y = 8) in;
+// Eight by eight pixels; see `main`.
+layout(local_size_x = 64) in;
+// Volumes are read as textures, or (compiled with LOADS, for software drivers) as storage images: what a texture unit does for nothing they do by hand.
+#ifdef LOADS
+#define INTEGERS(n, name) layout(set = 0, binding = n, r16i) uniform readonly iimage3D name
+#define NUMBERS(n, name) layout(set = 0, binding = n, r32f) uniform readonly image3D name
+#define RANGES(n, name) layout(set = 0, binding = n, rg32f) uniform readonly image3D name
+#define PARTS(n, name) layout(set = 0, binding = n, r8) uniform readonly image3D name
+#define FETCH(image, i) imageLoad(image, i)
+#else
+#define INTEGERS(n, name) layout(set = 0, binding = n) uniform itexture3D name
+#define NUMBERS(n, name) layout(set = 0, binding = n) uniform texture3D name
+#define RANGES(n, name) NUMBERS(n, name)
+#define PARTS(n, name) NUMBERS(n, name)
+#define FETCH(image, i) texelFetch(image, i, 0)
+#endif
+
 layout(constant_id = 0) const int FORMAT = VOXELS_INT16;
 layout(constant_id = 1) const int FOLD = RAY_FOLD_COMPOSITE;
 // Samples per voxel plane.
@@ -22,7 +38,9 @@ layout(constant_id = 7) const int HALVES = 0;
 // The volume comes in slabs of slices, one after the other; the state of every ray is kept between them.
 layout(constant_id = 8) const int SLABS = 0;
 // Values between voxels come from the sampler, whose weights may have no more than 8 bits, and gradients from those: for moving pictures.
+#ifndef LOADS
 layout(constant_id = 9) const int FILTERED = 0;
+#endif
 
 layout(set = 0, binding = 0, std430) writeonly buffer Target { uint target[]; };
 // Sums of the passes so far; with slabs, the state of the rays.
@@ -31,24 +49,26 @@ layout(set = 0, binding = 2, std430) readonly buffer Tables { uint tables[]; };
 layout(set = 0, binding = 3, std140) uniform Parameters { RayParameters w; };
 // Integrals of the transfer function: extinction, and colours times extinction.
 layout(set = 0, binding = 4) uniform itextureBuffer classes;
-layout(set = 0, binding = 5) uniform itexture3D wholeVolume;
+INTEGERS(5, wholeVolume);
 // With FILTERED integers too, divided by 32767.
-layout(set = 0, binding = 6) uniform texture3D realVolume;
+NUMBERS(6, realVolume);
 // Cells of 4 voxels and groups of 8 cells: smallest and largest value; whether anything is visible.
-layout(set = 0, binding = 7) uniform texture3D ranges;
-layout(set = 0, binding = 8) uniform texture3D groupRanges;
-layout(set = 0, binding = 9) uniform texture3D visible;
-layout(set = 0, binding = 10) uniform texture3D groupVisible;
-layout(set = 0, binding = 11) uniform texture3D reached;
-layout(set = 0, binding = 12) uniform itexture3D labels0;
-layout(set = 0, binding = 13) uniform itexture3D labels1;
-layout(set = 0, binding = 14) uniform itexture3D labels2;
-layout(set = 0, binding = 15) uniform itexture3D labels3;
-layout(set = 0, binding = 16) uniform itexture3D wholeGlow0;
-layout(set = 0, binding = 17) uniform texture3D realGlow0;
-layout(set = 0, binding = 18) uniform itexture3D wholeGlow1;
-layout(set = 0, binding = 19) uniform texture3D realGlow1;
+RANGES(7, ranges);
+RANGES(8, groupRanges);
+PARTS(9, visible);
+PARTS(10, groupVisible);
+PARTS(11, reached);
+INTEGERS(12, labels0);
+INTEGERS(13, labels1);
+INTEGERS(14, labels2);
+INTEGERS(15, labels3);
+INTEGERS(16, wholeGlow0);
+NUMBERS(17, realGlow0);
+INTEGERS(18, wholeGlow1);
+NUMBERS(19, realGlow1);
+#ifndef LOADS
 layout(set = 0, binding = 20) uniform sampler smoothing;
+#endif
 // Of a slab: the slice of the volume that is the texture's first, the texture's slices; the slices for whose samples it answers; whether rays that rise
 // through the slices are marched or those that fall; 1: their first slab, 2: their last.
 layout(push_constant) uniform Band { int firstRow; int pass; float jitterX, jitterY; int sliceOffset, sliceCount; float slabLow, slabHigh; int rising, phase; };
@@ -74,14 +94,19 @@ vec3 turned(vec3 p) { return axis == 0 ? p.yzx : axis == 1 ? p.xzy : p; }
 
 float stored(ivec3 i) {
     if (SLABS != 0) i.z = clamp(i.z - sliceOffset, 0, sliceCount - 1);
-    return FORMAT == VOXELS_INT16 ? float(texelFetch(wholeVolume, i, 0).r) : texelFetch(realVolume, i, 0).r;
+    return FORMAT == VOXELS_INT16 ? float(FETCH(wholeVolume, i).r) : FETCH(realVolume, i).r;
 }
 
+#ifdef LOADS
+const int FILTERED = 0;
+float smoothed(vec3 p) { return 0.0; }
+#else
 // Value at any position, by the sampler.
 float smoothed(vec3 p) {
     float value = textureLod(sampler3D(realVolume, smoothing), (p + 0.5) / vec3(w.sizeX, w.sizeY, w.sizeZ), 0.0).r;
     return FORMAT == VOXELS_INT16 ? value * 32767.0 : value;
 }
+#endif
 
 // Value on plane `plane` + part of the frame, clamped to the volume.
 float sampled(float u, float v, int plane, float part) {
@@ -91,12 +116,15 @@ float sampled(float u, float v, int plane, float part) {
     float fu = u - float(iu), fv = v - float(iv);
     ivec3 i = at(iu, iv, plane), uv = stepU + stepV;
     float a = lerp(lerp(stored(i), stored(i + stepU), fu), lerp(stored(i + stepV), stored(i + uv), fu), fv);
+    // A constant, or the plane behind would be read in any case where branches are masks.
     if (part == 0.0) return a;
     i += stepK;
     return lerp(a, lerp(lerp(stored(i), stored(i + stepU), fu), lerp(stored(i + stepV), stored(i + uv), fu), fv), part);
 }
+float onPlane(int plane) { return sampled(u0 + float(plane) * du, v0 + float(plane) * dv, thin ? 0 : plane, 0.0); }
 // At position n / SUB along the ray.
 float along(int n) {
+    if (SUB == 1) return onPlane(n);
     int plane = thin ? 0 : n / SUB;
     float k = float(n) * (1.0 / float(SUB));
     return sampled(u0 + k * du, v0 + k * dv, plane, float(n - plane * SUB) * (1.0 / float(SUB)));
@@ -140,7 +168,7 @@ float reaching(vec3 q) {
     vec3 x = clamp((q + w.reachedOffset.xyz) * (1.0 / float(CELL)) - 0.5, vec3(0), vec3(n - 1));
     ivec3 i = min(ivec3(x), max(n - 2, 0)), j = min(i + 1, n - 1);
     vec3 t = x - vec3(i);
-#define LIGHT(x, y, z) texelFetch(reached, ivec3(x, y, z), 0).r
+#define LIGHT(x, y, z) FETCH(reached, ivec3(x, y, z)).r
     return lerp(lerp(lerp(LIGHT(i.x, i.y, i.z), LIGHT(j.x, i.y, i.z), t.x), lerp(LIGHT(i.x, j.y, i.z), LIGHT(j.x, j.y, i.z), t.x), t.y),
                 lerp(lerp(LIGHT(i.x, i.y, j.z), LIGHT(j.x, i.y, j.z), t.x), lerp(LIGHT(i.x, j.y, j.z), LIGHT(j.x, j.y, j.z), t.x), t.y), t.z);
 }
@@ -156,8 +184,20 @@ void shade(int plane) {
     float u = clamp(u0 + k * du, 0.0, lastU), v = clamp(v0 + k * dv, 0.0, lastV);
     float u1 = min(u + 1.0, lastU), uLow = max(u - 1.0, 0.0), v1 = min(v + 1.0, lastV), vLow = max(v - 1.0, 0.0);
     int k1 = min(plane + 1, size.z - 1), kLow = max(plane - 1, 0);
-    float gu = (sampled(u1, v, plane, 0.0) - sampled(uLow, v, plane, 0.0)) / max(u1 - uLow, 1e-3);
-    float gv = (sampled(u, v1, plane, 0.0) - sampled(u, vLow, plane, 0.0)) / max(v1 - vLow, 1e-3);
+    float gu, gv;
+    if (FILTERED != 0) {
+        gu = sampled(u1, v, plane, 0.0) - sampled(uLow, v, plane, 0.0);
+        gv = sampled(u, v1, plane, 0.0) - sampled(u, vLow, plane, 0.0);
+    } else {
+        // The four samples share voxels: those around the position, and the next on each side. At the border the last voxel stands for the one beyond it.
+        int iu = min(int(u), max(size.x - 2, 0)), iv = min(int(v), max(size.y - 2, 0));
+        float fu = u - float(iu), fv = v - float(iv);
+        int ju = min(iu + 1, size.x - 1), jv = min(iv + 1, size.y - 1), au = max(iu - 1, 0), av = max(iv - 1, 0), bu = min(iu + 2, size.x - 1), bv = min(iv + 2, size.y - 1);
+        float a = stored(at(iu, iv, plane)), b = stored(at(ju, iv, plane)), c = stored(at(iu, jv, plane)), d = stored(at(ju, jv, plane));
+        gu = lerp(lerp(b, stored(at(bu, iv, plane)), fu), lerp(d, stored(at(bu, jv, plane)), fu), fv) - lerp(lerp(stored(at(au, iv, plane)), a, fu), lerp(stored(at(au, jv, plane)), c, fu), fv);
+        gv = lerp(lerp(c, d, fu), lerp(stored(at(iu, bv, plane)), stored(at(ju, bv, plane)), fu), fv) - lerp(lerp(stored(at(iu, av, plane)), stored(at(ju, av, plane)), fu), lerp(a, b, fu), fv);
+    }
+    gu /= max(u1 - uLow, 1e-3); gv /= max(v1 - vLow, 1e-3);
     float gk = (sampled(u, v, k1, 0.0) - sampled(u, v, kLow, 0.0)) / float(max(k1 - kLow, 1));
     lighten(at(gu, gv, gk));
     if (OCCLUDED != 0) occlude(at(u, v, k));
@@ -167,7 +207,7 @@ void shade(int plane) {
 int classOf(float value) { return int(clamp((value - w.classFirst) * w.classesPerUnit, 0.0, float(CLASSES - 1))); }
 
 int labelAt(int map, ivec3 i) {
-    int label = map == 0 ? texelFetch(labels0, i, 0).r : map == 1 ? texelFetch(labels1, i, 0).r : map == 2 ? texelFetch(labels2, i, 0).r : texelFetch(labels3, i, 0).r;
+    int label = map == 0 ? FETCH(labels0, i).r : map == 1 ? FETCH(labels1, i).r : map == 2 ? FETCH(labels2, i).r : FETCH(labels3, i).r;
     return label & 0xffff;
 }
 
@@ -193,8 +233,8 @@ uint hidden(vec3 q, out vec4 tint) {
 }
 
 float glowStored(int n, ivec3 i) {
-    if (n == 0) return w.glows[0].format == VOXELS_INT16 ? float(texelFetch(wholeGlow0, i, 0).r) : texelFetch(realGlow0, i, 0).r;
-    return w.glows[1].format == VOXELS_INT16 ? float(texelFetch(wholeGlow1, i, 0).r) : texelFetch(realGlow1, i, 0).r;
+    if (n == 0) return w.glows[0].format == VOXELS_INT16 ? float(FETCH(wholeGlow0, i).r) : FETCH(realGlow0, i).r;
+    return w.glows[1].format == VOXELS_INT16 ? float(FETCH(wholeGlow1, i).r) : FETCH(realGlow1, i).r;
 }
 
 // Colour times extinction, and extinction per mm, of the second volumes at a position in voxels.
@@ -230,13 +270,13 @@ ivec4 touched(float from, float to, float edge, ivec2 count) {
 }
 bool isVisible(int layer) {
     ivec4 c = touched(float(layer * CELL), float((layer + 1) * CELL), float(CELL), cellCount.xy);
-    return texelFetch(visible, at(c.x, c.y, layer), 0).r + texelFetch(visible, at(c.z, c.y, layer), 0).r +
-           texelFetch(visible, at(c.x, c.w, layer), 0).r + texelFetch(visible, at(c.z, c.w, layer), 0).r > 0.0;
+    return FETCH(visible, at(c.x, c.y, layer)).r + FETCH(visible, at(c.z, c.y, layer)).r +
+           FETCH(visible, at(c.x, c.w, layer)).r + FETCH(visible, at(c.z, c.w, layer)).r > 0.0;
 }
 bool isGroupVisible(int group) {
     ivec4 c = touched(float(group * CELL * GROUP), float((group + 1) * CELL * GROUP), float(CELL * GROUP), (cellCount.xy + GROUP - 1) / GROUP);
-    return texelFetch(groupVisible, at(c.x, c.y, group), 0).r + texelFetch(groupVisible, at(c.z, c.y, group), 0).r +
-           texelFetch(groupVisible, at(c.x, c.w, group), 0).r + texelFetch(groupVisible, at(c.z, c.w, group), 0).r > 0.0;
+    return FETCH(groupVisible, at(c.x, c.y, group)).r + FETCH(groupVisible, at(c.z, c.y, group)).r +
+           FETCH(groupVisible, at(c.x, c.w, group)).r + FETCH(groupVisible, at(c.z, c.w, group)).r > 0.0;
 }
 // Largest value (minimum: negated smallest) that a ray can find.
 float bounded(float bound) {
@@ -246,13 +286,13 @@ float bounded(float bound) {
 float rangeOf(vec2 r) { return r.x > r.y ? -INFINITE : FOLD == RAY_FOLD_MAXIMUM ? r.y : -r.x; }
 float bound(int layer) {
     ivec4 c = touched(float(layer * CELL), float((layer + 1) * CELL), float(CELL), cellCount.xy);
-    return bounded(max(max(rangeOf(texelFetch(ranges, at(c.x, c.y, layer), 0).rg), rangeOf(texelFetch(ranges, at(c.z, c.y, layer), 0).rg)),
-                       max(rangeOf(texelFetch(ranges, at(c.x, c.w, layer), 0).rg), rangeOf(texelFetch(ranges, at(c.z, c.w, layer), 0).rg))));
+    return bounded(max(max(rangeOf(FETCH(ranges, at(c.x, c.y, layer)).rg), rangeOf(FETCH(ranges, at(c.z, c.y, layer)).rg)),
+                       max(rangeOf(FETCH(ranges, at(c.x, c.w, layer)).rg), rangeOf(FETCH(ranges, at(c.z, c.w, layer)).rg))));
 }
 float groupBound(int group) {
     ivec4 c = touched(float(group * CELL * GROUP), float((group + 1) * CELL * GROUP), float(CELL * GROUP), (cellCount.xy + GROUP - 1) / GROUP);
-    return bounded(max(max(rangeOf(texelFetch(groupRanges, at(c.x, c.y, group), 0).rg), rangeOf(texelFetch(groupRanges, at(c.z, c.y, group), 0).rg)),
-                       max(rangeOf(texelFetch(groupRanges, at(c.x, c.w, group), 0).rg), rangeOf(texelFetch(groupRanges, at(c.z, c.w, group), 0).rg))));
+    return bounded(max(max(rangeOf(FETCH(groupRanges, at(c.x, c.y, group)).rg), rangeOf(FETCH(groupRanges, at(c.z, c.y, group)).rg)),
+                       max(rangeOf(FETCH(groupRanges, at(c.x, c.w, group)).rg), rangeOf(FETCH(groupRanges, at(c.z, c.w, group)).rg))));
 }
 
 // Whether a position along the ray belongs to the slab.
@@ -266,20 +306,15 @@ bool owned(float k) {
 vec3 color;
 float rest, best, count;
 
-// Where the last block ended, to be taken up by the next.
-float front;
-int frontAt, frontClass;
-
 // What the transfer function says of a stretch of the ray between two values.
 struct Lookup {
-    int extinction;
     float tau;                      // per mm, in binary logarithms
     vec3 color;
-    float path;                     // mm within the ray's limits; 0: nothing
+    float path;                     // mm within the ray's limits; 0: it gives nothing
 };
 Lookup lookUp(float from, float to, int c0, int c1, float start, float end) {
     float low = min(start, end), high = max(start, end), first = max(enter, low), last = min(leave, high);
-    Lookup l = Lookup(0, 0.0, vec3(0), 0.0);
+    Lookup l = Lookup(0.0, vec3(0), 0.0);
     if (!(last > first)) return l;
     if (first > low || last < high) {
         // A ray that starts or ends within the stretch: the values there, and what is left of its length.
@@ -289,21 +324,22 @@ Lookup lookUp(float from, float to, int c0, int c1, float start, float end) {
     }
     int lower = min(c0, c1), upper = max(c0, c1) + 1;
     ivec4 integral = texelFetch(classes, upper) - texelFetch(classes, lower);
-    l.extinction = integral.x;
+    if (GLOWS == 0 && integral.x <= 0) return l;
     l.path = lengthPerPlane * (last - first);
     l.tau = float(integral.x) * w.extinctionScale / float(upper - lower);
     if (integral.x > 0) l.color = vec3(integral.yzw) * (1.0 / float(integral.x));
     return l;
 }
+// Whether a step gives much to the ray.
+bool isMuch(Lookup l) { return GLOWS != 0 || LABELS != 0 || rest * min(l.tau * l.path * 0.6931472, 1.0) > RAY_HALVED; }
+// The voxel plane next to a stretch's middle, whose light it has; half way between two planes the one behind.
+int planeOf(float middle) { return thin ? 0 : forwards ? int(middle + 0.5) : int(ceil(middle - 0.5)); }
 
 void add(Lookup l, float start, float end) {
     float tau = l.tau, middle = 0.5 * (start + end), shine = 0.0, light = 1.0;
     uint bits = 0;
     vec3 c = l.color;
     if (SHADES != 0) {
-        // The voxel plane next to the stretch's middle; half way between two planes the one behind.
-        int plane = thin ? 0 : forwards ? int(middle + 0.5) : int(ceil(middle - 0.5));
-        if (litAt != plane) shade(plane);
         if (w.shaded != 0) { light = lit; c *= light; shine = gloss; }
         if (w.gradientOpacity != 0) tau *= steep;
     }
@@ -325,79 +361,159 @@ void add(Lookup l, float start, float end) {
     rest = after;
 }
 
-void compositeBlock(int start, int end, int direction) {
-    const float spacing = 1.0 / float(SUB);
-    if (SLABS != 0) frontAt = frontAt == start ? start : -1;
-    else if (frontAt != start) { front = along(start); frontClass = classOf(front); }
-    for (int n = start; n != end; n += direction) {
-        float a = float(n) * spacing, z = float(n + direction) * spacing;
-        if (!owned(0.5 * (a + z))) { frontAt = -1; continue; }
-        if (SLABS != 0 && frontAt == -1) { front = along(n); frontClass = classOf(front); }
-        if (SLABS != 0) frontAt = n + direction;
-        float before = front, back = along(n + direction);
-        int beforeClass = frontClass, backClass = classOf(back);
-        front = back; frontClass = backClass;
-        Lookup l = lookUp(before, back, beforeClass, backClass, a, z);
-        if (!(l.path > 0.0) || (GLOWS == 0 && l.extinction <= 0)) continue;
-        // Both halves where the step gives much to the ray, the whole elsewhere: one loop, so that the code is there once.
-        int parts = 1;
-        float middle = back;
-        int middleClass = backClass;
-        if (HALVES != 0 && (GLOWS != 0 || LABELS != 0 || rest * min(l.tau * l.path * 0.6931472, 1.0) > RAY_HALVED)) {
-            int low = direction > 0 ? n : n - 1;
-            float k = float(low) + 0.5;
-            middle = sampled(u0 + k * du, v0 + k * dv, thin ? 0 : low, 0.5);
-            middleClass = classOf(middle);
-            parts = 2;
-        }
-        float half_ = 0.5 * (a + z);
-        for (int part = 0; part < parts; part++) {
-            if (parts == 2) {
-                l = part == 0 ? lookUp(before, middle, beforeClass, middleClass, a, half_) : lookUp(middle, back, middleClass, backClass, half_, z);
-                if (!(l.path > 0.0) || (GLOWS == 0 && l.extinction <= 0)) continue;
+// Where a ray is in its search for the next stretch that matters: layer by layer, and within what is visible of them step by step. A loop
+// finds the next stretch, the loop around it deals with it: neighbours wait for each other only there, and where a device runs both sides of
+// every branch (software drivers do) the costly part runs as often as it must.
+int layer, position, layerEnd;      // positions count samples
+bool isOn;                          // there may be more
+bool hasFront;                      // the value at `position` is known
+float before, front;                // values at both ends of the last stretch
+int beforeClass, frontClass;
+
+void start(int firstLayer, int lastLayer) {
+    layer = forwards ? firstLayer - 1 : lastLayer + 1;
+    position = layerEnd = 0;
+    isOn = rest > w.opaque;
+    hasFront = false;
+}
+// From the end of a layer to the next with anything visible.
+void seek(int firstLayer, int lastLayer) {
+    const int direction = forwards ? 1 : -1, edge = forwards ? 0 : GROUP - 1, top = thin ? 1 : size.z - 1;
+    bool seeks = isOn && position == layerEnd;
+    do {
+        if (seeks) {
+            layer += direction;
+            if (layer < firstLayer || layer > lastLayer) isOn = seeks = false;
+            // Eight layers at once: most of a volume is empty.
+            else if ((layer & (GROUP - 1)) == edge && !isGroupVisible(layer / GROUP)) layer += (GROUP - 1) * direction;
+            else if (isVisible(layer)) {
+                int low = layer * CELL * SUB, high = min(layer * CELL + CELL, top) * SUB;
+                if (enter < float(high) * (1.0 / float(SUB)) && leave > float(low) * (1.0 / float(SUB))) {
+                    int begin = forwards ? low : high;
+                    layerEnd = forwards ? high : low;
+                    if (begin != position) { position = begin; hasFront = false; }
+                    seeks = false;
+                }
             }
-            add(l, part == 0 ? a : half_, parts == 2 && part == 0 ? half_ : z);
         }
-        if (!(rest > w.opaque)) break;
-    }
-    if (SLABS == 0) frontAt = end;
+    } while (seeks);
 }
 
-void surfaceBlock(int start, int end, int direction) {
+void composite(int firstLayer, int lastLayer) {
     const float spacing = 1.0 / float(SUB);
-    if (SLABS != 0) frontAt = frontAt == start ? start : -1;
-    else if (frontAt != start) front = along(start);
-    for (int n = start; n != end; n += direction) {
-        if (!owned((float(n) + 0.5 * float(direction)) * spacing)) { frontAt = -1; continue; }
-        if (SLABS != 0 && frontAt == -1) front = along(n);
-        if (SLABS != 0) frontAt = n + direction;
-        float before = front, back = along(n + direction);
-        front = back;
-        if ((before < w.isovalue) == (back < w.isovalue)) continue;
+    const int direction = forwards ? 1 : -1;
+    start(firstLayer, lastLayer);
+    // A stretch that waits for the light of plane `heldAt`, where the next may start: they share it.
+    Lookup held = Lookup(0.0, vec3(0), 0.0);
+    float heldFrom = 0.0, heldTo = 0.0;
+    int heldAt = 0;
+    bool holds = false;
+    do {
+        Lookup l = Lookup(0.0, vec3(0), 0.0);
+        bool searches;
+        do {
+            seek(firstLayer, lastLayer);
+            bool steps = isOn, mayGive = false;
+            do {
+                if (steps) {
+                    int next = hasFront ? position + direction : position;
+                    float value = along(next);
+                    before = front; beforeClass = frontClass;
+                    front = value; frontClass = classOf(value);
+                    mayGive = hasFront && max(beforeClass, frontClass) >= w.lowestClass && min(beforeClass, frontClass) <= w.highestClass && owned(0.5 * float(position + next) * spacing);
+                    position = next;
+                    hasFront = true;
+                    // Who holds something looks at the very next stretch only.
+                    steps = !holds && !mayGive && position != layerEnd;
+                }
+            } while (steps);
+            if (mayGive) l = lookUp(before, front, beforeClass, frontClass, float(position - direction) * spacing, float(position) * spacing);
+            searches = isOn && !holds && !(l.path > 0.0);
+        } while (searches);
+
+        float from = float(position - direction) * spacing, to = float(position) * spacing, half_ = 0.5 * (from + to);
+        bool has = l.path > 0.0, held_ = holds, isHalved = HALVES != 0 && has && !holds && isMuch(l);
+        if (SHADES != 0) {
+            int plane = holds ? heldAt : planeOf(isHalved ? 0.5 * (from + half_) : half_);
+            if ((has || holds) && litAt != plane) shade(plane);
+        }
+        if (holds) {
+            add(held, heldFrom, heldTo);
+            holds = false;
+            if (!(rest > w.opaque)) isOn = has = false;
+            isHalved = HALVES != 0 && has && isMuch(l);
+        }
+        if (HALVES != 0) {
+            // Both halves where the step gives much to the ray, the whole elsewhere.
+            Lookup second = l;
+            float secondFrom = from;
+            if (isHalved) {
+                int low = min(position, position - direction);
+                float k = float(low) + 0.5, middle = sampled(u0 + k * du, v0 + k * dv, thin ? 0 : low, 0.5);
+                int middleClass = classOf(middle);
+                l = lookUp(before, middle, beforeClass, middleClass, from, half_);
+                second = lookUp(middle, front, middleClass, frontClass, half_, to);
+                secondFrom = half_;
+                if (l.path > 0.0) add(l, from, half_);
+            }
+            if (has && second.path > 0.0) {
+                if (SHADES != 0 && (isHalved || held_)) {
+                    held = second; heldFrom = secondFrom; heldTo = to; heldAt = planeOf(0.5 * (secondFrom + to));
+                    holds = true;
+                } else add(second, secondFrom, to);
+            }
+        } else if (has) add(l, from, to);
+        if (!holds && !(rest > w.opaque)) isOn = false;
+    } while (isOn || holds);
+}
+
+void surface(int firstLayer, int lastLayer) {
+    const float spacing = 1.0 / float(SUB);
+    const int direction = forwards ? 1 : -1;
+    start(firstLayer, lastLayer);
+    do {
+        bool crosses = false;
+        do {
+            seek(firstLayer, lastLayer);
+            bool steps = isOn;
+            do {
+                if (steps) {
+                    int next = hasFront ? position + direction : position;
+                    float value = along(next);
+                    crosses = hasFront && owned(0.5 * float(position + next) * spacing) && (front < w.isovalue) != (value < w.isovalue);
+                    before = front; front = value;
+                    position = next;
+                    hasFront = true;
+                    steps = !crosses && position != layerEnd;
+                }
+            } while (steps);
+        } while (isOn && !crosses);
         // Regula falsi with halving (Illinois).
-        float a = float(n) * spacing, z = float(n + direction) * spacing, fa = before - w.isovalue, fz = back - w.isovalue, k = a;
-        for (int round = 0; round < 5; round++) {
+        float a = float(position - direction) * spacing, z = float(position) * spacing, fa = before - w.isovalue, fz = front - w.isovalue, k = a;
+        int round = 0;
+        do {
             float down = fa - fz;
             k = a + clampUnit(abs(down) > 1e-20 ? fa / down : 0.5) * (z - a);
             float value = anywhere(at(u0 + k * du, v0 + k * dv, k)) - w.isovalue;
             bool same = (value < 0.0) == (fa < 0.0);
             if (same) { a = k; fz *= 0.5; fa = value; } else { z = k; fa *= 0.5; fz = value; }
-        }
-        if (!(k >= enter && k <= leave)) continue;
+        } while (++round < 5);
+        bool isHit = crosses && k >= enter && k <= leave;
         vec3 q = at(u0 + k * du, v0 + k * dv, k), c = w.surface.rgb;
-        if (LABELS != 0) {
+        if (LABELS != 0 && isHit) {
             vec4 tint;
-            if ((hidden(q - (thin ? at(0.0, 0.0, 0.5) : vec3(0)), tint) & 1) != 0) continue;
+            if ((hidden(q - (thin ? at(0.0, 0.0, 0.5) : vec3(0)), tint) & 1) != 0) isHit = false;
             c += tint.a * (tint.rgb - c);
         }
-        lighten(vec3(anywhere(q + vec3(1, 0, 0)) - anywhere(q - vec3(1, 0, 0)), anywhere(q + vec3(0, 1, 0)) - anywhere(q - vec3(0, 1, 0)),
-                     anywhere(q + vec3(0, 0, 1)) - anywhere(q - vec3(0, 0, 1))) * 0.5);
-        if (OCCLUDED != 0) occlude(q);
-        color = c * lit + gloss;
-        rest = 0.0;
-        break;
-    }
-    if (SLABS == 0) frontAt = end;
+        if (isHit) {
+            lighten(vec3(anywhere(q + vec3(1, 0, 0)) - anywhere(q - vec3(1, 0, 0)), anywhere(q + vec3(0, 1, 0)) - anywhere(q - vec3(0, 1, 0)),
+                         anywhere(q + vec3(0, 0, 1)) - anywhere(q - vec3(0, 0, 1))) * 0.5);
+            if (OCCLUDED != 0) occlude(q);
+            color = c * lit + gloss;
+            rest = 0.0;
+            isOn = false;
+        }
+    } while (isOn);
 }
 
 // What a maximum compares: negated for a minimum, paler with depth.
@@ -407,22 +523,85 @@ float ranked(float k, float value) {
     return value;
 }
 
-// Samples of a block: its start and all between; its end too when no layer follows.
-void foldBlock(int layer) {
-    int first = layer * CELL * SUB, last = layer == cellCount.z - 1 ? (thin ? SUB : (size.z - 1) * SUB) : first + CELL * SUB - 1;
-    first = max(first, int(ceil(enter * float(SUB)))); last = min(last, int(floor(leave * float(SUB))));
-    for (int n = first; n <= last; n++) {
-        float k = float(n) * (1.0 / float(SUB));
-        if (!owned(k)) continue;
-        float value = along(n);
-        if (LABELS != 0) {
-            vec4 tint;
-            if ((hidden(at(u0 + k * du, v0 + k * dv, k - (thin ? 0.5 : 0.0)), tint) & 1) != 0) continue;
-        }
-        if (FOLD == RAY_FOLD_MEAN) { best += value; count += 1.0; continue; }
-        value = ranked(k, value);
-        best = max(best, value);
+void fold(float k, float value) {
+    if (LABELS != 0) {
+        vec4 tint;
+        if ((hidden(at(u0 + k * du, v0 + k * dv, k - (thin ? 0.5 : 0.0)), tint) & 1) != 0) return;
     }
+    if (FOLD == RAY_FOLD_MEAN) { best += value; count += 1.0; }
+    else best = max(best, ranked(k, value));
+}
+
+// Samples of a layer of cells that the ray reaches: its start and all between, its end too when no layer follows.
+ivec2 samplesOf(int layer) {
+    int first = layer * CELL * SUB, last = layer == cellCount.z - 1 ? (thin ? SUB : (size.z - 1) * SUB) : first + CELL * SUB - 1;
+    return ivec2(max(first, int(ceil(enter * float(SUB)))), min(last, int(floor(leave * float(SUB)))));
+}
+
+void mean(int first, int last) {
+    int n = samplesOf(first).x, end = samplesOf(last).y;
+    if (n > end) return;
+    do {
+        float k = float(n) * (1.0 / float(SUB));
+        float value = along(n);
+        if (owned(k)) fold(k, value);
+    } while (++n <= end);
+}
+
+// All layers that can raise what was found, those of one group first. `between`: of two samples per voxel plane that half way to the next, which costs
+// twice as much; by then hardly any layer can.
+void sweep(int first, int last, int promising, const bool between) {
+    int next = max(first, promising * GROUP), end = min(last, promising * GROUP + GROUP - 1), group = first / GROUP - 1;
+    isOn = true;
+    do {
+        do {
+            // The next layer of the group that may raise what was found.
+            bool seeks = next <= end;
+            do {
+                if (seeks) {
+                    seeks = !(best < bound(next));
+                    if (seeks) { next++; seeks = next <= end; }
+                }
+            } while (seeks);
+            ivec2 samples = samplesOf(next);
+            int n = samples.x;
+            if (SUB == 2 && ((n & 1) != 0) != between) n++;
+            bool isInside = next <= end && n <= samples.y;
+            do {
+                if (isInside) {
+                    float k = float(n) * (1.0 / float(SUB)), value = SUB != 2 ? along(n) : between ? sampled(u0 + k * du, v0 + k * dv, thin ? 0 : n / 2, 0.5) : onPlane(n / 2);
+                    if (owned(k)) fold(k, value);
+                    n += SUB == 2 ? 2 : 1;
+                    isInside = n <= samples.y;
+                }
+            } while (isInside);
+            next++;
+        } while (next <= end);
+        bool seeksGroup = isOn;
+        do {
+            if (seeksGroup) {
+                group++;
+                if (group > last / GROUP) isOn = seeksGroup = false;
+                else if (group != promising && best < groupBound(group)) {
+                    next = max(first, group * GROUP);
+                    end = min(last, group * GROUP + GROUP - 1);
+                    seeksGroup = false;
+                }
+            }
+        } while (seeksGroup);
+    } while (isOn);
+}
+
+// The most promising group first: a maximum does not care for order, and soon little else can raise it.
+void extreme(int first, int last) {
+    int promising = first / GROUP, group = promising;
+    float most = -INFINITE;
+    do {
+        float b = groupBound(group);
+        if (b > most) { most = b; promising = group; }
+    } while (++group <= last / GROUP);
+    sweep(first, last, promising, false);
+    if (SUB == 2) sweep(first, last, promising, true);
 }
 
 void march() {
@@ -437,37 +616,16 @@ void march() {
         if (!(from <= to)) return;
     }
     int first = clamp(int(from) / CELL, 0, cellCount.z - 1), last = clamp(int(to) / CELL, 0, cellCount.z - 1);
-    if (FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE) {
-        int direction = forwards ? 1 : -1, edge = forwards ? 0 : GROUP - 1, top = thin ? 1 : size.z - 1;
-        for (int layer = forwards ? first : last; layer >= first && layer <= last && rest > w.opaque; layer += direction) {
-            // Eight layers at once: most of a volume is empty.
-            if ((layer & (GROUP - 1)) == edge && !isGroupVisible(layer / GROUP)) { layer += (GROUP - 1) * direction; continue; }
-            if (!isVisible(layer)) continue;
-            int low = layer * CELL * SUB, high = min(layer * CELL + CELL, top) * SUB;
-            if (!(enter < float(high) * (1.0 / float(SUB)) && leave > float(low) * (1.0 / float(SUB)))) continue;
-            if (FOLD == RAY_FOLD_COMPOSITE) compositeBlock(forwards ? low : high, forwards ? high : low, direction);
-            else surfaceBlock(forwards ? low : high, forwards ? high : low, direction);
-        }
-    } else if (FOLD == RAY_FOLD_MEAN) {
-        for (int layer = first; layer <= last; layer++) foldBlock(layer);
-    } else {
-        // The most promising group first: a maximum does not care for order, and soon little else can raise it.
-        int promising = first / GROUP;
-        float most = -INFINITE;
-        for (int group = first / GROUP; group <= last / GROUP; group++) {
-            float b = groupBound(group);
-            if (b > most) { most = b; promising = group; }
-        }
-        for (int layer = max(first, promising * GROUP); layer <= min(last, promising * GROUP + GROUP - 1); layer++) if (best < bound(layer)) foldBlock(layer);
-        for (int group = first / GROUP; group <= last / GROUP; group++) {
-            if (group == promising || !(best < groupBound(group))) continue;
-            for (int layer = max(first, group * GROUP); layer <= min(last, group * GROUP + GROUP - 1); layer++) if (best < bound(layer)) foldBlock(layer);
-        }
-    }
+    if (FOLD == RAY_FOLD_COMPOSITE) composite(first, last);
+    else if (FOLD == RAY_FOLD_ISOSURFACE) surface(first, last);
+    else if (FOLD == RAY_FOLD_MEAN) mean(first, last);
+    else extreme(first, last);
 }
 
 void main() {
-    ivec2 tile = ivec2(gl_WorkGroupID.xy) * 8 + ivec2(0, firstRow), pixel = tile + ivec2(gl_LocalInvocationID.xy);
+    // Neighbours in the order of invocations are neighbours in the picture both ways: four by two, eight by two, eight by four.
+    int lane = int(gl_LocalInvocationIndex);
+    ivec2 tile = ivec2(gl_WorkGroupID.xy) * 8 + ivec2(0, firstRow), pixel = tile + ivec2((lane & 3) | (lane >> 1 & 4), (lane >> 2 & 1) | (lane >> 3 & 6));
     if (pixel.x >= w.width || pixel.y >= w.height) return;
     uint index = uint(pixel.y) * uint(w.width) + uint(pixel.x);
     float x = float(pixel.x) + jitterX, y = float(pixel.y) + jitterY;
@@ -524,7 +682,7 @@ void main() {
 
     color = vec3(0); rest = 1.0; count = 0.0;
     best = FOLD == RAY_FOLD_MEAN ? 0.0 : -INFINITE;
-    litAt = frontAt = -1;
+    litAt = -1;
     lit = 1.0; gloss = 0.0; steep = 1.0;
     if (SLABS != 0) {
         if ((d.z >= 0.0) != (rising != 0)) return;

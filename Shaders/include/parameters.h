@@ -148,7 +148,8 @@ PARAMETER_BLOCK(RayParameters, 1088) {
     int labelCount, glowCount, shaded;
     RayLabelParameters labels[RAY_LABEL_MAPS];
     RayGlowParameters glows[RAY_GLOWS];
-    int unusedA, unusedB, unusedC, unusedD;
+    int lowestClass, highestClass;  // of the transfer function, that give anything
+    int unusedA, unusedB;
 };
 PARAMETER_BLOCK_END(RayParameters, 1088)
 

@@ -39,6 +39,7 @@ int gpuPipeline(GPUDevice *d, const uint32_t *code, size_t bytes, const char *bi
         case 'u': p->types[i] = VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER; break;
         case 'i': p->types[i] = VK_DESCRIPTOR_TYPE_SAMPLED_IMAGE; break;
         case 's': p->types[i] = VK_DESCRIPTOR_TYPE_SAMPLER; break;
+        case 'l': p->types[i] = VK_DESCRIPTOR_TYPE_STORAGE_IMAGE; break;
         case 't': p->types[i] = VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER; break;
         default: p->types[i] = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
         }
@@ -90,8 +91,8 @@ int gpuCommands(GPUDevice *d, GPUCommands **out) {
         const VkDescriptorPoolSize sizes[] = {
             { VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 6 * MOST_SETS }, { VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, 2 * MOST_SETS },
             { VK_DESCRIPTOR_TYPE_SAMPLED_IMAGE, 16 * MOST_SETS }, { VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, 2 * MOST_SETS },
-            { VK_DESCRIPTOR_TYPE_SAMPLER, MOST_SETS } };
-        const VkDescriptorPoolCreateInfo info = { VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = MOST_SETS, .poolSizeCount = 5, .pPoolSizes = sizes };
+            { VK_DESCRIPTOR_TYPE_SAMPLER, MOST_SETS }, { VK_DESCRIPTOR_TYPE_STORAGE_IMAGE, 16 * MOST_SETS } };
+        const VkDescriptorPoolCreateInfo info = { VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = MOST_SETS, .poolSizeCount = 6, .pPoolSizes = sizes };
         r = d->CreateDescriptorPool(d->handle, &info, NULL, &c->descriptors);
     }
     if (r == VK_SUCCESS && d->nanosecondsPerTick > 0) {
@@ -163,7 +164,7 @@ int gpuDispatch(GPUCommands *c, GPUPipeline *p, const GPUBinding *bindings, cons
         if (p->types[i] == VK_DESCRIPTOR_TYPE_SAMPLER) continue;
         VkWriteDescriptorSet *write = writes + count++;
         *write = (VkWriteDescriptorSet){ VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = set, .dstBinding = (uint32_t)i, .descriptorCount = 1, .descriptorType = p->types[i] };
-        if (p->types[i] == VK_DESCRIPTOR_TYPE_SAMPLED_IMAGE) {
+        if (p->types[i] == VK_DESCRIPTOR_TYPE_SAMPLED_IMAGE || p->types[i] == VK_DESCRIPTOR_TYPE_STORAGE_IMAGE) {
             images[i] = (VkDescriptorImageInfo){ .imageView = b->isSmooth ? b->image->smooth : b->image->view, .imageLayout = VK_IMAGE_LAYOUT_GENERAL };
             write->pImageInfo = images + i;
         } else if (p->types[i] == VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER) write->pTexelBufferView = &b->buffer->view;

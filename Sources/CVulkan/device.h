@@ -35,6 +35,10 @@ struct GPUInstance {
     int messageCount;
 };
 
+enum { GPUFormatCount = 5 };
+/// By GPUFormat.
+static const VkFormat imageFormats[GPUFormatCount] = { VK_FORMAT_R16_SINT, VK_FORMAT_R32_SFLOAT, VK_FORMAT_R8G8B8A8_UNORM, VK_FORMAT_R32G32_SFLOAT, VK_FORMAT_R8_UNORM };
+
 typedef struct { VkDeviceSize offset, size; } Span;
 
 /// Device memory from which buffers or images are cut.
@@ -63,6 +67,7 @@ struct GPUDevice {
     double nanosecondsPerTick;      // 0: no timestamps
     VkDeviceSize uniformAlignment, storageAlignment;
     VkSampler sampler;              // linear, up to the edge
+    int loads;                      // images are storage images as well
     int filtersInt16, filtersFloat; // voxels of these formats, the first as normalised ones
     VkSemaphore timeline;
     uint64_t submitted;

@@ -158,7 +158,24 @@ static int filters(GPUInstance *g, VkPhysicalDevice device, VkFormat format) {
     return (p.optimalTilingFeatures & needs) == needs;
 }
 
-int gpuCreate(GPUInstance *g, int index, GPUDevice **out) {
+/// A software driver whose every image format can be a storage image. Others have texture units, and layouts that a storage image may not have.
+static int loads(GPUInstance *g, VkPhysicalDevice device) {
+    VkPhysicalDeviceProperties2 p = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2 };
+    g->GetPhysicalDeviceProperties2(device, &p);
+    VkPhysicalDeviceFeatures2 features = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2 };
+    g->GetPhysicalDeviceFeatures2(device, &features);
+    int all = p.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU && features.features.shaderStorageImageExtendedFormats && p.properties.limits.maxPerStageDescriptorStorageImages >= 16;
+    for (int i = 0; i < GPUFormatCount; i++) {
+        VkFormatProperties format;
+        g->GetPhysicalDeviceFormatProperties(device, imageFormats[i], &format);
+        all = all && (format.optimalTilingFeatures & VK_FORMAT_FEATURE_STORAGE_IMAGE_BIT);
+    }
+    return all;
+}
+
+int gpuLoads(GPUDevice *d) { return d->loads; }
+
+int gpuCreate(GPUInstance *g, int index, int textures, GPUDevice **out) {
     *out = NULL;
     GPUDevice *d = calloc(1, sizeof *d);
     if (!d) return GPU_OUT_OF_HOST_MEMORY;
@@ -179,7 +196,9 @@ int gpuCreate(GPUInstance *g, int index, GPUDevice **out) {
     const VkDeviceQueueCreateInfo queue = { VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = d->family, .queueCount = 1, .pQueuePriorities = &priority };
     VkPhysicalDeviceVulkan12Features features = { VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, .timelineSemaphore = VK_TRUE };
     const char *extensions[] = { VK_EXT_MEMORY_BUDGET_EXTENSION_NAME };
-    const VkDeviceCreateInfo info = { VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = &features, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
+    d->loads = !textures && loads(g, d->physical);
+    const VkPhysicalDeviceFeatures core = { .shaderStorageImageExtendedFormats = d->loads ? VK_TRUE : VK_FALSE };
+    const VkDeviceCreateInfo info = { VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = &features, .pEnabledFeatures = &core, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
         .enabledExtensionCount = d->reportsBudget ? 1 : 0, .ppEnabledExtensionNames = extensions };
     VkResult r = g->CreateDevice(d->physical, &info, NULL, &d->handle);
     if (r < 0) { free(d); return r; }

@@ -184,23 +184,22 @@ void gpuFreeBuffer(GPUBuffer *b) {
 }
 
 int gpuImage(GPUDevice *d, GPUFormat format, const uint32_t size[3], GPUImage **out) {
-    static const VkFormat formats[] = { VK_FORMAT_R16_SINT, VK_FORMAT_R32_SFLOAT, VK_FORMAT_R8G8B8A8_UNORM, VK_FORMAT_R32G32_SFLOAT, VK_FORMAT_R8_UNORM };
     *out = NULL;
     GPUImage *i = calloc(1, sizeof *i);
     if (!i) return GPU_OUT_OF_HOST_MEMORY;
     i->device = d;
     i->size = (VkExtent3D){ size[0], size[1], size[2] };
     // Integers are not filtered: the same memory is read as normalised numbers.
-    const VkFormat smooth = format == GPUFormatInt16 && d->filtersInt16 ? VK_FORMAT_R16_SNORM : format == GPUFormatFloat && d->filtersFloat ? VK_FORMAT_R32_SFLOAT : VK_FORMAT_UNDEFINED;
-    const VkImageCreateInfo info = { VK_STRUCTURE_TYPE_IMAGE_CREATE_INFO, .flags = smooth && smooth != formats[format] ? VK_IMAGE_CREATE_MUTABLE_FORMAT_BIT : 0, .imageType = VK_IMAGE_TYPE_3D, .format = formats[format], .extent = i->size, .mipLevels = 1, .arrayLayers = 1,
-        .samples = VK_SAMPLE_COUNT_1_BIT, .tiling = VK_IMAGE_TILING_OPTIMAL, .usage = VK_IMAGE_USAGE_SAMPLED_BIT | VK_IMAGE_USAGE_TRANSFER_DST_BIT };
+    const VkFormat smooth = d->loads ? VK_FORMAT_UNDEFINED : format == GPUFormatInt16 && d->filtersInt16 ? VK_FORMAT_R16_SNORM : format == GPUFormatFloat && d->filtersFloat ? VK_FORMAT_R32_SFLOAT : VK_FORMAT_UNDEFINED;
+    const VkImageCreateInfo info = { VK_STRUCTURE_TYPE_IMAGE_CREATE_INFO, .flags = smooth && smooth != imageFormats[format] ? VK_IMAGE_CREATE_MUTABLE_FORMAT_BIT : 0, .imageType = VK_IMAGE_TYPE_3D, .format = imageFormats[format], .extent = i->size, .mipLevels = 1, .arrayLayers = 1,
+        .samples = VK_SAMPLE_COUNT_1_BIT, .tiling = VK_IMAGE_TILING_OPTIMAL, .usage = VK_IMAGE_USAGE_SAMPLED_BIT | VK_IMAGE_USAGE_TRANSFER_DST_BIT | (d->loads ? VK_IMAGE_USAGE_STORAGE_BIT : 0) };
     VkResult r = d->CreateImage(d->handle, &info, NULL, &i->handle);
     if (r < 0) { free(i); return r; }
     VkMemoryRequirements needs;
     d->GetImageMemoryRequirements(d->handle, i->handle, &needs);
     r = take(d, needs, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0, 1, &i->place);
     if (r == VK_SUCCESS) r = d->BindImageMemory(d->handle, i->handle, i->place.chunk->memory, i->place.offset);
-    VkImageViewCreateInfo view = { VK_STRUCTURE_TYPE_IMAGE_VIEW_CREATE_INFO, .image = i->handle, .viewType = VK_IMAGE_VIEW_TYPE_3D, .format = formats[format],
+    VkImageViewCreateInfo view = { VK_STRUCTURE_TYPE_IMAGE_VIEW_CREATE_INFO, .image = i->handle, .viewType = VK_IMAGE_VIEW_TYPE_3D, .format = imageFormats[format],
         .subresourceRange = { VK_IMAGE_ASPECT_COLOR_BIT, 0, 1, 0, 1 } };
     if (r == VK_SUCCESS) r = d->CreateImageView(d->handle, &view, NULL, &i->view);
     view.format = smooth;

@@ -57,9 +57,14 @@ final class Cells {
         let classification: RayClassification?
         let classes: GPUBlock
         let cells, groups: GPUTexture
+        /// The lowest and the highest class that give anything to a ray.
+        let giving: ClosedRange<Int32>
         var isFilled = false
         init(_ classification: RayClassification?, _ classes: GPUBlock, _ cells: GPUTexture, _ groups: GPUTexture) {
             self.classification = classification; self.classes = classes; self.cells = cells; self.groups = groups
+            // Of integrals, each class's own begin and end.
+            let entries = classification?.entries ?? [], visible = entries.indices.dropLast().filter { entries[$0 + 1].x > entries[$0].x }
+            giving = if let first = visible.first, let last = visible.last { Int32(first)...Int32(last) } else { Int32.max...Int32.max }
         }
         var bytes: Int { classes.bytes + cells.bytes + groups.bytes }
     }

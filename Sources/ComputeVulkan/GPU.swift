@@ -21,14 +21,16 @@ final class GPU: @unchecked Sendable {
     private var instance: VulkanInstance?
     let info: GPUInfo
     let device: OpaquePointer
+    /// Shaders read volumes as storage images.
+    var loads: Bool { gpuLoads(device) != 0 }
     private let lost = Atomic<Bool>(false)
     private let givenUp = Atomic<Bool>(false)
 
-    init(_ instance: VulkanInstance, index: Int) throws(ComputeError) {
+    init(_ instance: VulkanInstance, index: Int, readsTextures: Bool = false) throws(ComputeError) {
         self.instance = instance
         info = instance.info(index)
         var device: OpaquePointer?
-        let result = gpuCreate(instance.handle, Int32(index), &device)
+        let result = gpuCreate(instance.handle, Int32(index), readsTextures ? 1 : 0, &device)
         guard result >= 0, let device else { throw .device(reason: "\(info.title) cannot be opened (VkResult \(result))") }
         self.device = device
         // Anew for each device: handlers run in reverse order, and this one must come before those that its driver has just left.

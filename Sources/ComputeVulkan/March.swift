@@ -68,7 +68,7 @@ extension Driver {
         p.columns = Int32(geometry.columns); p.rows = Int32(geometry.rows); p.slices = Int32(geometry.slices)
         let lines = try march.lines
         let isPartial = !loaded.isEmpty, parameters = p
-        let pipeline = try pipeline("march", "biiubbubiiii", [p.format, p.interpolation, p.fold, isPartial ? 1 : 0, march.isCropped ? 1 : 0, march.ranks.isEmpty ? 0 : 1])
+        let pipeline = try pipeline(gpu.loads ? "marchLoads" : "march", gpu.loads ? "bliubbubllll" : "biiubbubiiii", [p.format, p.interpolation, p.fold, isPartial ? 1 : 0, march.isCropped ? 1 : 0, march.ranks.isEmpty ? 0 : 1])
         let width = march.size.width, height = march.size.height
         let kind = "march \(p.format) \(p.interpolation) \(march.isCropped)", units = Double(width * Int(p.samples))
         let band = rows(kind, units: units, of: height), isFloat = p.format == VOXELS_FLOAT32 || p.format == VOXELS_RGBA8

@@ -74,20 +74,24 @@ extension Driver {
             let (found, key, finding) = try self.visibility(rays, volume, cells, boxes: boxes)
             visibility = found
             steps += finding
-            if let c = found.classification { w.classFirst = c.first; w.classesPerUnit = c.perUnit; w.extinctionScale = c.extinctionScale }
+            if let c = found.classification {
+                w.classFirst = c.first; w.classesPerUnit = c.perUnit; w.extinctionScale = c.extinctionScale
+                // A second volume may give something anywhere.
+                let giving = rays.glows.isEmpty ? found.giving : 0...Int32.max
+                w.lowestClass = giving.lowerBound; w.highestClass = giving.upperBound
+            }
             let (reached, lighting) = try self.light(rays, volume, cells, found, key, &w)
             light = reached
             steps += lighting
         }
 
         let isShaded = w.shaded != 0 || w.gradientOpacity != 0
-        // While the hand moves, the sampler does where the device has one for the format: one access instead of eight. A software driver's is
-        // slower at gradients, which need four.
-        let isFiltered = !isSlabbed && rays.substeps == 1 && samples.load(ordering: .relaxed) && residents[0].texture.isSmooth && (isFolding || gpu.info.kind != GPUKindSoftware)
+        // While the hand moves, the sampler does where the device has one for the format: one access instead of eight.
+        let isFiltered = !isSlabbed && rays.substeps == 1 && samples.load(ordering: .relaxed) && residents[0].texture.isSmooth
         // As the CPU does it: of two samples per plane, a composite takes the second where its step gives much to the ray.
         let halves = rays.substeps == 2 && rays.foldNumber(volume) == RAY_FOLD_COMPOSITE
         let constants = [format, rays.foldNumber(volume), halves ? 1 : Int32(min(max(rays.substeps, 1), 8)), isShaded ? 1 : 0, rays.labels.isEmpty ? 0 : 1, rays.glows.isEmpty ? 0 : 1, light == nil ? 0 : 1, halves ? 1 : 0, isSlabbed ? 1 : 0, isFiltered ? 1 : 0]
-        let pipeline = try pipeline("rays", "bbbutiiiiiiiiiiiiiiis", constants)
+        let pipeline = try gpu.loads ? pipeline("raysLoads", "bbbut" + String(repeating: "l", count: 15), constants) : pipeline("rays", "bbbut" + String(repeating: "i", count: 15) + "s", constants)
         let passes = isFolding ? 1 : Int(w.passes), count = rays.size.count
         w.passes = Int32(passes)
         let work = passes > 1 || isSlabbed ? try blocks.take(16 * count) : nil
@@ -129,7 +133,7 @@ extension Driver {
                     push.firstRow = Int32(first)
                     var images = textures.map(\.binding)
                     if let filtered { images[1] = filtered.smoothBinding }
-                    try recorder.dispatch(pipeline, [target.memory.binding, work?.binding ?? target.memory.binding, tables.binding, block, classes.binding] + images + [GPUBinding()],
+                    try recorder.dispatch(pipeline, [target.memory.binding, work?.binding ?? target.memory.binding, tables.binding, block, classes.binding] + images + (gpu.loads ? [] : [GPUBinding()]),
                                           push: push, x: (rays.size.width + 7) / 8, y: (height + 7) / 8)
                 })
             }

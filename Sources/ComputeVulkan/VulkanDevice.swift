@@ -14,12 +14,13 @@ public final class VulkanDevice: ComputeDevice {
     /// Whether arrays are written and read in place where the host reaches them; tests take the way over staging memory everywhere.
     let sharesMemory = Atomic<Bool>(true)
 
-    /// `budgetBytes`: what volumes may take of the device's memory; `nil` is four fifths of what the driver reports as available.
-    public init(_ instance: VulkanInstance, index: Int, budgetBytes: Int? = nil) throws(ComputeError) {
+    /// `budgetBytes`: what volumes may take of the device's memory; `nil` is four fifths of what the driver reports as available. `readsTextures`,
+    /// for tests: a software driver does as GPUs do, which have texture units.
+    public init(_ instance: VulkanInstance, index: Int, budgetBytes: Int? = nil, readsTextures: Bool = false) throws(ComputeError) {
         guard (0..<Int(gpuCount(instance.handle))).contains(index) else { throw .unsupported(reason: "there is no Vulkan device \(index)") }
         description = VulkanDeviceDescription(index: index, instance.info(index))
         if let refusal = description.refusal { throw .unsupported(reason: "\(description.name) cannot be used: \(refusal)") }
-        gpu = try GPU(instance, index: index)
+        gpu = try GPU(instance, index: index, readsTextures: readsTextures)
         driver = Driver(gpu, budget: budgetBytes)
         name = "Vulkan, \(description.name)"
     }

@@ -15,7 +15,12 @@ enum Devices {
     static let cpu = CPUDevice()
     static let vulkan = try! VulkanDevice(instance!, index: index!)
 
-    static func fresh(budgetBytes: Int? = nil) throws -> VulkanDevice { try VulkanDevice(instance!, index: index!, budgetBytes: budgetBytes) }
+    /// The same as GPUs do it: volumes are textures, where a software driver reads storage images.
+    static let textures = try! fresh(readsTextures: true)
+
+    static func fresh(budgetBytes: Int? = nil, readsTextures: Bool = false) throws -> VulkanDevice {
+        try VulkanDevice(instance!, index: index!, budgetBytes: budgetBytes, readsTextures: readsTextures)
+    }
 }
 
 /// How two pictures differ.

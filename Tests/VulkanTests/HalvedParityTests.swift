@@ -32,7 +32,7 @@ import Testing
     @Test func theSamplerIsForMovingPicturesOnly() async throws {
         let volume = TestVolumes.noise(), g = volume.geometry, size = PixelSize(80, 60)
         let camera = Camera(position: g.center + Vector(60, 90, 400), target: g.center, up: Vector(0, 1, 0), height: 60, projection: .orthographic)
-        let exact = try Devices.fresh(), sampled = try Devices.fresh()
+        let exact = try Devices.fresh(readsTextures: true), sampled = try Devices.fresh(readsTextures: true)
         exact.leaveSampler()
         for fold in [Fold.mean, .maximum] {
             let scene = TestVolumes.scene(volume, .camera(camera)) { $0.fold = fold; $0.window = Window(center: 1000, width: 500) }

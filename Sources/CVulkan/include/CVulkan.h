@@ -46,7 +46,8 @@ int gpuMessageCount(GPUInstance *);
 /// Copies a message; thread-safe.
 void gpuMessage(GPUInstance *, int index, char *text, size_t bytes);
 
-int gpuCreate(GPUInstance *, int index, GPUDevice **);
+/// `textures`: volumes are read as textures even where loads are faster.
+int gpuCreate(GPUInstance *, int index, int textures, GPUDevice **);
 /// Waits for the device. Everything made of it must be gone.
 void gpuDestroy(GPUDevice *);
 /// Bytes of device-local memory in use by this process and available to it, by the driver's figures; 0 when it gives none.
@@ -77,10 +78,12 @@ typedef enum {
 /// A volume, sampled by texel; in general layout from its first command on.
 int gpuImage(GPUDevice *, GPUFormat, const uint32_t size[3], GPUImage **);
 void gpuFreeImage(GPUImage *);
+/// Whether shaders compiled for loads (`...Loads`) read volumes as storage images: on software drivers, where that takes a quarter of the time of a texture's texel.
+int gpuLoads(GPUDevice *);
 /// Whether the image can be read through the linear sampler; 16-bit integers come as -1 ... 1 then, 32767 to one.
 int gpuIsSmooth(GPUImage *);
 
-/// `bindings`: per binding 'b' storage buffer, 'u' uniform block, 'i' sampled image, 't' texels, 's' the linear sampler, whose
+/// `bindings`: per binding 'b' storage buffer, 'u' uniform block, 'i' sampled image, 'l' storage image that is only read, 't' texels, 's' the linear sampler, whose
 /// binding holds nothing.
 int gpuPipeline(GPUDevice *, const uint32_t *code, size_t bytes, const char *bindings, const uint32_t *constants, int constantCount, GPUPipeline **);
 void gpuFreePipeline(GPUPipeline *);
