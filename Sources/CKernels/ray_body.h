@@ -78,6 +78,27 @@ INLINE F FN(edge)(const char *base, int format, I k, F t) {
     return FN(lerp)(p.low, p.high, t);
 }
 
+/// Quadruples, those of lanes n, n + 4, n + 8 ... one after the other in vector n, to a vector of each member; and back.
+INLINE void FN(transpose)(const I in[4], I out[4]) {
+#if LANES == 16
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
+#define LOW2(a, b) __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define HIGH2(a, b) __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+#else
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define LOW2(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define HIGH2(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+#endif
+    const I a = LOW(in[0], in[1]), b = HIGH(in[0], in[1]), c = LOW(in[2], in[3]), d = HIGH(in[2], in[3]);
+    out[0] = LOW2(a, c); out[1] = HIGH2(a, c); out[2] = LOW2(b, d); out[3] = HIGH2(b, d);
+#undef LOW
+#undef HIGH
+#undef LOW2
+#undef HIGH2
+}
+
 /// 16 bytes a lane from a table, turned into four vectors.
 INLINE void FN(entries)(const RayClass *table, I k, I out[4]) {
     int32_t at[LANES];
@@ -94,23 +115,7 @@ INLINE void FN(entries)(const RayClass *table, I k, I out[4]) {
     const I z[4] = { FOUR(0), FOUR(1), FOUR(2), FOUR(3) };
 #undef FOUR
 #undef ENTRY
-#if LANES == 16
-#define LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
-#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
-#define LOW2(a, b) __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
-#define HIGH2(a, b) __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
-#else
-#define LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
-#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
-#define LOW2(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
-#define HIGH2(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
-#endif
-    I a = LOW(z[0], z[1]), b = HIGH(z[0], z[1]), c = LOW(z[2], z[3]), d = HIGH(z[2], z[3]);
-    out[0] = LOW2(a, c); out[1] = HIGH2(a, c); out[2] = LOW2(b, d); out[3] = HIGH2(b, d);
-#undef LOW
-#undef HIGH
-#undef LOW2
-#undef HIGH2
+    FN(transpose)(z, out);
 }
 
 /// Rays of a packet along the frame's axis k: u = u0 + k du, v likewise.
@@ -137,6 +142,11 @@ typedef struct {
 /// Rays of four corners of the tile along the frame: they bound all others.
 typedef struct { float u0[4], du[4], v0[4], dv[4]; int unbounded; } FN(Corners);
 
+/// The same of every packet, LANES / 4 packets to a vector; and where they cross a block: a quadruple a packet, of u and v on its first
+/// plane and on its last... in the order u, u, v, v. Cells count along u and v, both ends included.
+typedef struct { F u0, du, v0, dv; } FN(Edges);
+typedef struct { float least[PACKETS * 4], most[PACKETS * 4]; int32_t first[PACKETS * 4], last[PACKETS * 4]; } FN(Crossing);
+
 #if LANES == 16
 /// The voxels around a block of one tile: rows along u, then v, then k, whatever the axis of view. Copied once, they serve all
 /// packets from the nearest cache: in the volume itself rows lie a slice apart, often in one and the same set of the caches.
@@ -152,7 +162,7 @@ typedef struct {
 /// function of k, so the chord between its ends bounds it from below, and the highest from above.
 typedef struct {
     float u, v, du, dv, low;
-    float extent;                   // from the lowest position to the highest, voxels
+    float extentU, extentV;         // from the lowest position to the highest, voxels
 #if LANES == 16
     const FN(Brick) *brick;         // NULL: there is none
 #endif
@@ -232,7 +242,7 @@ INLINE void FN(corner)(const FN(Window) *q, float k, int *u, int *v) {
     *u = (int)(q->u + (k - q->low) * q->du - 0.01f); *v = (int)(q->v + (k - q->low) * q->dv - 0.01f);
 }
 /// Rounding down moves the corner by up to one voxel; neighbours need another.
-INLINE int FN(fits)(const FN(Window) *q) { return q->brick && q->extent < 5.95f; }
+INLINE int FN(fits)(const FN(Window) *q) { return q->brick && fmaxf(q->extentU, q->extentV) < 5.95f; }
 INLINE F FN(patched)(const FN(Window) *q, F u, F v, int plane, float part) {
     int a, b;
     FN(corner)(q, (float)plane + part, &a, &b);
@@ -652,6 +662,102 @@ INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner
     p->rest = rest; p->red = red; p->green = green; p->blue = blue;
 }
 
+#if LANES == 16
+/// What the table holds for the class of a sample: sums up to its start and up to its end. They serve the stretches on both sides.
+typedef struct { I class, start[4], end[4]; } FN(Sums);
+INLINE void FN(sums)(const RayWork *w, F stored, FN(Sums) *s) {
+    s->class = FN(classOf)(w, stored);
+    int32_t at[LANES];
+    memcpy(at, &s->class, sizeof at);
+    I order[2][4];
+#define BOTH(n) _mm256_loadu_si256((const __m256i *)(w->classes + at[n]))
+#pragma clang loop unroll(full)
+    for (int h = 0; h < 2; h++) {
+        I z[4];
+#pragma clang loop unroll(full)
+        for (int n = 0; n < 4; n++) z[n] = (I)_mm512_inserti64x4(_mm512_castsi256_si512(BOTH(8 * h + n)), BOTH(8 * h + 4 + n), 1);
+        FN(transpose)(z, order[h]);
+    }
+#undef BOTH
+#pragma clang loop unroll(full)
+    for (int m = 0; m < 4; m++) {
+        s->start[m] = __builtin_shufflevector(order[0][m], order[1][m], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+        s->end[m] = __builtin_shufflevector(order[0][m], order[1][m], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    }
+}
+/// `lookUp` between two samples, for rays that cross all of it.
+INLINE FN(Lookup) FN(lookUpBetween)(const RayWork *w, const FN(Sums) *a, const FN(Sums) *b, F length) {
+    const I rising = a->class <= b->class;
+    I sum[4];
+#pragma clang loop unroll(full)
+    for (int m = 0; m < 4; m++) sum[m] = (rising ? b->end[m] : a->end[m]) - (rising ? a->start[m] : b->start[m]);
+    const I classes = FN(maxi)(a->class, b->class) + 1 - FN(mini)(a->class, b->class);
+    const F e = FN(toF)(sum[0]), perExtinction = FN(sel)(sum[0] > 0, FN(inverse)(e), (F)0.0f);
+    return (FN(Lookup)){ sum[0], e * w->extinctionScale * FN(inverse)(FN(toF)(classes)), FN(toF)(sum[1]) * perExtinction,
+                         FN(toF)(sum[2]) * perExtinction, FN(toF)(sum[3]) * perExtinction, length };
+}
+
+/// `compositeBlock` for the usual case, without labels and layers: all rays cross the whole block, whose voxels lie in a brick. 0 when it
+/// is another. Samples are looked up once for both sides, and both halves of a step go together: one does not wait for the other.
+INLINE int FN(compositePatched)(const RayWork *w, const Frame *f, const FN(Corner) *c, const FN(Window) *q, Packet *p, const Block *b) {
+    if (f->substeps != 1 || w->labelCount || w->layerCount || !b->inner || !FN(fits)(q)) return 0;
+    const float lowK = (float)(b->layer * RAY_CELL), highK = lowK + RAY_CELL;
+    I live = (p->rest > w->opaque) & (p->enter <= p->leave) & (p->enter < highK) & (p->leave > lowK);
+    if (!FN(any)(live)) return 1;
+    if (FN(any)(live & ((p->enter > lowK) | (p->leave < highK)))) return 0;
+    const FN(Span) s = FN(span)(f, b->layer);
+    const int lights = w->shaded || w->gradientOpacity;
+#define VALUE(k, plane, part) FN(patched)(q, p->u0 + (k) * p->du, p->v0 + (k) * p->dv, plane, part)
+    if (p->frontAt != s.start) { p->front = VALUE((float)s.start, s.start, 0); p->frontClass = FN(classOf)(w, p->front); }
+    F front = p->front, rest = p->rest, red = p->red, green = p->green, blue = p->blue;
+    I frontClass = p->frontClass;
+    FN(Sums) ends[2], middle;
+    int at = 0, known = 0;          // of the two ends, the front; whether it is there
+    for (int n = s.start; n != s.end; n += s.step) {
+        const int next = n + s.step;
+        const F back = VALUE((float)next, next, 0);
+        const I backClass = FN(classOf)(w, back);
+        const int seen = FN(any)(live & (FN(maxi)(frontClass, backClass) >= f->clear));
+        frontClass = backClass;
+        if (!seen) { front = back; known = 0; continue; }
+        if (!known) FN(sums)(w, front, ends + at);
+        front = back; known = 1;
+        const FN(Sums) *from = ends + at, *to = ends + (at ^= 1);
+        FN(sums)(w, back, ends + at);
+        FN(Lookup) last = FN(lookUpBetween)(w, from, to, p->length);
+        if (!FN(any)(live & (last.extinction > 0))) continue;
+        const I much = live & (I)(f->halves ? -1 : 0) & (rest * FN(minf)(last.tau * last.length * 0.6931472f, (F)1.0f) > RAY_HALVED);
+        if (FN(any)(much)) {
+            // Both halves for rays to which the step gives much; all others take the whole step with the second.
+            const int low = f->forward ? n : next;
+            FN(sums)(w, VALUE((float)low + 0.5f, low, 0.5f), &middle);
+            const F half = p->length * 0.5f;
+            const FN(Lookup) first = FN(lookUpBetween)(w, from, &middle, half), second = FN(lookUpBetween)(w, &middle, to, half);
+            last.tau = FN(sel)(much, second.tau, last.tau); last.length = FN(sel)(much, half, last.length);
+            last.red = FN(sel)(much, second.red, last.red); last.green = FN(sel)(much, second.green, last.green); last.blue = FN(sel)(much, second.blue, last.blue);
+            if (lights && p->litAt != n && FN(any)(much & (first.extinction > 0))) FN(shade)(w, f, c, q, p, n, VOXELS_INT16, 0, 1);
+            const F light = w->shaded ? p->lit : (F)1.0f, gloss = w->shaded ? p->gloss : (F)0.0f;
+            const F after = rest * FN(exp2)(-(first.tau * (w->gradientOpacity ? p->steep : (F)1.0f) * first.length));
+            const F weight = FN(sel)(much, rest - after, (F)0.0f);
+            rest -= weight;
+            red += weight * (first.red * light + gloss); green += weight * (first.green * light + gloss); blue += weight * (first.blue * light + gloss);
+        }
+        if (lights && p->litAt != next) FN(shade)(w, f, c, q, p, next, VOXELS_INT16, 0, 1);
+        const F light = w->shaded ? p->lit : (F)1.0f, gloss = w->shaded ? p->gloss : (F)0.0f;
+        const F after = rest * FN(exp2)(-(last.tau * (w->gradientOpacity ? p->steep : (F)1.0f) * last.length));
+        const F weight = FN(sel)(live, rest - after, (F)0.0f);
+        rest -= weight;
+        red += weight * (last.red * light + gloss); green += weight * (last.green * light + gloss); blue += weight * (last.blue * light + gloss);
+        live &= rest > w->opaque;
+        if (!FN(any)(live)) break;
+    }
+#undef VALUE
+    p->front = front; p->frontClass = frontClass; p->frontAt = s.end;
+    p->rest = rest; p->red = red; p->green = green; p->blue = blue;
+    return 1;
+}
+#endif
+
 INLINE void FN(surfaceBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c, const FN(Window) *q, Packet *p, const Block *b, int format, int pairs) {
     const FN(Span) s = FN(span)(f, b->layer);
     const float spacing = 1.0f / (float)f->substeps;
@@ -726,42 +832,62 @@ INLINE F FN(ranked)(const RayWork *w, const Packet *p, F k, F value) {
 }
 
 #if LANES == 16
-/// Maximum or minimum of a block whose voxels lie in a brick: its planes and, when asked for, half way between them, in one pass.
+/// Maximum or minimum of a block whose voxels lie in a brick: its planes and, when asked for, half way between them. No sample exceeds
+/// all voxels around it, so planes without a voxel above what all rays have found are left out: most of them.
 /// 0 when it has to be done otherwise.
 INLINE int FN(extremeBlock)(const RayWork *w, const FN(Window) *q, Packet *p, const Block *b, int between) {
-    const float slope = fmaxf(fabsf(q->du), fabsf(q->dv)), low = q->low, high = low + RAY_CELL;
-    if (!q->brick || !(q->extent + slope < 5.9f)) return 0;
+    const float slopeU = between ? fabsf(q->du) : 0, slopeV = between ? fabsf(q->dv) : 0, low = q->low, high = low + RAY_CELL;
+    if (!q->brick || !(fmaxf(q->extentU + slopeU, q->extentV + slopeV) < 5.9f)) return 0;
     const I live = (p->enter <= p->leave) & (p->enter <= high) & (p->leave >= low) & (p->best < b->bound);
     if (!FN(any)(live)) return 1;
+    const int falling = w->fold == RayMinimum;
+    const float least = floorf(__builtin_reduce_min(FN(sel)(live, p->best, (F)INFINITY)));
+    // For a minimum of all bits turned, which is one less than negated.
+    const float needed = fmaxf(falling ? least : least + 1, INT16_MIN);
+    if (needed > INT16_MAX) return 1;
+    const __m512i threshold = _mm512_set1_epi16((short)needed), turn = _mm512_set1_epi16(falling ? -1 : 0);
+    // One patch serves the plane and half a plane to both sides: its first voxel, and the columns and rows that samples look at.
+    typedef float Planes __attribute__((ext_vector_type(8)));
+    typedef int32_t Places __attribute__((ext_vector_type(8)));
+    const Planes ordinal = { 0, 1, 2, 3, 4, 5, 6, 7 };
+    const Planes lowU = q->u - 0.5f * slopeU - 0.01f + ordinal * q->du, lowV = q->v - 0.5f * slopeV - 0.01f + ordinal * q->dv;
+    const Places cornerU = __builtin_convertvector(lowU, Places), cornerV = __builtin_convertvector(lowV, Places);
+    const Places columns = __builtin_convertvector(lowU + (q->extentU + slopeU + 0.02f), Places) - cornerU + 2;
+    const Places rows = __builtin_convertvector(lowV + (q->extentV + slopeV + 0.02f), Places) - cornerV + 2;
+    int32_t a[8], c[8], across[8], down[8];
+    memcpy(a, &cornerU, sizeof a); memcpy(c, &cornerV, sizeof c); memcpy(across, &columns, sizeof across); memcpy(down, &rows, sizeof down);
+    FN(Patch) patches[RAY_CELL + 1];
+    unsigned hot = 0;
+#pragma clang loop unroll(full)
+    for (int n = 0; n <= RAY_CELL; n++) {
+        if (n == RAY_CELL && !between) break;
+        const FN(Patch) t = patches[n] = FN(patchAt)(q->brick, a[n], c[n], (int)low + n);
+        const uint64_t seen = 0x0101010101010101u * (0xffu >> (8 - across[n])) & ~(uint64_t)0 >> (64 - 8 * down[n]);
+        hot |= (unsigned)((_mm512_mask_cmpge_epi16_mask((__mmask32)seen, _mm512_xor_si512(t.low, turn), threshold) |
+                           _mm512_mask_cmpge_epi16_mask((__mmask32)(seen >> 32), _mm512_xor_si512(t.high, turn), threshold)) != 0) << n;
+    }
     // Rays that begin or end within the block: sample by sample.
     const int whole = !FN(any)(live & ((p->enter > low) | (p->leave < high)));
     __mmask16 in = _mm512_movepi32_mask((__m512i)live);
-#define WITHIN(k) if (!whole) in = _mm512_movepi32_mask((__m512i)(live & (p->enter <= (k)) & (p->leave >= (k))));
-    const I sign = (I)(w->fold == RayMinimum ? INT32_MIN : 0);
-    F best = p->best * PLACE_SCALE, before = (F)0.0f;
-#define RAISE(value) { const F v_ = __builtin_bit_cast(F, __builtin_bit_cast(I, value) ^ sign); \
+    const I sign = (I)(falling ? INT32_MIN : 0);
+    F best = p->best * PLACE_SCALE;
+#define RAISE(k, value) { const F v_ = __builtin_bit_cast(F, __builtin_bit_cast(I, value) ^ sign); \
+        if (!whole) in = _mm512_movepi32_mask((__m512i)(live & (p->enter <= (k)) & (p->leave >= (k)))); \
         best = (F)_mm512_mask_max_ps((__m512)best, in, (__m512)best, (__m512)v_); }
-    for (int n = 0; n < RAY_CELL + between; n++) {
-        // One patch serves the plane and half a plane to both sides.
+    for (unsigned planes = hot & ((1u << RAY_CELL) - 1); planes; planes &= planes - 1) {
+        const int n = __builtin_ctz(planes);
         const float k = low + (float)n;
-        const int a = (int)(q->u + (float)n * q->du - 0.5f * fabsf(q->du) - 0.01f), c = (int)(q->v + (float)n * q->dv - 0.5f * fabsf(q->dv) - 0.01f);
-        const FN(Patch) here = FN(patchAt)(q->brick, a, c, (int)k);
-        const F u = p->u0 + k * p->du, v = p->v0 + k * p->dv;
-        if (between && n > 0) {
-            const FN(Places) s = FN(places)(u - 0.5f * p->du, v - 0.5f * p->dv, a, c);
-            WITHIN(k - 0.5f)
-            RAISE((before + FN(bilinear)(here, &s)) * 0.5f)
-            if (n == RAY_CELL) break;
-        }
-        const FN(Places) s = FN(places)(u, v, a, c);
-        WITHIN(k)
-        RAISE(FN(bilinear)(here, &s))
-        if (between) {
-            const FN(Places) t = FN(places)(u + 0.5f * p->du, v + 0.5f * p->dv, a, c);
-            before = FN(bilinear)(here, &t);
-        }
+        const FN(Places) s = FN(places)(p->u0 + k * p->du, p->v0 + k * p->dv, a[n], c[n]);
+        RAISE(k, FN(bilinear)(patches[n], &s))
     }
-#undef WITHIN
+    for (unsigned halves = between ? (hot | hot >> 1) & ((1u << RAY_CELL) - 1) : 0; halves; halves &= halves - 1) {
+        const int n = __builtin_ctz(halves);
+        const float k = low + (float)n + 0.5f;
+        FN(Places) s = FN(places)(p->u0 + k * p->du, p->v0 + k * p->dv, a[n], c[n]);
+        const F before = FN(bilinear)(patches[n], &s);
+        s.index += (a[n] - a[n + 1] + 8 * (c[n] - c[n + 1])) * FN(Right);
+        RAISE(k, (before + FN(bilinear)(patches[n + 1], &s)) * 0.5f)
+    }
 #undef RAISE
     p->best = best * (1 / PLACE_SCALE);
     return 1;
@@ -855,7 +981,7 @@ static int FN(list)(const RayWork *w, const Frame *f, const FN(Corners) *q, floa
     const int step = f->forward ? 1 : -1;
     // Where the tile's rays cross LANES layers, computed at once.
     int group = -1;
-    int32_t touched[LANES], inner[LANES], low[2][LANES], high[2][LANES];
+    int32_t touched[LANES], inner[LANES], far[LANES], low[2][LANES], high[2][LANES], firstCell[2][LANES], lastCell[2][LANES];
     for (int layer = f->forward ? first : last; layer >= first && layer <= last; layer += step) {
         if (!q->unbounded && searching && layer % 8 == (f->forward ? 0 : 7)) {
             // Eight layers at once: most of a volume is empty.
@@ -888,15 +1014,19 @@ static int FN(list)(const RayWork *w, const Frame *f, const FN(Corners) *q, floa
             const I deep = (u0 >= rim) & (v0 >= rim) & (u1 <= limitU - 1.01f) & (v1 <= limitV - 1.01f) & (k > rim - 1) & (k + RAY_CELL < (float)(f->size[2] - 1));
             const I u0i = FN(toI)(FN(clampf)(u0 - 0.01f, 0, limitU)), v0i = FN(toI)(FN(clampf)(v0 - 0.01f, 0, limitV));
             const I u1i = FN(toI)(FN(clampf)(u1 + 0.01f, 0, limitU)), v1i = FN(toI)(FN(clampf)(v1 + 0.01f, 0, limitV));
-            memcpy(touched, &within, sizeof touched); memcpy(inner, &deep, sizeof inner);
+            const I c0 = FN(mini)(u0i / RAY_CELL, (I)(f->cells[0] - 1)), c1 = FN(mini)(u1i / RAY_CELL, (I)(f->cells[0] - 1));
+            const I d0 = FN(mini)(v0i / RAY_CELL, (I)(f->cells[1] - 1)), d1 = FN(mini)(v1i / RAY_CELL, (I)(f->cells[1] - 1));
+            // 32-bit offsets reach a little beyond the box, for gradients.
+            const I wide = FN(toF)(u1i - u0i + 4) * (float)f->step[0] + FN(toF)(v1i - v0i + 4) * (float)f->step[1] > 1e9f, safe = deep & ~wide;
+            memcpy(touched, &within, sizeof touched); memcpy(inner, &safe, sizeof inner); memcpy(far, &wide, sizeof far);
+            memcpy(firstCell[0], &c0, sizeof c0); memcpy(firstCell[1], &d0, sizeof d0); memcpy(lastCell[0], &c1, sizeof c1); memcpy(lastCell[1], &d1, sizeof d1);
             memcpy(low[0], &u0i, sizeof u0i); memcpy(low[1], &v0i, sizeof v0i); memcpy(high[0], &u1i, sizeof u1i); memcpy(high[1], &v1i, sizeof v1i);
         }
         const int l = layer % LANES;
         if (!touched[l]) continue;
         const int u0 = low[0][l], u1 = high[0][l], v0 = low[1][l], v1 = high[1][l];
         Block b = { layer, !q->unbounded && inner[l], 0, 0 };
-        int c0 = clampi(u0 / RAY_CELL, 0, f->cells[0] - 1), c1 = clampi(u1 / RAY_CELL, 0, f->cells[0] - 1);
-        int d0 = clampi(v0 / RAY_CELL, 0, f->cells[1] - 1), d1 = clampi(v1 / RAY_CELL, 0, f->cells[1] - 1);
+        const int c0 = firstCell[0][l], c1 = lastCell[0][l], d0 = firstCell[1][l], d1 = lastCell[1][l];
         if (searching) { if (!occupied(w, f, c0, c1, d0, d1, layer, layer)) continue; }
         else if (w->fold != RayMean) {
             float bound = FN(rankBound)(w, f, c0, c1, d0, d1, layer);
@@ -904,10 +1034,7 @@ static int FN(list)(const RayWork *w, const Frame *f, const FN(Corners) *q, floa
             if (w->depthCue > 0) bound = fmaxf(bound, w->cueFloor);
             b.bound = bound + fabsf(bound) * 1e-6f;
         }
-        // 32-bit offsets reach a little beyond the box, for gradients.
-        double reach = (double)(u1 - u0 + 4) * (double)f->step[0] + (double)(v1 - v0 + 4) * (double)f->step[1];
-        corners[n] = (FN(Corner)){ u0, v0, reach > 1e9, u1 - u0 + 2, v1 - v0 + 2 };
-        if (corners[n].far) b.inner = 0;
+        corners[n] = (FN(Corner)){ u0, v0, far[l], u1 - u0 + 2, v1 - v0 + 2 };
         out[n++] = b;
     }
     return n;
@@ -926,37 +1053,53 @@ INLINE void FN(fetch)(const RayWork *w, const Frame *f, const FN(Corner) *c, int
     const int64_t end = alongX ? 0 : bytes * (c->acrossU < 32 ? c->acrossU : 32) - 1;
     for (int i = 0; i < columns; i++) for (int j = 0; j < rows; j++) {
         const char *q = p + i * column + j * row;
-        __builtin_prefetch(q);
-        if (((uintptr_t)(q + end) ^ (uintptr_t)q) & ~(uintptr_t)63) __builtin_prefetch(q + end);
+        __builtin_prefetch(q, 0, 1);
+        if (((uintptr_t)(q + end) ^ (uintptr_t)q) & ~(uintptr_t)63) __builtin_prefetch(q + end, 0, 1);
     }
 }
 
-/// Whether a packet's own rays, fewer than the tile's, can gain anything from a block; and where they cross it.
-INLINE int FN(gains)(const RayWork *w, const Frame *f, const FN(Corners) *q, const Packet *p, int layer, FN(Window) *window) {
-    typedef float Ends __attribute__((ext_vector_type(4)));
-    Ends a, z, u[2], v[2];
-    memcpy(&a, q->u0, 16); memcpy(&z, q->du, 16);
-    window->low = (float)(layer * RAY_CELL);
-    u[0] = a + z * window->low; u[1] = u[0] + z * (float)RAY_CELL;
-    memcpy(&a, q->v0, 16); memcpy(&z, q->dv, 16);
-    v[0] = a + z * window->low; v[1] = v[0] + z * (float)RAY_CELL;
-    float lowU[2], highU[2], lowV[2], highV[2];
-    for (int i = 0; i < 2; i++) {
-        lowU[i] = __builtin_reduce_min(u[i]); highU[i] = __builtin_reduce_max(u[i]);
-        lowV[i] = __builtin_reduce_min(v[i]); highV[i] = __builtin_reduce_max(v[i]);
+/// Where the packets' own rays, fewer than the tile's, cross a block.
+INLINE void FN(cross)(const Frame *f, const FN(Edges) *edges, int layer, FN(Crossing) *x) {
+    const float low = (float)(layer * RAY_CELL), high = low + RAY_CELL;
+    I limit;
+    for (int l = 0; l < LANES; l++) limit[l] = f->cells[l >> 1 & 1] - 1;
+    for (int i = 0; i < PACKETS * 4 / LANES; i++) {
+        const FN(Edges) *e = edges + i;
+        const F at[4] = { e->u0 + low * e->du, e->u0 + high * e->du, e->v0 + low * e->dv, e->v0 + high * e->dv };
+        F corner[4];
+        FN(transpose)((const I *)at, (I *)corner);
+        const F least = FN(minf)(FN(minf)(corner[0], corner[1]), FN(minf)(corner[2], corner[3]));
+        const F most = FN(maxf)(FN(maxf)(corner[0], corner[1]), FN(maxf)(corner[2], corner[3]));
+#if LANES == 16
+#define OTHER(a) __builtin_shufflevector(a, a, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14)
+#else
+#define OTHER(a) __builtin_shufflevector(a, a, 1, 0, 3, 2, 5, 4, 7, 6)
+#endif
+        const F from = FN(minf)(least, OTHER(least)) - 0.01f, to = FN(maxf)(most, OTHER(most)) + 0.01f;
+#undef OTHER
+        const I first = FN(mini)(FN(toI)(FN(maxf)(from, (F)0.0f)) / RAY_CELL, limit), last = FN(mini)(FN(toI)(FN(maxf)(to, (F)0.0f)) / RAY_CELL, limit);
+        memcpy(x->least + i * LANES, &least, sizeof least); memcpy(x->most + i * LANES, &most, sizeof most);
+        memcpy(x->first + i * LANES, &first, sizeof first); memcpy(x->last + i * LANES, &last, sizeof last);
     }
-    window->u = lowU[0]; window->du = (lowU[1] - lowU[0]) * (1.0f / RAY_CELL);
-    window->v = lowV[0]; window->dv = (lowV[1] - lowV[0]) * (1.0f / RAY_CELL);
-    const float extent = fmaxf(fmaxf(highU[0] - lowU[0], highU[1] - lowU[1]), fmaxf(highV[0] - lowV[0], highV[1] - lowV[1]));
-    window->extent = extent;
-    const float u0 = fminf(lowU[0], lowU[1]), u1 = fmaxf(highU[0], highU[1]), v0 = fminf(lowV[0], lowV[1]), v1 = fmaxf(highV[0], highV[1]);
-    int c0 = clampi((int)fmaxf(u0 - 0.01f, 0) / RAY_CELL, 0, f->cells[0] - 1), c1 = clampi((int)fmaxf(u1 + 0.01f, 0) / RAY_CELL, 0, f->cells[0] - 1);
-    int d0 = clampi((int)fmaxf(v0 - 0.01f, 0) / RAY_CELL, 0, f->cells[1] - 1), d1 = clampi((int)fmaxf(v1 + 0.01f, 0) / RAY_CELL, 0, f->cells[1] - 1);
-    if (w->fold == RayComposite || w->fold == RayIsosurface) return occupied(w, f, c0, c1, d0, d1, layer, layer);
+}
+
+/// Whether packet i can gain anything from a block.
+INLINE int FN(gains)(const RayWork *w, const Frame *f, const FN(Crossing) *x, int i, const Packet *p, int layer) {
+    const int32_t *first = x->first + 4 * i, *last = x->last + 4 * i;
+    if (w->fold == RayComposite || w->fold == RayIsosurface) return occupied(w, f, first[0], last[0], first[2], last[2], layer, layer);
     if (w->fold == RayMean) return 1;
-    float bound = FN(rankBound)(w, f, c0, c1, d0, d1, layer);
+    float bound = FN(rankBound)(w, f, first[0], last[0], first[2], last[2], layer);
     if (w->depthCue > 0) bound = fmaxf(bound, w->cueFloor);
     return FN(any)((p->enter <= p->leave) & (p->best < bound + fabsf(bound) * 1e-6f));
+}
+
+INLINE void FN(window)(const FN(Crossing) *x, int i, int layer, FN(Window) *q) {
+    const float *least = x->least + 4 * i, *most = x->most + 4 * i;
+    q->low = (float)(layer * RAY_CELL);
+    q->u = least[0]; q->du = (least[1] - least[0]) * (1.0f / RAY_CELL);
+    q->v = least[2]; q->dv = (least[3] - least[2]) * (1.0f / RAY_CELL);
+    q->extentU = fmaxf(most[0] - least[0], most[1] - least[1]);
+    q->extentV = fmaxf(most[2] - least[2], most[3] - least[3]);
 }
 
 /// Index of the largest of the bounds, which is then struck out; -1 when none is left.
@@ -967,7 +1110,11 @@ INLINE int FN(largest)(F *bounds, int vectors) {
     if (top == -INFINITY) return -1;
     int i = 0, l = 0;
     while (!FN(any)(bounds[i] == top)) i++;
+#if LANES == 16
+    l = __builtin_ctz(_mm512_cmp_ps_mask((__m512)bounds[i], _mm512_set1_ps(top), _CMP_EQ_OQ));
+#else
     while (bounds[i][l] != top) l++;
+#endif
     bounds[i][l] = -INFINITY;
     return i * LANES + l;
 }
@@ -987,13 +1134,12 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
     FN(Corner) corners[RAY_LONGEST_AXIS / RAY_CELL];
     const int count = FN(list)(w, f, q, enter, leave, blocks, corners);
     const int pairs = f->axis[0] == 0;
-    FN(Corners) own[PACKETS];
-    for (int i = 0; i < PACKETS; i++) {
-        own[i].unbounded = q->unbounded;
-        for (int n = 0; n < 4; n++) {
-            const int l = (n & 1 ? 3 : 0) + (n & 2 ? LANES - 4 : 0);
-            own[i].u0[n] = packets[i].u0[l]; own[i].du[n] = packets[i].du[l]; own[i].v0[n] = packets[i].v0[l]; own[i].dv[n] = packets[i].dv[l];
-        }
+    FN(Edges) edges[PACKETS * 4 / LANES];
+    for (int i = 0; i < PACKETS; i++) for (int n = 0; n < 4; n++) {
+        const Packet *p = packets + i;
+        FN(Edges) *e = edges + i * 4 / LANES;
+        const int from = (n & 1 ? 3 : 0) + (n & 2 ? LANES - 4 : 0), l = i * 4 % LANES + n;
+        e->u0[l] = p->u0[from]; e->du[l] = p->du[from]; e->v0[l] = p->v0[from]; e->dv[l] = p->dv[from];
     }
 
 #if LANES == 16
@@ -1004,16 +1150,22 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
     // Extremes without labels and depth: both kinds of samples at once.
     const int plain = (w->fold == RayMaximum || w->fold == RayMinimum) && f->substeps == 1 && !w->labelCount && !(w->depthCue > 0);
 #define FETCH_BRICK if (w->format == VOXELS_INT16 && b_->inner && (brick.layer == b_->layer || FN(fill)(w, f, c_, b_->layer, margin, &brick))) q_.brick = &brick; \
-            if (plain) { if (FN(extremeBlock)(w, &q_, packets + i, b_, w->substeps == 2)) { b_->done |= 1 << i; continue; } }
+            if (plain) { if (FN(extremeBlock)(w, &q_, packets + i, b_, w->substeps == 2)) { b_->done |= 1 << i; continue; } } \
+            else if (w->fold == RayComposite && FN(compositePatched)(w, f, c_, &q_, packets + i, b_)) continue;
 #else
     const int fresh = 0;
 #define FETCH_BRICK
 #endif
 #define EACH_PACKET(block, function) { Block *b_ = (block); const FN(Corner) *c_ = corners + (b_ - blocks); \
+        FN(Crossing) x_; \
+        if (!q->unbounded) FN(cross)(f, edges, b_->layer, &x_); \
         for (int i = 0; i < PACKETS; i++) { \
             FN(Window) q_ = { 0 }; \
             if (b_->done >> i & 1) continue; \
-            if (!own[i].unbounded && !FN(gains)(w, f, own + i, packets + i, b_->layer, &q_)) continue; \
+            if (!q->unbounded) { \
+                if (!FN(gains)(w, f, &x_, i, packets + i, b_->layer)) continue; \
+                FN(window)(&x_, i, b_->layer, &q_); \
+            } \
             FETCH_BRICK \
             if (w->format == VOXELS_INT16) { if (pairs) FN(function)(w, f, c_, &q_, packets + i, b_, VOXELS_INT16, 1); else FN(function)(w, f, c_, &q_, packets + i, b_, VOXELS_INT16, 0); } \
             else if (pairs) FN(function)(w, f, c_, &q_, packets + i, b_, VOXELS_FLOAT32, 1); else FN(function)(w, f, c_, &q_, packets + i, b_, VOXELS_FLOAT32, 0); } }
