@@ -9,7 +9,7 @@ status=$?
 if [ "$status" -ne 0 ]; then
     echo "==> What failed"
     # The runner marks issues with this sign; what belongs to one follows until the next sign of a test.
-    awk '/^(✔|◇|✘) / { take = /^✘ Test .* recorded an issue/; lines = 0 } take && lines++ < 25' "$log" | cut -c 1-400 | tail -n 100
+    awk '/^(✔|◇|✘) / { take = /^✘ Test .* recorded an issue/; lines = 0 } take && lines++ < 60' "$log" | cut -c 1-400 | tail -n 200
     tail -n 1 "$log"
 fi
 exit "$status"

@@ -73,14 +73,15 @@ extension Plan {
                 default: .maximum(depthCue: presentation.depthCue, floor: window.center - window.width / 2)
                 }
             }
-            let base = try look(values: self.passes.count, of: volume, presentation.window, presentation.palette, invert: presentation.invert)
+            let base = try look(values: self.passes.count, of: volume, presentation.window ?? volume.projectionWindow(presentation.fold), presentation.palette, invert: presentation.invert)
             _ = add(4 * size.count) { .rays(rays(0, fold(presentation.fold, base.window), target: $0)) }
             var picture = Present(base: .values(base), size: size, channels: 1, target: 0)
             for (index, layer) in request.scene.layers.enumerated() {
                 let second = request.layerVolumes[index]
                 if !second.isComplete { fidelity.insert(.volumeIncomplete) }
-                let shown = try look(values: self.passes.count, of: second, layer.window, layer.palette ?? "hot-iron", opacity: layer.opacity)
-                _ = add(4 * size.count) { .rays(rays(index + 1, fold(layer.fold ?? presentation.fold, shown.window), background: .nan, target: $0)) }
+                let own = layer.fold ?? presentation.fold
+                let shown = try look(values: self.passes.count, of: second, layer.window ?? second.projectionWindow(own), layer.palette ?? "hot-iron", opacity: layer.opacity)
+                _ = add(4 * size.count) { .rays(rays(index + 1, fold(own, shown.window), background: .nan, target: $0)) }
                 picture.layers.append(shown)
             }
             // A tinted segment is folded on its own and laid over the picture in its colour.

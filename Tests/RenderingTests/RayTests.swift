@@ -504,6 +504,23 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         #expect(await result == .cancelled)
     }
 
+    @Test("Projections of CT start with windows of their own; of others, and when one is asked for, with that", arguments: [
+        (Fold.maximum, 450.0, 1500.0), (.mean, -400, 1000), (.minimum, -600, 1500)])
+    func projectionWindows(fold: Fold, center: Double, width: Double) async throws {
+        let plain = Self.blobs()
+        for (modality, own) in [("CT", Window(center: center, width: width)), ("MR", Window(center: 40, width: 400))] {
+            var description = plain.description
+            description.modality = modality
+            description.windows = [Window(center: 40, width: 400)]
+            let volume = Volume(description, voxels: plain.voxels, range: plain.range!)
+            func picture(_ window: Window?) async throws -> [UInt8] {
+                try await Self.render(Self.scene(volume, Self.camera(volume)) { $0.fold = fold; $0.window = window }, volume, size: PixelSize(40, 30))
+            }
+            #expect(try await picture(nil) == picture(own), "\(modality)")
+            #expect(try await picture(Window(center: -900, width: 77)) != picture(own))
+        }
+    }
+
     @Test("What cannot be drawn is refused with a reason")
     func refusals() async throws {
         let volume = Self.blobs()

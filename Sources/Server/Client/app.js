@@ -77,7 +77,14 @@ function defaultWindow({ modality }, volume) {
   return volume.range ? rangeWindow(...volume.range) : null;
 }
 
-const volumeWindow = (series, volume) => (series.modality === "CT" ? { center: 300, width: 900 } : defaultWindow(series, volume));
+/**
+ * Windows of projections to begin with, by fold: across a chest every ray meets bone, and its mean is air for the most part. The
+ * server chooses the same.
+ */
+function projectionWindows(series, volume) {
+  if (series.modality === "CT") return { maximum: { center: 450, width: 1500 }, mean: { center: -400, width: 1000 } };
+  return { maximum: defaultWindow(series, volume), mean: defaultWindow(series, volume) };
+}
 
 /** Values between `low` and `high`, black to white. Narrow ranges are not of whole numbers. */
 function rangeWindow(low, high) {
@@ -154,7 +161,7 @@ class PaneController {
   }
 
   /** A projection through the volume has bright things before and behind: it has a window of its own. */
-  get window() { return lowDose.windowOf(this) ?? (this.isCamera ? shared.volumeWindow : shared.window); }
+  get window() { return lowDose.windowOf(this) ?? (this.isCamera ? shared.projectionWindows[shared.preset] : shared.window); }
 
   get scene() {
     const { series, volume } = study;
@@ -254,7 +261,7 @@ class PaneController {
     if (view.plane && this.isPlane) this.view.adopt(view.plane);
     else if (view.camera && this.isCamera) this.view.adopt(view.camera);
     if (presentation?.window && !this.isComposite) {
-      if (this.isCamera) shared.volumeWindow = presentation.window; else shared.window = presentation.window;
+      if (this.isCamera) shared.projectionWindows[shared.preset] = presentation.window; else shared.window = presentation.window;
     }
     if (!this.isCamera) { shared.invert = presentation?.invert === true; if (this.isPlane) shared.point = study.grid.clamp(this.view.center); }
     for (const pane of panes) if (pane === this) pane.drawMarks(); else pane.push();
@@ -374,7 +381,7 @@ const gestures = {
     const gain = (from.function ? from.width : Math.max(from.width, 20)) / 400;
     const window = tidyWindow({ ...from, center: from.center + dy * gain, width: from.width + dx * gain * 1.5 });
     if (!pane.isCamera) return setWindow(window, options);
-    shared.volumeWindow = window;
+    shared.projectionWindows[shared.preset] = window;
     pane.push(options);
   },
   zoom(pane, { by: [, dy], start, options }) {
@@ -558,7 +565,7 @@ function resetView() {
   stopCine();
   shared.point = study.grid.center;
   for (const pane of panes) { pane.view.reset(); }
-  Object.assign(shared, { window: defaultWindow(study.series, study.volume), volumeWindow: volumeWindow(study.series, study.volume), invert: isInvertedByHabit(study.series), slab: 0, shift: 0, stretch: 1 });
+  Object.assign(shared, { window: defaultWindow(study.series, study.volume), projectionWindows: projectionWindows(study.series, study.volume), invert: isInvertedByHabit(study.series), slab: 0, shift: 0, stretch: 1 });
   for (const pane of panes) pane.push();
   showLook();
 }
@@ -1010,7 +1017,7 @@ function open(series, volume) {
   study = { series, volume, grid: new Grid(volume) };
   showLowDose();
   shared = { point: study.grid.center, window: defaultWindow(series, volume), invert: isInvertedByHabit(series), slab: 0, fold: "maximum",
-    volumeWindow: volumeWindow(series, volume), preset: series.modality === "CT" ? "bone" : "maximum", shift: 0, stretch: 1, time: 0 };
+    projectionWindows: projectionWindows(series, volume), preset: series.modality === "CT" ? "bone" : "maximum", shift: 0, stretch: 1, time: 0 };
   const isFlat = volume.isStack || volume.slices < 2;
   const names = isFlat ? [["slice", "Slice"]] : [["axial", "Axial"], ["coronal", "Coronal"], ["sagittal", "Sagittal"], ["volume", "Volume"]];
   if (panes.map((p) => p.name).join() !== names.map(([n]) => n).join()) layOut(names);

@@ -314,8 +314,10 @@ async def limits(options):
             raise AssertionError(f"{path} needs a token")
         except urllib.error.HTTPError as error:
             check(error.code == 401, f"{path} without a token: {error.code}")
-    webs = [await plain(options) for _ in range(13)]
-    answers = [await hello(web) for web in webs]
+    webs, answers = [], []
+    for _ in range(13):
+        webs.append(await plain(options))
+        answers.append(await hello(webs[-1]))  # at once: whoever says nothing for some seconds is closed
     kinds = [a["type"] for a in answers]
     check(kinds == ["ready"] * 12 + ["error"], f"thirteen hellos: {kinds}")
     check(answers[-1]["code"] == "busy" and answers[-1]["retry"] > 0 and await closing(webs[-1]) == 1013, f"the thirteenth: {answers[-1]}")
