@@ -5,14 +5,17 @@
 #include "parameters.h"
 #include "arithmetic.h"
 
-layout(local_size_x = 8, local_size_y = 8) in;
-// See rays.comp.
+// See rays.comp. A work group of one row reads its line once for all of its pixels.
 #ifdef LOADS
+layout(local_size_x = 64) in;
 #define INTEGERS(n, name) layout(set = 0, binding = n, r16i) uniform readonly iimage3D name
 #define FETCH(image, i) imageLoad(image, i)
+#define DECIDING(uniform_) ((uniform_) + int(gl_GlobalInvocationID.x >> 31))
 #else
+layout(local_size_x = 8, local_size_y = 8) in;
 #define INTEGERS(n, name) layout(set = 0, binding = n) uniform itexture3D name
 #define FETCH(image, i) texelFetch(image, i, 0)
+#define DECIDING(uniform_) (uniform_)
 #endif
 layout(constant_id = 0) const int FORMAT = VOXELS_INT16;
 layout(constant_id = 1) const int INTERPOLATION = INTERPOLATION_LINEAR;
@@ -99,8 +102,8 @@ int labelAt(int map, ivec3 i) {
 
 // Whether cuts and labels leave a sample, so many voxels from the middle voxel.
 bool keeps(vec3 p) {
-    for (int n = 0; n < crop.cuts; n++) if (dot(crop.cut[n].xyz, p) > crop.cut[n].w + BORDER_SLACK) return false;
-    for (int n = 0; n < crop.labelCount; n++) {
+    for (int n = 0; n < DECIDING(crop.cuts); n++) if (dot(crop.cut[n].xyz, p) > crop.cut[n].w + BORDER_SLACK) return false;
+    for (int n = 0; n < DECIDING(crop.labelCount); n++) {
         vec4 q = vec4(p, 1.0);
         ivec3 n_ = ivec3(crop.labels[n].sizeX, crop.labels[n].sizeY, crop.labels[n].sizeZ);
         vec3 x = floor(vec3(dot(crop.labels[n].rowX, q), dot(crop.labels[n].rowY, q), dot(crop.labels[n].rowZ, q)) + (0.5 + BORDER_SLACK));
@@ -113,8 +116,13 @@ bool keeps(vec3 p) {
 
 void main() {
     ivec2 pixel = ivec2(gl_GlobalInvocationID.xy) + ivec2(0, firstRow);
+#ifdef LOADS
+    MarchLine l = lines[gl_WorkGroupID.y];
+    if (pixel.x >= m.width || pixel.y >= m.height) return;
+#else
     if (pixel.x >= m.width || pixel.y >= m.height) return;
     MarchLine l = lines[pixel.y - firstRow];
+#endif
     ivec3 base, size = ivec3(m.columns, m.rows, m.slices);
     vec3 start, stride = vec3(l.stepX, l.stepY, l.stepZ);
     place(pixel.x, l.originX, l.originFractionX, l.rightX, l.rightFractionX, base.x, start.x);
@@ -156,7 +164,7 @@ void main() {
                 count += 1.0;
             }
         }
-    } while (++k < m.samples);
+    } while (++k < DECIDING(m.samples));
     if (FOLD == FOLD_MEAN) best /= max(count, 1.0);
     uint at = uint(pixel.y) * uint(m.width) + uint(pixel.x);
     if (FORMAT == VOXELS_RGBA8) {

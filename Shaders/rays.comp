@@ -15,12 +15,16 @@ layout(local_size_x = 64) in;
 #define RANGES(n, name) layout(set = 0, binding = n, rg32f) uniform readonly image3D name
 #define PARTS(n, name) layout(set = 0, binding = n, r8) uniform readonly image3D name
 #define FETCH(image, i) imageLoad(image, i)
+// For what alone decides a branch: lavapipe looks such uniforms up at every dispatch and makes a shader for their values, which takes longer than it saves. This
+// zero, of which it does not know that it is one, keeps it from that.
+#define DECIDING(uniform_) ((uniform_) + int(gl_GlobalInvocationID.x >> 31))
 #else
 #define INTEGERS(n, name) layout(set = 0, binding = n) uniform itexture3D name
 #define NUMBERS(n, name) layout(set = 0, binding = n) uniform texture3D name
 #define RANGES(n, name) NUMBERS(n, name)
 #define PARTS(n, name) NUMBERS(n, name)
 #define FETCH(image, i) texelFetch(image, i, 0)
+#define DECIDING(uniform_) (uniform_)
 #endif
 
 layout(constant_id = 0) const int FORMAT = VOXELS_INT16;
@@ -87,6 +91,12 @@ float lengthPerPlane;               // mm
 float t0, dt;                       // of plane k
 vec3 viewing;                       // unit direction in patient space
 
+// Parameters of the loops, read once by `main`: where branches are masks, a read under one is a gather.
+float classFirst, classesPerUnit, extinctionScale, opaque, ambient, diffuse, specular, shininess, gradientKnee, gradientLow, gradientPerUnit, isovalue;
+float depthCue, cueFloor, cueNear, cuePerUnit;
+int lowestClass, highestClass, headlight, gradientOpacity, shaded;
+vec3 gradientX, gradientY, gradientZ, lightWay;
+
 ivec3 at(int u, int v, int k) { return axis == 0 ? ivec3(k, u, v) : axis == 1 ? ivec3(u, k, v) : ivec3(u, v, k); }
 vec3 at(float u, float v, float k) { return axis == 0 ? vec3(k, u, v) : axis == 1 ? vec3(u, k, v) : vec3(u, v, k); }
 ivec3 turned(ivec3 i) { return axis == 0 ? i.yzx : axis == 1 ? i.xzy : i; }
@@ -147,19 +157,19 @@ int litAt;
 
 // Blinn-Phong factors from a gradient in voxels (x, y, z).
 void lighten(vec3 g) {
-    vec3 n = vec3(dot(w.gradientX.xyz, g), dot(w.gradientY.xyz, g), dot(w.gradientZ.xyz, g));
+    vec3 n = vec3(dot(gradientX, g), dot(gradientY, g), dot(gradientZ, g));
     float square = dot(n, n) + 1e-20, root = sqrt(square), inverse = 1.0 / root;
     float nl, nh;
-    if (w.headlight != 0) nl = nh = abs(dot(n, viewing)) * inverse;
+    if (headlight != 0) nl = nh = abs(dot(n, viewing)) * inverse;
     else {
-        vec3 h = w.light.xyz - viewing;
-        nl = abs(dot(n, w.light.xyz)) * inverse;
+        vec3 h = lightWay - viewing;
+        nl = abs(dot(n, lightWay)) * inverse;
         nh = abs(dot(n, h)) * inversesqrt(dot(h, h) + 1e-12) * inverse;
     }
-    float weight = square / (square + w.gradientKnee);
-    lit = w.ambient + w.diffuse * (1.0 + weight * (nl - 1.0));
-    gloss = w.specular * weight * exp2(w.shininess * log2(clamp(nh, 1e-6, 1.0)));
-    if (w.gradientOpacity != 0) steep = clampUnit((root - w.gradientLow) * w.gradientPerUnit);
+    float weight = square / (square + gradientKnee);
+    lit = ambient + diffuse * (1.0 + weight * (nl - 1.0));
+    gloss = specular * weight * exp2(shininess * log2(clamp(nh, 1e-6, 1.0)));
+    if (gradientOpacity != 0) steep = clampUnit((root - gradientLow) * gradientPerUnit);
 }
 
 // Light that reaches a position in voxels, 0 ... 1, between the centres of cells.
@@ -174,7 +184,7 @@ float reaching(vec3 q) {
 }
 void occlude(vec3 q) {
     float r = reaching(q);
-    lit = w.occludesAmbient != 0 ? lit * r : w.ambient + (lit - w.ambient) * r;
+    lit = DECIDING(w.occludesAmbient) != 0 ? lit * r : ambient + (lit - ambient) * r;
     gloss *= r;
 }
 
@@ -204,7 +214,7 @@ void shade(int plane) {
     litAt = plane;
 }
 
-int classOf(float value) { return int(clamp((value - w.classFirst) * w.classesPerUnit, 0.0, float(CLASSES - 1))); }
+int classOf(float value) { return int(clamp((value - classFirst) * classesPerUnit, 0.0, float(CLASSES - 1))); }
 
 int labelAt(int map, ivec3 i) {
     int label = map == 0 ? FETCH(labels0, i).r : map == 1 ? FETCH(labels1, i).r : map == 2 ? FETCH(labels2, i).r : FETCH(labels3, i).r;
@@ -215,7 +225,7 @@ int labelAt(int map, ivec3 i) {
 uint hidden(vec3 q, out vec4 tint) {
     uint bits = 0;
     tint = vec4(0);
-    for (int n = 0; n < w.labelCount; n++) {
+    for (int n = 0; n < DECIDING(w.labelCount); n++) {
         vec4 p = vec4(q, 1.0);
         ivec3 n_ = ivec3(w.labels[n].sizeX, w.labels[n].sizeY, w.labels[n].sizeZ);
         vec3 x = clamp(vec3(dot(w.labels[n].rowX, p), dot(w.labels[n].rowY, p), dot(w.labels[n].rowZ, p)), vec3(-2), vec3(n_ + 1));
@@ -233,14 +243,14 @@ uint hidden(vec3 q, out vec4 tint) {
 }
 
 float glowStored(int n, ivec3 i) {
-    if (n == 0) return w.glows[0].format == VOXELS_INT16 ? float(FETCH(wholeGlow0, i).r) : FETCH(realGlow0, i).r;
-    return w.glows[1].format == VOXELS_INT16 ? float(FETCH(wholeGlow1, i).r) : FETCH(realGlow1, i).r;
+    if (n == 0) return DECIDING(w.glows[0].format) == VOXELS_INT16 ? float(FETCH(wholeGlow0, i).r) : FETCH(realGlow0, i).r;
+    return DECIDING(w.glows[1].format) == VOXELS_INT16 ? float(FETCH(wholeGlow1, i).r) : FETCH(realGlow1, i).r;
 }
 
 // Colour times extinction, and extinction per mm, of the second volumes at a position in voxels.
 vec4 glowing(vec3 q, uint mute, float light, float shine) {
     vec4 sum = vec4(0);
-    for (int n = 0; n < w.glowCount; n++) {
+    for (int n = 0; n < DECIDING(w.glowCount); n++) {
         if ((mute >> (n + 1) & 1) != 0) continue;
         vec4 p = vec4(q, 1.0);
         ivec3 n_ = ivec3(w.glows[n].sizeX, w.glows[n].sizeY, w.glows[n].sizeZ);
@@ -280,7 +290,7 @@ bool isGroupVisible(int group) {
 }
 // Largest value (minimum: negated smallest) that a ray can find.
 float bounded(float bound) {
-    if (FOLD == RAY_FOLD_MAXIMUM && w.depthCue > 0.0) bound = max(bound, w.cueFloor);
+    if (FOLD == RAY_FOLD_MAXIMUM && depthCue > 0.0) bound = max(bound, cueFloor);
     return bound + abs(bound) * 1e-6;
 }
 float rangeOf(vec2 r) { return r.x > r.y ? -INFINITE : FOLD == RAY_FOLD_MAXIMUM ? r.y : -r.x; }
@@ -326,7 +336,7 @@ Lookup lookUp(float from, float to, int c0, int c1, float start, float end) {
     ivec4 integral = texelFetch(classes, upper) - texelFetch(classes, lower);
     if (GLOWS == 0 && integral.x <= 0) return l;
     l.path = lengthPerPlane * (last - first);
-    l.tau = float(integral.x) * w.extinctionScale / float(upper - lower);
+    l.tau = float(integral.x) * extinctionScale / float(upper - lower);
     if (integral.x > 0) l.color = vec3(integral.yzw) * (1.0 / float(integral.x));
     return l;
 }
@@ -340,8 +350,8 @@ void add(Lookup l, float start, float end) {
     uint bits = 0;
     vec3 c = l.color;
     if (SHADES != 0) {
-        if (w.shaded != 0) { light = lit; c *= light; shine = gloss; }
-        if (w.gradientOpacity != 0) tau *= steep;
+        if (shaded != 0) { light = lit; c *= light; shine = gloss; }
+        if (gradientOpacity != 0) tau *= steep;
     }
     if (LABELS != 0) {
         vec4 tint;
@@ -373,7 +383,7 @@ int beforeClass, frontClass;
 void start(int firstLayer, int lastLayer) {
     layer = forwards ? firstLayer - 1 : lastLayer + 1;
     position = layerEnd = 0;
-    isOn = rest > w.opaque;
+    isOn = rest > opaque;
     hasFront = false;
 }
 // From the end of a layer to the next with anything visible.
@@ -420,7 +430,7 @@ void composite(int firstLayer, int lastLayer) {
                     float value = along(next);
                     before = front; beforeClass = frontClass;
                     front = value; frontClass = classOf(value);
-                    mayGive = hasFront && max(beforeClass, frontClass) >= w.lowestClass && min(beforeClass, frontClass) <= w.highestClass && owned(0.5 * float(position + next) * spacing);
+                    mayGive = hasFront && max(beforeClass, frontClass) >= lowestClass && min(beforeClass, frontClass) <= highestClass && owned(0.5 * float(position + next) * spacing);
                     position = next;
                     hasFront = true;
                     // Who holds something looks at the very next stretch only.
@@ -440,7 +450,7 @@ void composite(int firstLayer, int lastLayer) {
         if (holds) {
             add(held, heldFrom, heldTo);
             holds = false;
-            if (!(rest > w.opaque)) isOn = has = false;
+            if (!(rest > opaque)) isOn = has = false;
             isHalved = HALVES != 0 && has && isMuch(l);
         }
         if (HALVES != 0) {
@@ -463,7 +473,7 @@ void composite(int firstLayer, int lastLayer) {
                 } else add(second, secondFrom, to);
             }
         } else if (has) add(l, from, to);
-        if (!holds && !(rest > w.opaque)) isOn = false;
+        if (!holds && !(rest > opaque)) isOn = false;
     } while (isOn || holds);
 }
 
@@ -480,7 +490,7 @@ void surface(int firstLayer, int lastLayer) {
                 if (steps) {
                     int next = hasFront ? position + direction : position;
                     float value = along(next);
-                    crosses = hasFront && owned(0.5 * float(position + next) * spacing) && (front < w.isovalue) != (value < w.isovalue);
+                    crosses = hasFront && owned(0.5 * float(position + next) * spacing) && (front < isovalue) != (value < isovalue);
                     before = front; front = value;
                     position = next;
                     hasFront = true;
@@ -489,12 +499,12 @@ void surface(int firstLayer, int lastLayer) {
             } while (steps);
         } while (isOn && !crosses);
         // Regula falsi with halving (Illinois).
-        float a = float(position - direction) * spacing, z = float(position) * spacing, fa = before - w.isovalue, fz = front - w.isovalue, k = a;
+        float a = float(position - direction) * spacing, z = float(position) * spacing, fa = before - isovalue, fz = front - isovalue, k = a;
         int round = 0;
         do {
             float down = fa - fz;
             k = a + clampUnit(abs(down) > 1e-20 ? fa / down : 0.5) * (z - a);
-            float value = anywhere(at(u0 + k * du, v0 + k * dv, k)) - w.isovalue;
+            float value = anywhere(at(u0 + k * du, v0 + k * dv, k)) - isovalue;
             bool same = (value < 0.0) == (fa < 0.0);
             if (same) { a = k; fz *= 0.5; fa = value; } else { z = k; fa *= 0.5; fz = value; }
         } while (++round < 5);
@@ -519,7 +529,7 @@ void surface(int firstLayer, int lastLayer) {
 // What a maximum compares: negated for a minimum, paler with depth.
 float ranked(float k, float value) {
     if (FOLD == RAY_FOLD_MINIMUM) return -value;
-    if (w.depthCue > 0.0) value = w.cueFloor + (value - w.cueFloor) * (1.0 - w.depthCue * clampUnit((t0 + k * dt - w.cueNear) * w.cuePerUnit));
+    if (depthCue > 0.0) value = cueFloor + (value - cueFloor) * (1.0 - depthCue * clampUnit((t0 + k * dt - cueNear) * cuePerUnit));
     return value;
 }
 
@@ -623,6 +633,12 @@ void march() {
 }
 
 void main() {
+    classFirst = w.classFirst; classesPerUnit = w.classesPerUnit; extinctionScale = w.extinctionScale; lowestClass = w.lowestClass; highestClass = w.highestClass;
+    opaque = w.opaque; isovalue = w.isovalue; shaded = DECIDING(w.shaded); headlight = DECIDING(w.headlight); gradientOpacity = DECIDING(w.gradientOpacity);
+    ambient = w.ambient; diffuse = w.diffuse; specular = w.specular; shininess = w.shininess; gradientKnee = w.gradientKnee;
+    gradientLow = w.gradientLow; gradientPerUnit = w.gradientPerUnit;
+    depthCue = DECIDING(w.depthCue); cueFloor = w.cueFloor; cueNear = w.cueNear; cuePerUnit = w.cuePerUnit;
+    gradientX = w.gradientX.xyz; gradientY = w.gradientY.xyz; gradientZ = w.gradientZ.xyz; lightWay = w.light.xyz;
     // Neighbours in the order of invocations are neighbours in the picture both ways: four by two, eight by two, eight by four.
     int lane = int(gl_LocalInvocationIndex);
     ivec2 tile = ivec2(gl_WorkGroupID.xy) * 8 + ivec2(0, firstRow), pixel = tile + ivec2((lane & 3) | (lane >> 1 & 4), (lane >> 2 & 1) | (lane >> 3 & 6));
@@ -657,7 +673,7 @@ void main() {
             low = max(low, min(s, e)); high = min(high, max(s, e));
         }
     }
-    for (int n = 0; n < w.cuts; n++) {
+    for (int n = 0; n < DECIDING(w.cuts); n++) {
         float slope = dot(d, w.cut[n].xyz), room = w.cut[n].w - dot(o, w.cut[n].xyz);
         if (abs(slope) < 1e-9) { if (room < 0.0) miss = true; }
         else if (slope < 0.0) low = max(low, room / slope);
@@ -686,22 +702,22 @@ void main() {
     lit = 1.0; gloss = 0.0; steep = 1.0;
     if (SLABS != 0) {
         if ((d.z >= 0.0) != (rising != 0)) return;
-        if ((phase & 1) == 0) {
+        if ((DECIDING(phase) & 1) == 0) {
             vec4 before = work[index];
             if (FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE) { color = before.rgb; rest = before.a; }
             else { best = before.x; count = before.y; }
         }
     }
     if (!miss && low <= high && enter <= leave) march();
-    if (SLABS != 0 && (phase & 2) == 0) {
+    if (SLABS != 0 && (DECIDING(phase) & 2) == 0) {
         work[index] = FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE ? vec4(color, rest) : vec4(best, count, 0.0, 0.0);
         return;
     }
 
     if (FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE) {
-        if (w.passes > 1) {
-            if (pass > 0) color += work[index].rgb;
-            if (pass + 1 < w.passes) { work[index] = vec4(color, 0); return; }
+        if (DECIDING(w.passes) > 1) {
+            if (DECIDING(pass) > 0) color += work[index].rgb;
+            if (DECIDING(pass) + 1 < w.passes) { work[index] = vec4(color, 0); return; }
         }
         uvec3 c = uvec3(min(color * (255.0 / float(w.passes)) + 0.5, 255.0));
         target[index] = c.r | c.g << 8 | c.b << 16 | 0xff000000u;

@@ -86,7 +86,8 @@ extension Driver {
                 let flags = try recorder.parameters(array: isPartial ? loaded : [0])
                 let cropBlock = try recorder.parameters(cropping), table = try recorder.parameters(array: words)
                 recorder.held.append(target)
-                try recorder.dispatch(pipeline, [target.memory.binding, whole.binding, real.binding, block, lineTable, flags, cropBlock, table] + textures.dropFirst(2).map(\.binding), push: Int32(first), x: (width + 7) / 8, y: (count + 7) / 8)
+                try recorder.dispatch(pipeline, [target.memory.binding, whole.binding, real.binding, block, lineTable, flags, cropBlock, table] + textures.dropFirst(2).map(\.binding), push: Int32(first),
+                                      x: gpu.loads ? (width + 63) / 64 : (width + 7) / 8, y: gpu.loads ? count : (count + 7) / 8)
             })
         }
         return steps
