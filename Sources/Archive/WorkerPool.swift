@@ -24,12 +24,12 @@ final class WorkerPool: Sendable {
         init() { pthread_mutex_init(&mutex, nil); pthread_cond_init(&condition, nil) }
         deinit { pthread_cond_destroy(&condition); pthread_mutex_destroy(&mutex) }
 
-        /// The next call to make; blocks; `nil` once closed.
+        /// The next call to make; blocks; `nil` once closed and empty: somebody waits for what was submitted, and a pool may go as soon
+        /// as it has been given its work (`await WorkerPool().run { … }`).
         func next() -> (@Sendable () -> Void)? {
             pthread_mutex_lock(&mutex)
             defer { pthread_mutex_unlock(&mutex) }
             while true {
-                if closed { return nil }
                 for level in batches.indices where !batches[level].isEmpty {
                     turn = (turn + 1) % batches[level].count
                     let batch = batches[level][turn]
@@ -37,6 +37,7 @@ final class WorkerPool: Sendable {
                     if batch.remaining == 0 { batches[level].remove(at: turn) }
                     return batch.body
                 }
+                if closed { return nil }
                 pthread_cond_wait(&condition, &mutex)
             }
         }
