@@ -1,5 +1,5 @@
 // The loops of rays.c for one instruction set; LANES and NAME(x) come from the including file.
-#define PACKETS (RAY_TILE * RAY_TILE / LANES)
+#define PACKETS (RAY_TILE_WIDTH * RAY_TILE / LANES) // at most
 #define PACKET_ROWS (LANES / 4)     // packets are 4 pixels wide
 #define F NAME(RayFloats)
 #define I NAME(RayInts)
@@ -143,7 +143,7 @@ typedef struct {
 typedef struct { float u0[4], du[4], v0[4], dv[4]; int unbounded; } FN(Corners);
 
 /// The same of every packet, LANES / 4 packets to a vector; and where they cross a block: a quadruple a packet, of u and v on its first
-/// plane and on its last... in the order u, u, v, v. Cells count along u and v, both ends included.
+/// plane and on its last, in the order u, u, v, v. Cells count along u and v, both ends included.
 typedef struct { F u0, du, v0, dv; } FN(Edges);
 typedef struct { float least[PACKETS * 4], most[PACKETS * 4]; int32_t first[PACKETS * 4], last[PACKETS * 4]; } FN(Crossing);
 
@@ -1041,7 +1041,7 @@ static int FN(list)(const RayWork *w, const Frame *f, const FN(Corners) *q, floa
 }
 
 /// Asks for the voxels of the block that comes next while this one is computed: in order of rank, or a slice away, no prefetcher
-/// of the processor finds them.
+/// of the processor finds them. Not for the nearest cache, where rows a slice apart would push each other out of one set.
 INLINE void FN(fetch)(const RayWork *w, const Frame *f, const FN(Corner) *c, int plane, int planes) {
     const int bytes = w->format == VOXELS_INT16 ? 2 : 4;
     const char *p = (const char *)w->voxels + bytes * (plane * f->step[2] + c->u * f->step[0] + c->v * f->step[1]);
@@ -1059,11 +1059,11 @@ INLINE void FN(fetch)(const RayWork *w, const Frame *f, const FN(Corner) *c, int
 }
 
 /// Where the packets' own rays, fewer than the tile's, cross a block.
-INLINE void FN(cross)(const Frame *f, const FN(Edges) *edges, int layer, FN(Crossing) *x) {
+INLINE void FN(cross)(const Frame *f, const FN(Edges) *edges, int packets, int layer, FN(Crossing) *x) {
     const float low = (float)(layer * RAY_CELL), high = low + RAY_CELL;
     I limit;
     for (int l = 0; l < LANES; l++) limit[l] = f->cells[l >> 1 & 1] - 1;
-    for (int i = 0; i < PACKETS * 4 / LANES; i++) {
+    for (int i = 0; i < packets * 4 / LANES; i++) {
         const FN(Edges) *e = edges + i;
         const F at[4] = { e->u0 + low * e->du, e->u0 + high * e->du, e->v0 + low * e->dv, e->v0 + high * e->dv };
         F corner[4];
@@ -1120,9 +1120,9 @@ INLINE int FN(largest)(F *bounds, int vectors) {
 }
 
 /// Marches the packets' rays through the frame.
-static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Packet *packets) {
+static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Packet *packets, int packetCount) {
     float enter = INFINITY, leave = -INFINITY;
-    for (int i = 0; i < PACKETS; i++) {
+    for (int i = 0; i < packetCount; i++) {
         Packet *p = packets + i;
         p->frontAt = p->litAt = -1;
         I hit = p->enter <= p->leave;
@@ -1135,7 +1135,7 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
     const int count = FN(list)(w, f, q, enter, leave, blocks, corners);
     const int pairs = f->axis[0] == 0;
     FN(Edges) edges[PACKETS * 4 / LANES];
-    for (int i = 0; i < PACKETS; i++) for (int n = 0; n < 4; n++) {
+    for (int i = 0; i < packetCount; i++) for (int n = 0; n < 4; n++) {
         const Packet *p = packets + i;
         FN(Edges) *e = edges + i * 4 / LANES;
         const int from = (n & 1 ? 3 : 0) + (n & 2 ? LANES - 4 : 0), l = i * 4 % LANES + n;
@@ -1158,8 +1158,8 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
 #endif
 #define EACH_PACKET(block, function) { Block *b_ = (block); const FN(Corner) *c_ = corners + (b_ - blocks); \
         FN(Crossing) x_; \
-        if (!q->unbounded) FN(cross)(f, edges, b_->layer, &x_); \
-        for (int i = 0; i < PACKETS; i++) { \
+        if (!q->unbounded) FN(cross)(f, edges, packetCount, b_->layer, &x_); \
+        for (int i = 0; i < packetCount; i++) { \
             FN(Window) q_ = { 0 }; \
             if (b_->done >> i & 1) continue; \
             if (!q->unbounded) { \
@@ -1174,12 +1174,12 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
     case RayComposite:
     case RayIsosurface: {
         int ended = 0;              // a bit a packet whose rays all have
-        for (int n = 0; n < count && ended != (1 << PACKETS) - 1; n++) {
+        for (int n = 0; n < count && ended != (1 << packetCount) - 1; n++) {
             // The planes that the block before does not hold.
             if (n + 1 < count) FN(fetch)(w, f, corners + n + 1, blocks[n + 1].layer * RAY_CELL + fresh, RAY_CELL);
             blocks[n].done = ended;
             if (w->fold == RayComposite) EACH_PACKET(blocks + n, compositeBlock) else EACH_PACKET(blocks + n, surfaceBlock)
-            for (int i = 0; i < PACKETS; i++)
+            for (int i = 0; i < packetCount; i++)
                 if (!FN(any)((packets[i].enter <= packets[i].leave) & (packets[i].rest > w->opaque))) ended |= 1 << i;
         }
         break;
@@ -1198,7 +1198,7 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
         for (int next = FN(largest)(bounds, vectors); next >= 0;) {
             Block *b = blocks + next;
             I live = (I)0;
-            for (int i = 0; i < PACKETS; i++) live |= (packets[i].enter <= packets[i].leave) & (packets[i].best < b->bound);
+            for (int i = 0; i < packetCount; i++) live |= (packets[i].enter <= packets[i].leave) & (packets[i].best < b->bound);
             if (!FN(any)(live)) break;
             order[visited++] = next;
             next = FN(largest)(bounds, vectors);
@@ -1213,7 +1213,7 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
         for (int n = 0; n < visited; n++) {
             Block *b = blocks + order[n];
             I live = (I)0;
-            for (int i = 0; i < PACKETS; i++) live |= (packets[i].enter <= packets[i].leave) & (packets[i].best < b->bound);
+            for (int i = 0; i < packetCount; i++) live |= (packets[i].enter <= packets[i].leave) & (packets[i].best < b->bound);
             if (!FN(any)(live)) break;
             EACH_PACKET(b, foldBlock)
         }
@@ -1235,13 +1235,13 @@ INLINE int FN(steepest)(const float d[3]) {
     return x > y && x > z ? 0 : y > z ? 1 : 2;
 }
 
-/// Places the packets' rays along the frame. `steepestOnly`: lanes with another steepest axis or direction are left out.
-static void FN(setUp)(const RayWork *w, const Frame *f, float x0, float y0, int steepestOnly, Packet *packets) {
+/// Places the packets' rays along the frame, `across` packets side by side. `steepestOnly`: lanes with another steepest axis or direction are left out.
+static void FN(setUp)(const RayWork *w, const Frame *f, float x0, float y0, int across, int steepestOnly, Packet *packets) {
     F laneX, laneY;
     for (int l = 0; l < LANES; l++) { laneX[l] = (float)(l & 3); laneY[l] = (float)(l >> 2); }
-    for (int i = 0; i < PACKETS; i++) {
+    for (int i = 0; i < across * RAY_TILE / PACKET_ROWS; i++) {
         Packet *p = packets + i;
-        F x = laneX + (x0 + (float)(i & 1) * 4), y = laneY + (y0 + (float)(i >> 1) * PACKET_ROWS);
+        F x = laneX + (x0 + (float)(i % across) * 4), y = laneY + (y0 + (float)(i / across) * PACKET_ROWS);
         F o[3], d[3];
         for (int a = 0; a < 3; a++) {
             o[a] = w->origin[a] + x * w->originX[a] + y * w->originY[a];
@@ -1296,7 +1296,29 @@ static void FN(setUp)(const RayWork *w, const Frame *f, float x0, float y0, int 
     }
 }
 
-static void FN(tile)(const RayWork *w, int tileX, int tileY) {
+/// The frame of the axis along which the rays of an area advance fastest, and the rays at its corners; unbounded: they look along several.
+static void FN(corners)(const RayWork *w, float x0, float y0, int columns, Frame *f, FN(Corners) *q) {
+    float o[4][3], d[4][3], center[3], unused[3];
+    FN(ray)(w, x0 + 0.5f * (float)(columns - 1), y0 + 0.5f * (RAY_TILE - 1), unused, center);
+    const int axis = FN(steepest)(center), forward = center[axis] > 0;
+    q->unbounded = 0;
+    for (int i = 0; i < 4; i++) {
+        FN(ray)(w, x0 + (float)(i & 1 ? columns - 1 : 0), y0 + (i & 2 ? RAY_TILE - 1 : 0), o[i], d[i]);
+        float most = fmaxf(fabsf(d[i][0]), fmaxf(fabsf(d[i][1]), fabsf(d[i][2])));
+        if ((d[i][axis] > 0) != forward || fabsf(d[i][axis]) < 0.5f * most) q->unbounded = 1;
+    }
+    frameAlong(w, axis, forward, f);
+    if (q->unbounded) return;
+    for (int i = 0; i < 4; i++) {
+        float inverse = 1 / d[i][axis];
+        q->du[i] = d[i][f->axis[0]] * inverse; q->u0[i] = o[i][f->axis[0]] - (o[i][axis] + (f->thin ? 0.5f : 0)) * q->du[i];
+        q->dv[i] = d[i][f->axis[1]] * inverse; q->v0[i] = o[i][f->axis[1]] - (o[i][axis] + (f->thin ? 0.5f : 0)) * q->dv[i];
+    }
+}
+
+/// Computes an area of the picture as wide as `columns`.
+static void FN(area)(const RayWork *w, int firstX, int firstY, int columns) {
+    const int across = columns / 4, count = columns * RAY_TILE / LANES, clear = w->fold == RayComposite ? clearClass(w) : 0;
     Packet packets[PACKETS];
     F sums[PACKETS][3];
     memset(sums, 0, sizeof sums);
@@ -1304,46 +1326,32 @@ static void FN(tile)(const RayWork *w, int tileX, int tileY) {
     for (int pass = 0; pass < passes; pass++) {
         float jx, jy;
         jitter(pass, passes, &jx, &jy);
-        const float x0 = (float)(tileX * RAY_TILE) + jx, y0 = (float)(tileY * RAY_TILE) + jy;
-        for (int i = 0; i < PACKETS; i++) {
+        const float x0 = (float)firstX + jx, y0 = (float)firstY + jy;
+        for (int i = 0; i < count; i++) {
             Packet *p = packets + i;
             p->red = p->green = p->blue = p->count = (F)0.0f;
             p->rest = (F)1.0f;
             p->best = (F)(w->fold == RayMean ? 0.0f : -INFINITY);
         }
-        float o[4][3], d[4][3], center[3], unused[3];
-        FN(ray)(w, x0 + 3.5f, y0 + 3.5f, unused, center);
-        const int axis = FN(steepest)(center), forward = center[axis] > 0;
-        int bounded = 1;
-        for (int i = 0; i < 4; i++) {
-            FN(ray)(w, x0 + (i & 1 ? RAY_TILE - 1 : 0), y0 + (i & 2 ? RAY_TILE - 1 : 0), o[i], d[i]);
-            float most = fmaxf(fabsf(d[i][0]), fmaxf(fabsf(d[i][1]), fabsf(d[i][2])));
-            if ((d[i][axis] > 0) != forward || fabsf(d[i][axis]) < 0.5f * most) bounded = 0;
-        }
         Frame f;
         FN(Corners) q;
-        if (bounded) {
-            frameAlong(w, axis, forward, &f);
-            q.unbounded = 0;
-            for (int i = 0; i < 4; i++) {
-                float inverse = 1 / d[i][axis];
-                q.du[i] = d[i][f.axis[0]] * inverse; q.u0[i] = o[i][f.axis[0]] - (o[i][axis] + (f.thin ? 0.5f : 0)) * q.du[i];
-                q.dv[i] = d[i][f.axis[1]] * inverse; q.v0[i] = o[i][f.axis[1]] - (o[i][axis] + (f.thin ? 0.5f : 0)) * q.dv[i];
-            }
-            FN(setUp)(w, &f, x0, y0, 0, packets);
-            FN(march)(w, &f, &q, packets);
+        FN(corners)(w, x0, y0, columns, &f, &q);
+        f.clear = clear;
+        if (!q.unbounded) {
+            FN(setUp)(w, &f, x0, y0, across, 0, packets);
+            FN(march)(w, &f, &q, packets, count);
         } else {
             // A tile of a very wide view looks along several axes: each ray is marched along its own.
-            q.unbounded = 1;
             for (int k = 0; k < 6; k++) {
                 frameAlong(w, k >> 1, k & 1, &f);
-                FN(setUp)(w, &f, x0, y0, 1, packets);
-                FN(march)(w, &f, &q, packets);
+                f.clear = clear;
+                FN(setUp)(w, &f, x0, y0, across, 1, packets);
+                FN(march)(w, &f, &q, packets, count);
             }
         }
-        for (int i = 0; i < PACKETS; i++) { sums[i][0] += packets[i].red; sums[i][1] += packets[i].green; sums[i][2] += packets[i].blue; }
+        for (int i = 0; i < count; i++) { sums[i][0] += packets[i].red; sums[i][1] += packets[i].green; sums[i][2] += packets[i].blue; }
     }
-    for (int i = 0; i < PACKETS; i++) {
+    for (int i = 0; i < count; i++) {
         const Packet *p = packets + i;
         F value = p->best;
         I missed = p->best == -INFINITY;
@@ -1351,7 +1359,7 @@ static void FN(tile)(const RayWork *w, int tileX, int tileY) {
         if (w->fold == RayMinimum) value = -value;
         value = FN(sel)(missed, (F)w->background, value * w->slope + w->intercept);
         for (int l = 0; l < LANES; l++) {
-            int x = tileX * RAY_TILE + (i & 1) * 4 + (l & 3), y = tileY * RAY_TILE + (i >> 1) * PACKET_ROWS + (l >> 2);
+            int x = firstX + i % across * 4 + (l & 3), y = firstY + i / across * PACKET_ROWS + (l >> 2);
             if (x >= w->width || y >= w->height) continue;
             int64_t pixel = (int64_t)y * w->width + x;
             if (w->picture) {
@@ -1363,6 +1371,33 @@ static void FN(tile)(const RayWork *w, int tileX, int tileY) {
             } else w->values[pixel] = value[l];
         }
     }
+}
+
+static void FN(tile)(const RayWork *w, int tileX, int tileY, int columns) {
+    const int x = tileX * columns, y = tileY * RAY_TILE;
+    if (columns == RAY_TILE) { FN(area)(w, x, y, RAY_TILE); return; }
+#if LANES == 16
+    // As a whole where both halves look along the same axis and the voxels around a block are few enough to be copied: lists, and lines
+    // of memory that both need, are then there once. Extremes, which visit blocks in their own order, gain from it only in fine pictures.
+    Frame left, right, whole;
+    FN(Corners) corners, q;
+    FN(corners)(w, (float)x, (float)y, RAY_TILE, &left, &corners);
+    FN(corners)(w, (float)(x + RAY_TILE), (float)y, RAY_TILE, &right, &corners);
+    FN(corners)(w, (float)x, (float)y, RAY_TILE_WIDTH, &whole, &q);
+    if (x + RAY_TILE < w->width && left.axis[2] == right.axis[2] && left.forward == right.forward && whole.axis[2] == left.axis[2] && !q.unbounded) {
+        const float around = w->fold == RayComposite ? 5 : 3;
+        // In a perspective blocks behind the middle are larger; few of them do not fit.
+        const float middle = 0.5f * (float)whole.size[2];
+        float u0, u1, v0, v1;
+        FN(box)(&q, middle, middle + RAY_CELL, &u0, &u1, &v0, &v1);
+        if (u1 - u0 + around <= (w->fold == RayComposite ? BRICK_ROW : BRICK_ROW / 2) && v1 - v0 + around <= BRICK_ROWS) {
+            FN(area)(w, x, y, RAY_TILE_WIDTH);
+            return;
+        }
+    }
+#endif
+    FN(area)(w, x, y, RAY_TILE);
+    if (x + RAY_TILE < w->width) FN(area)(w, x + RAY_TILE, y, RAY_TILE);
 }
 
 static void FN(cellLayer)(const void *voxels, int format, const int32_t size[3], int z, float *minimum, float *maximum) {

@@ -54,7 +54,7 @@ static void frameAlong(const RayWork *w, int k, int forward, Frame *f) {
     f->forward = forward;
     f->halves = w->fold == RayComposite && w->substeps == 2;
     f->substeps = f->halves || w->fold == RayMaximum || w->fold == RayMinimum ? w->substeps == 2 ? 1 : w->substeps : w->substeps;
-    f->clear = w->fold == RayComposite ? clearClass(w) : 0;
+    f->clear = 0;
     const int64_t step[3] = { 1, w->size[0], (int64_t)w->size[0] * w->size[1] };
     const int64_t cell[3] = { 1, w->cells[0], (int64_t)w->cells[0] * w->cells[1] };
     const int64_t sum[3] = { 1, w->cells[0] + 1, (int64_t)(w->cells[0] + 1) * (w->cells[1] + 1) };
@@ -101,15 +101,15 @@ INLINE void jitter(int pass, int passes, float *x, float *y) {
 #pragma clang attribute pop
 #endif
 
-void rayTile(const RayWork *work, int tileX, int tileY, Instructions instructions) {
+void rayTile(const RayWork *work, int tileX, int tileY, int columns, Instructions instructions) {
 #if defined(__x86_64__)
     switch (instructions) {
-    case InstructionsAVX512: tileAVX512(work, tileX, tileY); return;
-    case InstructionsAVX2: tileAVX2(work, tileX, tileY); return;
+    case InstructionsAVX512: tileAVX512(work, tileX, tileY, columns); return;
+    case InstructionsAVX2: tileAVX2(work, tileX, tileY, columns); return;
     case InstructionsPortable: break;
     }
 #endif
-    tilePortable(work, tileX, tileY);
+    tilePortable(work, tileX, tileY, columns);
 }
 
 void rayCellLayer(const void *voxels, int format, const int32_t size[3], int z, float *minimum, float *maximum, Instructions instructions) {

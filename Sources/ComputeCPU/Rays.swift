@@ -45,12 +45,13 @@ extension CPUDevice {
             }
             phases += task.lightPhases(memory)
         }
-        // Four tiles of the kernel make one of the pool: fractions of a millisecond, well under the time a cancellation may take.
-        let across = Int(rayTilesAcross(Int32(rays.size.width))), down = Int(rayTilesAcross(Int32(rays.size.height)))
-        let group = rays.passes > 4 ? 1 : 4, groups = (across + group - 1) / group
+        // Two tiles of the kernel make one of the pool: fractions of a millisecond, well under the time a cancellation may take.
+        let columns = Int(rays.passes > 4 ? RAY_TILE : RAY_TILE_WIDTH), height = Int(RAY_TILE)
+        let across = (rays.size.width + columns - 1) / columns, down = (rays.size.height + height - 1) / height
+        let group = rays.passes > 4 ? 1 : 2, groups = (across + group - 1) / group
         phases.append(WorkerPool.Phase(tiles: groups * down) { tile, _ in
             let first = tile % groups * group, y = tile / groups
-            for x in first..<min(first + group, across) { rayTile(task.kernel, Int32(x), Int32(y), instructions) }
+            for x in first..<min(first + group, across) { rayTile(task.kernel, Int32(x), Int32(y), Int32(columns), instructions) }
         })
         return phases
     }

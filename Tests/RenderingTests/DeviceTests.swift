@@ -161,10 +161,10 @@ private final class Gate: @unchecked Sendable {
             work.pointee.values = found
             // Along y and along z, pixel (7, 7) on the last column.
             work.pointee.origin = (2040, -10, 2040); work.pointee.originX = (1, 0, 0); work.pointee.originY = (0, 0, 1); work.pointee.direction = (0, 1, 0)
-            for y in 0..<2 { for x in 0..<2 { rayTile(work, Int32(x), Int32(y), set) } }
+            for y in 0..<2 { for x in 0..<2 { rayTile(work, Int32(x), Int32(y), Int32(RAY_TILE), set) } }
             #expect(found[7 * 16 + 7] == 1234 && found[6 * 16 + 6] == 0)
             work.pointee.origin = (2040, 2040, -10); work.pointee.originY = (0, 1, 0); work.pointee.direction = (0, 0, 1)
-            for y in 0..<2 { for x in 0..<2 { rayTile(work, Int32(x), Int32(y), set) } }
+            for y in 0..<2 { for x in 0..<2 { rayTile(work, Int32(x), Int32(y), Int32(RAY_TILE), set) } }
             #expect(found[7 * 16 + 7] == 1234)
             withExtendedLifetime((low, high)) {}
         }

@@ -12,7 +12,9 @@
 
 /// Voxels along the edge of a cell. A cell holds the range of voxels 4 i ... 4 i + 4, so neighbours share a face.
 #define RAY_CELL 4
-/// Width and height of a tile in pixels.
+/// Greatest width, and height and smallest width of a tile in pixels. Wide ones are computed whole, or as two squares where those look along
+/// different axes.
+#define RAY_TILE_WIDTH 16
 #define RAY_TILE 8
 /// Longest axis of a volume that rays can cross.
 #define RAY_LONGEST_AXIS 32768
@@ -117,11 +119,8 @@ typedef struct {
 /// Cells along an axis of `voxels`: together they hold all positions between the first and the last centre.
 static inline int32_t rayCells(int32_t voxels) { return voxels > 1 ? (voxels - 2) / RAY_CELL + 1 : 1; }
 
-/// Columns and rows of tiles in a picture.
-static inline int32_t rayTilesAcross(int32_t pixels) { return (pixels + RAY_TILE - 1) / RAY_TILE; }
-
-/// Computes one tile. Paths agree within rounding.
-void rayTile(const RayWork *work, int tileX, int tileY, Instructions instructions);
+/// Computes one tile, `columns` pixels wide: RAY_TILE or RAY_TILE_WIDTH. Paths agree within rounding.
+void rayTile(const RayWork *work, int tileX, int tileY, int columns, Instructions instructions);
 
 /// Ranges of one layer of cells (z counts cells) from stored voxels; NaN is left out.
 void rayCellLayer(const void *voxels, int format, const int32_t size[3], int z, float *minimum, float *maximum, Instructions instructions);
