@@ -364,7 +364,7 @@ enum PresentationState {
         case .curve, .slice: throw WebError(422, "no-state", "curved reformations and stored slices have no volumetric presentation state; save a softcopy state or a capture")
         }
         let isComposite = look.fold == .composite
-        let function = look.transferFunction ?? TransferFunction.presets[look.preset ?? "bone"] ?? .bone
+        let function = try look.classification(of: main)
         let w = header(source, sopClass: sopClass, modality: "PR", label: label)
         identify(w, label)
         w.set(.frameOfReferenceUID, main.description.frameOfReference); w.setEmpty(.positionReferenceIndicator)

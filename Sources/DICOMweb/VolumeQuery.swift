@@ -214,9 +214,8 @@ struct VolumeMapping {
         if query.family == .mpr { look.slab = query.slab ?? 0; return look }
         if query.method == .composite {
             look.shading = Shading()
-            if let preset = query.preset { look.preset = preset }
-            else if let window = shared.window ?? (volume.description.modality == "CT" ? nil : volume.defaultWindow) { look.transferFunction = .ramp(window) }
-            else { look.preset = "bone" }
+            look.preset = query.preset
+            if look.preset == nil { look.transferFunction = shared.window.map { .ramp($0) } }
             look.window = nil
         }
         return look
@@ -323,15 +322,5 @@ extension Vector {
     /// Right-handed rotation about a unit vector (Rodrigues).
     func rotated(about axis: Vector, by angle: Double) -> Vector {
         self * cos(angle) + axis.cross(self) * sin(angle) + axis * (axis.dot(self) * (1 - cos(angle)))
-    }
-}
-
-extension TransferFunction {
-    /// Opacity rises through a window, for modalities whose values have no fixed meaning.
-    static func ramp(_ w: Window) -> TransferFunction {
-        let low = w.center - w.width / 2, high = w.center + w.width / 2
-        return TransferFunction([
-            Point(low, 0, 0.60, 0.24, 0.16), Point(low + 0.35 * w.width, 0.03, 0.86, 0.55, 0.40),
-            Point(low + 0.7 * w.width, 0.25, 0.98, 0.90, 0.76), Point(high, 0.6, 1, 0.99, 0.95)])
     }
 }

@@ -31,6 +31,14 @@ public struct TransferFunction: Hashable, Codable, Sendable {
         Point(-1000, 0, 0.20, 0.35, 0.50), Point(-900, 0, 0.25, 0.45, 0.65), Point(-750, 0.012, 0.45, 0.65, 0.80),
         Point(-500, 0.05, 0.90, 0.75, 0.65), Point(-350, 0.04, 0.92, 0.66, 0.55), Point(-220, 0.0, 0.90, 0.55, 0.45)])
 
+    /// Opacity rises through a window.
+    public static func ramp(_ w: Window) -> Self {
+        let low = w.center - w.width / 2, high = w.center + w.width / 2
+        return Self([
+            Point(low, 0, 0.60, 0.24, 0.16), Point(low + 0.35 * w.width, 0.03, 0.86, 0.55, 0.40),
+            Point(low + 0.7 * w.width, 0.25, 0.98, 0.90, 0.76), Point(high, 0.6, 1, 0.99, 0.95)])
+    }
+
     /// The named presets of the product.
     public static let presets: [String: Self] = ["bone": bone, "soft-tissue": softTissue, "vessels": vessels, "lung": lung]
 }

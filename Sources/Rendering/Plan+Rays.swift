@@ -47,7 +47,7 @@ extension Plan {
             }
             let fold: Rays.Fold
             if presentation.fold == .composite {
-                let function = try presentation.classification
+                let function = try presentation.classification(of: volume)
                 let span = function.points.last!.value - function.points.first!.value
                 let ramp = presentation.gradientOpacity.map { $0[0]...$0[1] }
                 fold = .composite(Rays.Material(transferFunction: function, light: shading?.rays(knee: max(span, 1) * 0.02),
@@ -55,7 +55,7 @@ extension Plan {
             } else {
                 let value = presentation.isovalue!
                 let color = presentation.preset == nil && presentation.transferFunction == nil
-                    ? SIMD3<Float>(0.93, 0.89, 0.80) : SIMD3<Float>(try presentation.classification.color(at: value))
+                    ? SIMD3<Float>(0.93, 0.89, 0.80) : SIMD3<Float>(try presentation.classification(of: volume).color(at: value))
                 fold = .isosurface(value, color: color, light: (shading ?? Shading()).rays(knee: 1e-3), occlusion: occlusion)
             }
             let picture = add(4 * size.count) { target in
@@ -157,16 +157,14 @@ extension RenderRequest {
 }
 
 extension Presentation {
-    /// The transfer function given, the preset named, or bone.
-    var classification: TransferFunction {
-        get throws(RenderError) {
-            if let transferFunction { return transferFunction }
-            let name = preset ?? "bone"
-            guard let found = TransferFunction.presets[name] else {
-                throw .invalidScene(reason: "there is no preset \"\(name)\"; use one of \(TransferFunction.presets.keys.sorted().joined(separator: ", ")), or give a transferFunction")
-            }
-            return found
+    /// The transfer function given, the preset named, or what suits the volume.
+    public func classification(of volume: Volume) throws(RenderError) -> TransferFunction {
+        if let transferFunction { return transferFunction }
+        guard let preset else { return volume.defaultClassification }
+        guard let found = TransferFunction.presets[preset] else {
+            throw .invalidScene(reason: "there is no preset \"\(preset)\"; use one of \(TransferFunction.presets.keys.sorted().joined(separator: ", ")), or give a transferFunction")
         }
+        return found
     }
 }
 

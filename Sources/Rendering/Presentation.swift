@@ -26,6 +26,15 @@ extension Volume {
     }
 }
 
+extension Volume {
+    /// What a composite starts with: bone in Hounsfield units, else an opacity that rises through the default window, as values of other
+    /// modalities have no fixed meaning. Files that name no modality count as CT where they hold air.
+    public var defaultClassification: TransferFunction {
+        let holdsAir = description.modality.isEmpty && (range.map { (-1100 ... -900).contains($0.lowerBound) } ?? false)
+        return description.modality == "CT" || holdsAir ? .bone : .ramp(defaultWindow)
+    }
+}
+
 public enum Interpolation: String, Codable, Sendable, CaseIterable { case nearest, linear, cubic }
 
 /// Blinn–Phong shading with on-the-fly gradients.

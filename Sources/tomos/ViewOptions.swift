@@ -25,7 +25,7 @@ struct ViewOptions: ParsableArguments {
     @Option(help: "orthographic or perspective.") var projection: Camera.Projection = .orthographic
     @Option(help: ArgumentHelp("Thickness through which a plane folds, mm.", valueName: "MM")) var slab = 0.0
     @Option(help: "How samples along a ray become one value. Default: mean for planes, composite for cameras.") var fold: Fold?
-    @Option(help: "Transfer function of composite: bone, soft-tissue, vessels or lung.") var preset: String?
+    @Option(help: "Transfer function of composite: bone, soft-tissue, vessels or lung. Default: bone for CT, else opacity that rises through the window.") var preset: String?
     @Option(parsing: .unconditional, help: ArgumentHelp("Value of the surface for --fold isosurface.", valueName: "HU")) var isovalue: Double?
     @Flag(inversion: .prefixedNo, help: "Shade volume renderings.") var shading = true
     @Option(help: "Ambient occlusion or shadow in volume renderings.") var occlusion: Occlusion?
@@ -74,7 +74,7 @@ struct ViewOptions: ParsableArguments {
         let view: View
         if let camera {
             look.fold = fold ?? (isovalue == nil ? .composite : .isosurface)
-            if look.fold == .composite { look.preset = preset ?? "bone" }
+            if look.fold == .composite { look.preset = preset }
             if shading && (look.fold == .composite || look.fold == .isosurface) { look.shading = Shading() }
             view = .camera(Camera(camera, of: volume.geometry, center: middle, azimuth: azimuth, elevation: elevation, size: size, zoom: zoom ?? 1, projection: projection))
         } else if slice != nil || volume.description.isStack {

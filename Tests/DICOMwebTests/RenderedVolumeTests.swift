@@ -151,7 +151,7 @@ import Testing
 
     @Test func section8_3_5_3_3_volumeRenderedIsACompositeAndOnlyIn3D() async throws {
         try await expectPicture("rendered3d", "renderingmethod=volume_rendered&orientation=l") { v in
-            var look = Presentation(); look.fold = .composite; look.preset = "bone"; look.shading = Shading()
+            var look = Presentation(); look.fold = .composite; look.shading = Shading()
             return Scene(volume: reference(v), view: .camera(Camera(.left, of: v.geometry, size: PixelSize(512, 512))), presentation: look)
         }
         #expect(try await status("renderedmpr", "renderingmethod=volume_rendered") == 400)

@@ -524,6 +524,20 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         }
     }
 
+    @Test("A composite starts with bone for CT and files with air, else with its window", arguments: [("CT", true), ("", true), ("MR", false), ("PT", false)])
+    func defaultClassification(modality: String, isBone: Bool) async throws {
+        let plain = Self.blobs()
+        var description = plain.description
+        description.modality = modality
+        let volume = Volume(description, voxels: plain.voxels, range: plain.range!)
+        #expect(volume.defaultClassification == (isBone ? .bone : .ramp(volume.defaultWindow)))
+        func picture(_ function: TransferFunction?) async throws -> [UInt8] {
+            try await Self.render(Self.scene(volume, Self.camera(volume)) { $0.fold = .composite; $0.transferFunction = function }, volume, size: PixelSize(40, 30))
+        }
+        #expect(try await picture(nil) == picture(volume.defaultClassification))
+        #expect(try await picture(.bone) != picture(.ramp(volume.defaultWindow)))
+    }
+
     @Test("What cannot be drawn is refused with a reason")
     func refusals() async throws {
         let volume = Self.blobs()
