@@ -17,6 +17,7 @@ struct BrowserTests {
     @Test func modulesMergePatchesReadHeadersAndKnowTheGeometry() async throws { try await holds("modules") }
     @Test func fourPicturesAreDraggedAndEndAsTheOfflineRender() async throws { try await holds("drag") }
     @Test func presetsSlabsAndObliquePlanesEndAsTheOfflineRender() async throws { try await holds("looks") }
+    @Test func whatHasNoHounsfieldUnitsIsRenderedThroughItsWindow() async throws { try await holds("magnetic") }
     @Test func everythingWorksWithTheKeyboard() async throws { try await holds("keyboard") }
     @Test func fingersScrollPinchAndPan() async throws { try await holds("touch") }
     @Test func aBrokenLineIsToldMendedAndResumed() async throws { try await holds("dropped") }

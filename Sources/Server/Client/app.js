@@ -44,7 +44,9 @@ const WINDOWS = {
 };
 const SLABS = [0, 2, 5, 10, 20, 40];
 const FOLDS = [["mean", "Mean"], ["maximum", "MIP"], ["minimum", "MinIP"]];
-const VOLUMES = [["bone", "Bone"], ["soft-tissue", "Soft tissue"], ["vessels", "Vessels"], ["lung", "Lung"], ["maximum", "MIP"], ["mean", "Mean"]];
+const PROJECTIONS = [["maximum", "MIP"], ["mean", "Mean"]];
+/** Presets are in Hounsfield units; values of other modalities have no fixed meaning, so the server starts with their window. */
+const VOLUMES = { CT: [["bone", "Bone"], ["soft-tissue", "Soft tissue"], ["vessels", "Vessels"], ["lung", "Lung"], ...PROJECTIONS], other: [["volume", "Volume"], ...PROJECTIONS] };
 const SHADING = { ambient: 0.25, diffuse: 0.75, specular: 0.25, shininess: 24 };
 const PASSES = ["moving", "full", "exact"];
 const CINE_RATE = 15;
@@ -66,6 +68,7 @@ let showCross = true;
 let presets = {};
 
 const isCT = () => study?.series.modality === "CT";
+const volumeChoices = () => (isCT() ? VOLUMES.CT : VOLUMES.other);
 
 /**
  * The window to begin with: the source's first, else CT's usual one, else the whole range. null while the range is not yet
@@ -84,6 +87,17 @@ function defaultWindow({ modality }, volume) {
 function projectionWindows(series, volume) {
   if (series.modality === "CT") return { maximum: { center: 450, width: 1500 }, mean: { center: -400, width: 1000 } };
   return { maximum: defaultWindow(series, volume), mean: defaultWindow(series, volume) };
+}
+
+/** Points of a composite's transfer function, as the server has them; null while they are not known. */
+function pointsOf(preset) {
+  if (preset !== "volume") return presets[preset]?.points ?? null;
+  const { series, volume } = study, [lowest] = volume.range ?? [];
+  if (!series.modality && lowest >= -1100 && lowest <= -900) return presets.bone?.points ?? null;
+  const window = defaultWindow(series, volume);
+  if (!window) return null;
+  const point = (part, opacity, ...color) => ({ value: window.center + (part - 0.5) * window.width, opacity, color });
+  return [point(0, 0, 0.6, 0.24, 0.16), point(0.35, 0.03, 0.86, 0.55, 0.4), point(0.7, 0.25, 0.98, 0.9, 0.76), point(1, 0.6, 1, 0.99, 0.95)];
 }
 
 /** Values between `low` and `high`, black to white. Narrow ranges are not of whole numbers. */
@@ -150,10 +164,11 @@ class PaneController {
     if (this.isCamera) {
       if (!this.isComposite) look.fold = preset;
       else {
-        const composite = { fold: "composite", preset, shading: SHADING };
+        const composite = { fold: "composite", shading: SHADING };
+        if (preset !== "volume") composite.preset = preset;
         const { shift, stretch } = shared;
-        // A window for colour and opacity: the preset's points, moved and spread about their middle.
-        if (shift || stretch !== 1) composite.transferFunction = { points: moved(presets[preset].points, shift, stretch) };
+        // A window for colour and opacity: the points, moved and spread about their middle.
+        if (shift || stretch !== 1) composite.transferFunction = { points: moved(pointsOf(preset), shift, stretch) };
         return composite;
       }
     }
@@ -199,7 +214,7 @@ class PaneController {
     const place = view.place ? `  ${view.place.index}/${view.place.count}` : "";
     const lines = [];
     const { slab, fold, invert, preset, time } = shared, { window } = this;
-    if (this.isComposite) lines.push(VOLUMES.find(([id]) => id === preset)[1]);
+    if (this.isComposite) lines.push(volumeChoices().find(([id]) => id === preset)[1]);
     else if (window) lines.push(`C ${tidyNumber(window.center)}  W ${tidyNumber(window.width)}${invert ? "  inverted" : ""}`);
     if (this.isPlane && slab > 0) lines.push(`${FOLDS.find(([id]) => id === fold)[1]} ${slab} mm`);
     if (this.isCamera && preset === "maximum") lines.push("MIP");
@@ -371,7 +386,7 @@ const gestures = {
   },
   window(pane, { by: [dx, dy], options }) {
     if (pane.isComposite) {
-      if (!presets[shared.preset]) return gestures.rotate(pane, { by: [dx, dy], options });
+      if (!pointsOf(shared.preset)) return gestures.rotate(pane, { by: [dx, dy], options });
       shared.shift += 2 * dy;
       shared.stretch = Math.min(Math.max(shared.stretch * Math.exp(dx / 300), 0.05), 20);
       return pane.push(options);
@@ -762,7 +777,6 @@ function fillBar() {
   });
   for (const mm of SLABS) $("slab").append(element("option", { value: mm, text: mm ? `${mm} mm` : "Off" }));
   for (const [id, name] of FOLDS) $("fold").append(element("option", { value: id, text: name }));
-  for (const [id, name] of VOLUMES) $("preset").append(element("option", { value: id, text: name }));
   $("fold").setAttribute("aria-label", "Fold of the slab");
   $("window").addEventListener("change", ({ target }) => {
     const choice = windowChoices()[target.value];
@@ -810,7 +824,7 @@ function showLook() {
   $("fold-field").hidden = slab === 0 || !panes.some((p) => p.isPlane);
   $("slab-field").hidden = !panes.some((p) => p.isPlane);
   $("volume-field").hidden = !panes.some((p) => p.isCamera);
-  $("preset").value = preset;
+  $("preset").replaceChildren(...volumeChoices().map(([id, name]) => element("option", { value: id, text: name, selected: id === preset })));
   $("invert").setAttribute("aria-pressed", String(invert));
 }
 

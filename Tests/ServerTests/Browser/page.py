@@ -484,6 +484,52 @@ async def beyond(options):
                 check("No series yet" in await browser.evaluate("document.getElementById('list').textContent"), "the list of what is stored is there")
 
 
+def magnetic_series(folder):
+    """A ball in sixteen slices of MR; returns its Series Instance UID."""
+    import pydicom
+    study, series, frame = (pydicom.uid.generate_uid() for _ in range(3))
+    y, x = np.mgrid[:64, :64] - 31.5
+    for k in range(16):
+        d = pydicom.Dataset()
+        d.file_meta = pydicom.dataset.FileMetaDataset()
+        d.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        d.SOPClassUID = d.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+        d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+        d.PatientID, d.PatientName, d.Modality, d.StudyInstanceUID, d.SeriesInstanceUID, d.FrameOfReferenceUID, d.InstanceNumber = "mr", "Ball^Magnetic", "MR", study, series, frame, k + 1
+        d.Rows = d.Columns = 64
+        d.PixelSpacing, d.SliceThickness, d.ImageOrientationPatient, d.ImagePositionPatient = [2, 2], 8, [1, 0, 0, 0, 1, 0], [-63, -63, 8 * k]
+        d.SamplesPerPixel, d.PhotometricInterpretation, d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 1, "MONOCHROME2", 16, 16, 15, 0
+        d.PixelData = np.clip(90 - 2.5 * np.sqrt(x * x + y * y + (4 * (k - 7.5)) ** 2), 0, None).astype("<u2").tobytes()
+        d.save_as(pathlib.Path(folder, f"{k}.dcm"), enforce_file_format=True)
+    return series
+
+
+async def magnetic(options):
+    """What has no Hounsfield units is rendered through its window, not through bone; the window tool moves that."""
+    with tempfile.TemporaryDirectory() as folder:
+        series = magnetic_series(folder)
+        subprocess.run([options.tomos, "import", "--data", options.data, folder], check=True, capture_output=True)
+    own = argparse.Namespace(**{**vars(options), "series": series})
+    async with Browser() as browser:
+        await opened(browser, own)
+        names = await browser.evaluate("[...document.getElementById('preset').options].map((o) => o.value).join()")
+        check(names == "volume,maximum,mean", f"the choices are {names}")
+        await browser.evaluate("(() => { const f = document.getElementById('preset'); f.value = 'volume'; f.dispatchEvent(new Event('change')); })()")
+        await shown(browser)
+        await compare_with_render(browser, own)
+        pane, before = (await panes(browser))[3], await pixels(browser, 3)
+        check(pane["scene"]["presentation"]["fold"] == "composite" and "preset" not in pane["scene"]["presentation"], f"the scene is {pane['scene']}")
+        await browser.screenshot(pathlib.Path(options.artefacts, "page-magnetic.png"))
+        await browser.type("w")
+        await browser.drag((pane["x"], pane["y"]), (pane["x"], pane["y"] + 12))
+        await shown(browser)
+        check(not np.array_equal(before, await pixels(browser, 3)), "the window tool changed nothing")
+        points = (await panes(browser))[3]["scene"]["presentation"]["transferFunction"]["points"]
+        check(len(points) == 4 and points[0]["opacity"] == 0 and points[3]["opacity"] == 0.6, f"the points are {points}")
+        await compare_with_render(browser, own)
+        check(not browser.problems, f"problems on the page: {browser.problems}")
+
+
 async def embedded(options):
     """The embedding example shows an exact picture and scrolls."""
     async with Browser(700, 620) as browser:
@@ -573,7 +619,7 @@ async def modules(options):
         check(failures == [], f"modules: {failures}")
 
 
-SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, played, windowed, shared, saved, beyond, lowdose, reconstructed, embedded, modules)}
+SCENARIOS = {f.__name__: f for f in (drag, looks, keyboard, touch, dropped, played, windowed, shared, saved, beyond, lowdose, reconstructed, magnetic, embedded, modules)}
 
 
 def main():
