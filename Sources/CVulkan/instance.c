@@ -33,7 +33,8 @@ GPUInstance *gpuOpen(int validation, char *reason, size_t bytes) {
         .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
         // Not the layer's performance hints: volumes stay in the general layout by design.
         .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT };
-    const VkValidationFeatureEnableEXT enabled[] = { VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT };
+    // The two together are too slow, and the layer advises against it.
+    const VkValidationFeatureEnableEXT enabled[] = { validation == 2 ? VK_VALIDATION_FEATURE_ENABLE_GPU_ASSISTED_EXT : VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT };
     const VkValidationFeaturesEXT features = { VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT, .pNext = &messenger, .enabledValidationFeatureCount = 1, .pEnabledValidationFeatures = enabled };
     const char *layers[] = { "VK_LAYER_KHRONOS_validation" }, *extensions[] = { VK_EXT_DEBUG_UTILS_EXTENSION_NAME };
     const VkApplicationInfo application = { VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "tomos", .apiVersion = VK_API_VERSION_1_2 };

@@ -5,10 +5,11 @@ import CVulkan
 public final class VulkanInstance: @unchecked Sendable {
     let handle: OpaquePointer
 
-    /// `validation`: under the Khronos layer with synchronisation validation; what it finds is in `messages`.
-    public init(validation: Bool = false) throws(ComputeError) {
+    /// `validation`: under the Khronos layer with synchronisation validation, or with `inShaders` with checks that the layer adds to the
+    /// shaders (GPU-assisted validation); what it finds is in `messages`.
+    public init(validation: Bool = false, inShaders: Bool = false) throws(ComputeError) {
         var reason = [CChar](repeating: 0, count: 256)
-        guard let handle = gpuOpen(validation ? 1 : 0, &reason, reason.count) else {
+        guard let handle = gpuOpen(validation ? inShaders ? 2 : 1 : 0, &reason, reason.count) else {
             throw .device(reason: String(decoding: reason.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))
         }
         self.handle = handle

@@ -12,6 +12,7 @@ enum Devices {
     /// A software driver where there is nothing else.
     static let index: Int? = instance?.devices.first { $0.refusal == nil }?.index
     static let isThere = index != nil
+    static let isHardware = index.map { instance!.devices[$0].kind != .software } ?? false
     static let cpu = CPUDevice()
     static let vulkan = try! VulkanDevice(instance!, index: index!)
 

@@ -36,7 +36,7 @@ typedef struct {
     uint64_t localBytes;            // of the largest device-local heap
 } GPUInfo;
 
-/// Opens Vulkan; NULL with a reason when there is none. `validation`: the Khronos layer with synchronisation validation; its
+/// Opens Vulkan; NULL with a reason when there is none. `validation`: the Khronos layer with synchronisation validation (1) or with checks that it adds to the shaders (2); its
 /// warnings and errors are kept as messages.
 GPUInstance *gpuOpen(int validation, char *reason, size_t reasonBytes);
 void gpuClose(GPUInstance *);
