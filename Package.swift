@@ -13,7 +13,8 @@ let strict: [SwiftSetting] = [
 /// Rendering, decoding and assembly without optimisation are two orders of magnitude too slow to be tested,
 /// so these targets are optimised in debug builds as well (assertions stay on).
 let hot: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]
-let hotC: [CSetting] = [.unsafeFlags(["-O2"], .when(configuration: .debug))]
+// What a kernel forgets to set is no number in the tests, rather than what happens to lie there.
+let hotC: [CSetting] = [.unsafeFlags(["-O2", "-ftrivial-auto-var-init=pattern"], .when(configuration: .debug))]
 let hotCXX: [CXXSetting] = [.unsafeFlags(["-O2"], .when(configuration: .debug)), .disableWarning("deprecated-declarations")]
 
 let dcmtk: [LinkerSetting] = ["dcmtls", "dcmnet", "dcmjpeg", "dcmjpls", "ijg8", "ijg12", "ijg16", "dcmdata", "oflog", "ofstd", "charls", "z"]

@@ -189,7 +189,7 @@ INLINE FN(Patch) FN(patchAt)(const FN(Brick) *b, int u, int v, int k) {
 /// Copies a block, with `margin` voxels around it. 0 when it is too large.
 static int FN(fill)(const RayWork *w, const Frame *f, const FN(Corner) *c, int layer, int margin, FN(Brick) *b) {
     const int columns = c->acrossU + 2 * margin, rows = c->acrossV + 2 * margin, planes = RAY_CELL + 1 + 2 * margin;
-    if (columns > BRICK_ROW || rows > BRICK_ROWS) return 0;
+    if (columns > BRICK_ROW || rows > BRICK_ROWS || (f->axis[2] == 0 && f->size[0] < 8)) return 0;
     b->u = c->u - margin; b->v = c->v - margin; b->k = layer * RAY_CELL - margin; b->layer = layer;
     const int16_t *p = (const int16_t *)w->voxels + b->k * f->step[2] + b->v * f->step[1];
     if (f->axis[2] != 0) {
@@ -202,7 +202,6 @@ static int FN(fill)(const RayWork *w, const Frame *f, const FN(Corner) *c, int l
         return 1;
     }
     // k runs through memory: transposed, 8 × 8 voxels at a time.
-    if (f->size[0] < 8) return 0;
     int16_t order[2][32];
     for (int k = 0; k < 8; k++) for (int u = 0; u < 8; u++) order[k >> 2][(k & 3) * 8 + u] = (int16_t)(u * 8 + k);
     const __m512i first = _mm512_loadu_si512(order[0]), second = _mm512_loadu_si512(order[1]);
@@ -658,7 +657,8 @@ INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner
         live &= rest > w->opaque;
         if (!FN(any)(live)) break;
     }
-    p->front = front; p->frontClass = frontClass; p->frontAt = s.end;
+    // Rays that end before the block does leave the front where they ended: of no use to those that enter behind it.
+    p->front = front; p->frontClass = frontClass; p->frontAt = FN(any)(live) ? s.end : -1;
     p->rest = rest; p->red = red; p->green = green; p->blue = blue;
 }
 
@@ -752,7 +752,7 @@ INLINE int FN(compositePatched)(const RayWork *w, const Frame *f, const FN(Corne
         if (!FN(any)(live)) break;
     }
 #undef VALUE
-    p->front = front; p->frontClass = frontClass; p->frontAt = s.end;
+    p->front = front; p->frontClass = frontClass; p->frontAt = FN(any)(live) ? s.end : -1;
     p->rest = rest; p->red = red; p->green = green; p->blue = blue;
     return 1;
 }
@@ -1329,7 +1329,8 @@ static void FN(area)(const RayWork *w, int firstX, int firstY, int columns) {
         const float x0 = (float)firstX + jx, y0 = (float)firstY + jy;
         for (int i = 0; i < count; i++) {
             Packet *p = packets + i;
-            p->red = p->green = p->blue = p->count = (F)0.0f;
+            // Of light none yet: halves that give nothing are weighed with it all the same, by 0.
+            p->red = p->green = p->blue = p->count = p->lit = p->gloss = p->steep = (F)0.0f;
             p->rest = (F)1.0f;
             p->best = (F)(w->fold == RayMean ? 0.0f : -INFINITY);
         }

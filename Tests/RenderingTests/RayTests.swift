@@ -24,6 +24,13 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         }
         return Volume(volume.description, voxels: volume.voxels, range: -1024...1500)
     }
+    /// A ball with a hard edge amid air: rays meet it in steps whose first half gives nothing and whose second much.
+    static func ball() -> Volume {
+        TestVolumes.make(blobs().geometry) { x, y, z in
+            let d = Vector<Patient>(Double(x) - 28, Double(y) - 24, Double(z) - 18).length
+            return d < 13 ? 900 : -1000
+        }
+    }
     static func camera(_ volume: Volume, _ direction: Vector<Patient> = Vector(0.5, 0.75, -0.35), height: Double = 70, distance: Double = 150,
                        projection: Camera.Projection = .orthographic) -> Camera {
         let center = volume.geometry.center
@@ -245,7 +252,7 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
     /// In coarse pictures, and in fine ones, whose tiles are computed whole; of noise too, where no bound of a maximum is far from it.
     @Test("Portable, AVX2 and AVX-512 kernels agree within one level", arguments: [Fold.composite, .maximum, .minimum, .isosurface], [PixelSize(90, 77), PixelSize(250, 190)])
     func pathsAgree(fold: Fold, size: PixelSize) async throws {
-        for volume in [Self.blobs()] + (fold == .maximum || fold == .minimum ? [TestVolumes.noise()] : []) {
+        for volume in [Self.blobs(), fold == .maximum || fold == .minimum ? TestVolumes.noise() : Self.ball()] {
             let scene = Self.scene(volume, Self.camera(volume, projection: .perspective)) {
                 $0.fold = fold; $0.transferFunction = Self.glassy; $0.shading = Shading(); $0.isovalue = 100; $0.window = Window(center: 0, width: 2000)
             }
@@ -536,6 +543,23 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         }
         #expect(try await picture(nil) == picture(volume.defaultClassification))
         #expect(try await picture(.bone) != picture(.ramp(volume.defaultWindow)))
+    }
+
+    @Test("The same scene is the same picture to the last bit, however often it is drawn and whatever was drawn before")
+    func repeatability() async throws {
+        let volume = Self.ball(), device = CPUDevice(threads: 2)
+        let scenes = [Vector<Patient>(0.5, 0.75, -0.35), Vector(0.9, 0.2, 0.3), Vector(0.1, -0.3, 0.9)].flatMap { direction in
+            [Fold.composite, .maximum, .minimum, .mean].map { fold in
+                Self.scene(volume, Self.camera(volume, direction)) { $0.fold = fold; $0.shading = Shading() }
+            }
+        }
+        var first: [[UInt8]] = []
+        for round in 0..<60 {
+            for (number, scene) in scenes.enumerated() {
+                let picture = try await Self.render(scene, volume, size: PixelSize(60 + round % 2 * 60, 90), device: device)
+                if round < 2 { first.append(picture) } else { #expect(picture == first[round % 2 * scenes.count + number], "scene \(number), round \(round)") }
+            }
+        }
     }
 
     @Test("What cannot be drawn is refused with a reason")
