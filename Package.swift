@@ -52,7 +52,10 @@ var targets: [Target] = [
     .systemLibrary(name: "CHDF5", pkgConfig: "hdf5", providers: [.apt(["libhdf5-dev"])]),
 
     // The core
-    .target(name: "KernelInterface", path: "Shaders", exclude: ["backproject.comp", "cells.comp", "cone.comp", "convolve.comp", "feldkamp.comp", "filter.comp", "halve.comp", "light.comp", "march.comp", "means.comp", "present.comp", "project.comp", "rays.comp", "shuffle.comp", "variation.comp", "visible.comp", "spirv"], publicHeadersPath: "include"),
+    // What the shaders and the CPU's kernels share, and the shaders, which a plugin compiles.
+    .target(name: "KernelInterface", path: "Shaders/include", publicHeadersPath: "."),
+    .plugin(name: "CompileShaders", capability: .buildTool()),
+    .target(name: "Shaders", path: "Shaders", exclude: ["include"], swiftSettings: strict, plugins: ["CompileShaders"]),
     .target(name: "CKernels", dependencies: ["KernelInterface"], cSettings: hotC),
     .target(name: "Geometry", swiftSettings: hot),
     .target(name: "Imaging", dependencies: ["Geometry"], swiftSettings: hot),
@@ -64,7 +67,7 @@ var targets: [Target] = [
     .target(name: "Compute", dependencies: ["KernelInterface", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "ComputeCPU", dependencies: ["Compute", "KernelInterface", "CKernels", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "CVulkan", cSettings: hotC),
-    .target(name: "ComputeVulkan", dependencies: ["Compute", "KernelInterface", "CVulkan", "Imaging", "Geometry"], swiftSettings: hot),
+    .target(name: "ComputeVulkan", dependencies: ["Compute", "KernelInterface", "CVulkan", "Shaders", "Imaging", "Geometry"], swiftSettings: hot),
     .target(name: "Rendering", dependencies: ["Compute", "KernelInterface", "Imaging", "Geometry", "Caching"], swiftSettings: hot),
     .target(name: "CTomography", cSettings: hotC),
     .target(name: "CDenoising", dependencies: ["COpenBLAS"], exclude: ["weights"], cSettings: hotC),
@@ -85,7 +88,7 @@ var targets: [Target] = [
     .testTarget(name: "PhantomsTests", dependencies: ["Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "FrameCodingTests", dependencies: ["FrameCoding", "COpenH264", "Imaging", "TestSupport", "CZlib"], swiftSettings: strict),
     .testTarget(name: "RenderingTests", dependencies: ["Archive", "Rendering", "Compute", "ComputeCPU", "CKernels", "KernelInterface", "Imaging", "Geometry", "Phantoms", "FrameCoding", "TestSupport"], exclude: ["Golden"], swiftSettings: hot),
-    .testTarget(name: "VulkanTests", dependencies: ["ComputeVulkan", "CVulkan", "Tomography", "Rendering", "Compute", "ComputeCPU", "Imaging", "Geometry", "Phantoms", "TestSupport"], swiftSettings: hot),
+    .testTarget(name: "VulkanTests", dependencies: ["ComputeVulkan", "CVulkan", "Shaders", "Tomography", "Rendering", "Compute", "ComputeCPU", "Imaging", "Geometry", "Phantoms", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "TomographyTests", dependencies: ["Tomography", "CTomography", "CDenoising", "Imaging", "Geometry", "TestSupport"], swiftSettings: hot),
     .testTarget(name: "ProjectionDataTests", dependencies: ["ProjectionData", "Tomography", "DICOM", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "LowDoseTests", dependencies: ["LowDose", "ProjectionData", "Tomography", "Archive", "DICOM", "Phantoms", "Imaging", "Geometry", "TestSupport"], swiftSettings: strict),

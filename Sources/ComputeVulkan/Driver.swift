@@ -2,6 +2,7 @@ import Compute
 import CVulkan
 import Glibc
 import Imaging
+import Shaders
 import Synchronization
 
 /// The thread that feeds a device: the most urgent job first, in steps of a few milliseconds, so that priorities and
@@ -176,11 +177,10 @@ final class Driver: @unchecked Sendable {
     func pipeline(_ shader: String, _ bindings: String, _ constants: [Int32] = []) throws(ComputeError) -> OpaquePointer {
         let key = constants.reduce(shader) { "\($0) \($1)" }
         if let found = pipelines[key] { return found }
-        let code = gpuShader(shader)
-        guard code.words != nil else { throw .device(reason: "there is no shader \(shader)") }
+        guard let code = Shaders.words(shader) else { throw .device(reason: "there is no shader \(shader)") }
         var handle: OpaquePointer?
         let words = constants.map { UInt32(bitPattern: $0) }
-        try gpu.check(gpuPipeline(gpu.device, code.words, code.bytes, bindings, words, Int32(words.count), &handle), "the pipeline \(shader)")
+        try gpu.check(gpuPipeline(gpu.device, code, 4 * code.count, bindings, words, Int32(words.count), &handle), "the pipeline \(shader)")
         pipelines[key] = handle!
         return handle!
     }

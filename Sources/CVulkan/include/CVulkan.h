@@ -115,9 +115,3 @@ int gpuSubmit(GPUCommands *, uint64_t *value);
 int gpuWait(GPUDevice *, uint64_t value, uint64_t nanoseconds);
 /// Seconds between two marks of finished commands.
 double gpuSeconds(GPUCommands *, int from, int to);
-
-/// A compiled shader of Shaders/; `words` is NULL when there is none of that name.
-typedef struct { const char *name; const uint32_t *words; size_t bytes; } GPUShader;
-GPUShader gpuShader(const char *name);
-/// SHA-256 of what the shaders were compiled from.
-const char *gpuShaderSources(void);
