@@ -22,6 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BENCHMARKS = os.path.dirname(HERE)
+sys.path.insert(0, BENCHMARKS)
+from tomos_bench import environment  # noqa: E402
+
 CODINGS = ["explicit", "rle", "jpeg-lossless", "jpeg-ls", "jpeg-2000"]
 OURS = "Tomos"
 PEERS = ["SimpleITK", "GDCM", "vtkDICOMImageReader", "pydicom"]
@@ -294,9 +297,9 @@ def main():
     binary = a.binary
     if not binary:
         build = ["swift", "build", "--package-path", BENCHMARKS, "-c", "release", "--product", "LoadBench"]
-        environment = {**os.environ, "TOMOS_CORE": "1"}
-        subprocess.run(build, check=True, env=environment)
-        binary = os.path.join(subprocess.run(build + ["--show-bin-path"], check=True, env=environment, capture_output=True, text=True).stdout.strip(), "LoadBench")
+        core = {**os.environ, "TOMOS_CORE": "1"}
+        subprocess.run(build, check=True, env=core)
+        binary = os.path.join(subprocess.run(build + ["--show-bin-path"], check=True, env=core, capture_output=True, text=True).stdout.strip(), "LoadBench")
     os.makedirs(a.data, exist_ok=True)
     make_data(a.data, binary, a.slices)
     if a.make_only:
@@ -306,10 +309,8 @@ def main():
     report = {"codings": {}, "versions": {}}
     if a.codings != ",".join(CODINGS) and os.path.exists(path):
         report = json.load(open(path))      # the other codings stay as they were measured
-    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
-    git = lambda *words: subprocess.run(["git", "-C", BENCHMARKS, *words], capture_output=True, text=True).stdout.strip()
-    machine = {"cpu": model, "cores": os.cpu_count(), "system": platform.platform()}
-    measured = f"{datetime.date.today().isoformat()} ({git('rev-parse', '--short', 'HEAD')}, {a.rounds} rounds)"
+    machine = {"cpu": environment.cpu_model(), "cores": os.cpu_count(), "system": platform.platform()}
+    measured = f"{datetime.date.today().isoformat()} ({environment.commit()}, {a.rounds} rounds)"
     if report.setdefault("machine", machine) != machine or report.setdefault("slices", a.slices) != a.slices:
         sys.exit(f"{path} is of another machine or another number of slices: measure all codings, or name another folder with --results")
     for coding in a.codings.split(","):

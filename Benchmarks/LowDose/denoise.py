@@ -16,12 +16,14 @@ Strength of each peer is tuned by PSNR on a slice that is not judged, our method
 bm3d and bm4d (licensed for non-commercial use) are measured where installed, never needed. A peer that is missing is named as missing.
 Cases and methods already in the results file stay unless they are measured again; each row says when and from which commit.
 """
-import argparse, json, os, pathlib, platform, subprocess, sys, tempfile, time
+import argparse, json, os, pathlib, subprocess, sys, tempfile, time
 import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path.insert(0, str(ROOT / "Training"))
+sys.path[:0] = [str(ROOT / "Training"), str(ROOT / "Benchmarks")]
+from tomos_bench import environment  # noqa: E402
+
 OURS = ["combined", "learned", "nlm", "collaborative", "low-rank", "tv"]
 window = lambda x: np.clip(x, -160, 240)
 
@@ -204,10 +206,8 @@ if __name__ == "__main__":
     document = {"cases": {}, "missing": []}
     if (target / "denoise.json").exists():
         document = json.loads((target / "denoise.json").read_text())
-    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
-    machine = f"{cpu}, {len(os.sched_getaffinity(0))} cores"
-    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    measured = f"{time.strftime('%Y-%m-%d')}, {commit}" + ("" if document.setdefault("machine", machine).startswith(machine) else f", {machine}")
+    machine = f"{environment.cpu_model()}, {len(os.sched_getaffinity(0))} cores"
+    measured = f"{time.strftime('%Y-%m-%d')}, {environment.commit()}" + ("" if document.setdefault("machine", machine).startswith(machine) else f", {machine}")
     for kind, file in files.items():
         for percent in (25, 10):
             case = f"{kind}-{percent}"

@@ -2,9 +2,12 @@
 
   python Benchmarks/LowDose/detect.py --data ../shared/data [--tomos .build/release/tomos]
 """
-import argparse, json, os, pathlib, platform, subprocess, time
+import argparse, json, os, pathlib, subprocess, sys, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "Benchmarks"))
+from tomos_bench import environment  # noqa: E402
+
 METHODS = ["combined", "learned", "nlm", "tv"]
 # Files of this data set hold HU + 1000.
 ARGUMENTS = ["--offset", "-1000", "--device", "cpu"]
@@ -30,8 +33,6 @@ def main():
     parser.add_argument("--tomos", default=str(ROOT / ".build" / "release" / "tomos"))
     options = parser.parse_args()
     folder = pathlib.Path(options.data, "recon_lowcontrast_dose")
-    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
     rows, gains, changed, unseen = [], [], [], []
     for dose, name in (("dose_010", "10 %"), ("dose_100", "100 %")):
         for method in METHODS:
@@ -49,7 +50,7 @@ def main():
 
 `recon_lowcontrast_dose`: ten pictures with and ten without four inserts at 10 % and 100 % dose, every picture denoised by itself at strength 1.
 d′ of the four together (root mean square) with its 95 % interval, change with its interval from the same pictures; noise from picture to
-picture around the inserts. {cpu}, {os.cpu_count()} cores, CPU device, {time.strftime("%Y-%m-%d")}, commit {commit}; made by `Benchmarks/LowDose/detect.py`.
+picture around the inserts. {environment.cpu_model()}, {os.cpu_count()} cores, CPU device, {time.strftime("%Y-%m-%d")}, commit {environment.commit()}; made by `Benchmarks/LowDose/detect.py`.
 
 | dose | method | d′ (95 %) | change (95 %) | noise HU | PSNR dB |
 |---|---|---|---|---|---|

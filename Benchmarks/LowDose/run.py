@@ -7,11 +7,14 @@ cores, and writes lowdose-recon.json and lowdose-recon.md. Needs numpy and scipy
 package of that name; SimpleITK reads its result) for their columns. A subject that is missing is named as missing. CPU is process time over all threads, wall is elapsed time; medians, a first run discarded, for all
 subjects alike. With --only the other cases stay as they were measured; each row says when and from which commit.
 """
-import argparse, json, os, pathlib, platform, resource, subprocess, sys, tempfile, time
+import argparse, json, os, pathlib, resource, subprocess, sys, tempfile, time
 import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "Benchmarks"))
+from tomos_bench import environment  # noqa: E402
+
 MU = 0.0193  # water, 1/mm
 BODY = [  # centre x, y; half axes; turn; attenuation added
     (0, 0, 150, 105, 0.0, MU), (-62, -12, 40, 56, 0.3, -0.0150), (68, -6, 35, 50, -0.2, -0.0150), (6, 68, 17, 15, 0.0, MU),
@@ -587,10 +590,8 @@ def main():
     ap.add_argument("--only", nargs="+", choices=["parallel", "fan", "cone", "lodopab", "real"])
     ap.add_argument("--results", default=str(ROOT / "Benchmarks" / "Results"))
     a = ap.parse_args()
-    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
     path = os.path.join(a.results, "lowdose-recon.json")
-    stamp = {"date": time.strftime("%Y-%m-%d"), "commit": commit, "machine": f"{os.cpu_count()} × {cpu}"}
+    stamp = {"date": time.strftime("%Y-%m-%d"), "commit": environment.commit(), "machine": f"{os.cpu_count()} × {environment.cpu_model()}"}
     results = {"machine": stamp["machine"], "rows": [], "note": a.note, "stamp": stamp}
     missing = {}
     if a.only and os.path.exists(path):  # the other cases stay as they were measured

@@ -12,7 +12,6 @@ import datetime
 import json
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import subprocess
@@ -20,6 +19,9 @@ import sys
 import tempfile
 
 import measure
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from tomos_bench import environment  # noqa: E402
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--tomos", required=True)
@@ -36,9 +38,7 @@ work.mkdir(parents=True, exist_ok=True)
 results = pathlib.Path(options.results)
 path = results / "rest.json"
 document = json.loads(path.read_text()) if path.exists() and options.only else {"measured": {}}
-cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
-commit = subprocess.run(["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-measured = f"{datetime.date.today().isoformat()}, commit {commit}, {cpu}, {os.cpu_count()} cores"
+measured = f"{datetime.date.today().isoformat()}, commit {environment.commit()}, {environment.cpu_model()}, {os.cpu_count()} cores"
 try:
     paths = measure.study(options.tomos, work)
     subjects = [options.only] if options.only in ("tomos", "orthanc") else [] if options.only else ["tomos", "orthanc"]

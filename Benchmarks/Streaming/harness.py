@@ -20,8 +20,10 @@ import time
 
 import numpy as np
 
-import gestures
-from network import LINKS, SERVER, Network
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import gestures  # noqa: E402
+from network import LINKS, SERVER, Network  # noqa: E402
+from tomos_bench import environment  # noqa: E402
 
 HERE = pathlib.Path(__file__).parent
 PORT, FIXED_PORT = 8080, 8090
@@ -273,7 +275,7 @@ def main():
         if options.browser:
             return browser(options, network, data, series)
         results = measure(options, network, data, series)
-    commit = options.commit or subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
+    commit = options.commit or environment.commit()
     report = {"machine": {"cpus": os.cpu_count(), "kernel": platform.release(), "load": os.getloadavg(), "realtime": options.realtime,
                           "congestion": network.congestion}, "commit": commit, "size": options.size,
               "seconds": options.seconds, "note": options.note, "results": results}

@@ -29,10 +29,11 @@ import numpy as np
 from websockets.exceptions import InvalidMessage
 
 HERE = pathlib.Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "Clients" / "python")]
+sys.path[:0] = [str(HERE), str(HERE.resolve().parent), str(HERE.parents[1] / "Clients" / "python")]
 import gestures  # noqa: E402
 from light import Light  # noqa: E402
 from replay import quantiles, volume  # noqa: E402
+from tomos_bench import environment  # noqa: E402
 from tomos_client import TomosClient  # noqa: E402
 
 
@@ -241,8 +242,7 @@ def main():
             report, fault = asyncio.run({"soak": soak, "fair": fair}[options.what](options, server))
         finally:
             server.stop()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
-    report = {"what": options.what, "machine": {"cpus": os.cpu_count(), "kernel": platform.release()}, "commit": commit, **report}
+    report = {"what": options.what, "machine": {"cpus": os.cpu_count(), "kernel": platform.release()}, "commit": environment.commit(), **report}
     text = json.dumps(report, indent=1)
     if options.report:
         pathlib.Path(options.report).parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,10 @@ def cpu_model():
     return platform.processor() or platform.machine()
 
 
+def commit():
+    return output("git", "rev-parse", "--short", "HEAD")
+
+
 def flags():
     for line in read("/proc/cpuinfo").splitlines():
         if line.startswith("flags"):
@@ -56,7 +60,7 @@ def capture():
         "kernel": platform.release(), "system": next((x.split("=", 1)[1].strip('"') for x in read("/etc/os-release").splitlines() if x.startswith("PRETTY_NAME")), ""),
         "swift": output("swift", "--version").split("\n")[0], "python": platform.python_version(),
         "peers": {p: v for p in ("vtk", "SimpleITK", "pydicom", "python-gdcm", "astra-toolbox", "scikit-image", "opencv-python-headless", "pillow") if (v := version_of(p))},
-        "commit": output("git", "rev-parse", "--short", "HEAD"), "changed": bool(output("git", "status", "--porcelain", "--untracked-files=no")),
+        "commit": commit(), "changed": bool(output("git", "status", "--porcelain", "--untracked-files=no")),
         "load": os.getloadavg(), "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

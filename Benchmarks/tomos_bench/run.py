@@ -40,6 +40,15 @@ class Progress:
         self.left -= budget
 
 
+def rounded(value):
+    """Seven digits of every number: no clock here sees more, and results stay small enough to keep."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    return [rounded(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
 def build():
     """The worker in release, and the library that counts allocations."""
     subprocess.run(["swift", "build", "-c", "release", "--product", "BenchWorker"], cwd=HERE, check=True, stdout=subprocess.DEVNULL,
@@ -176,6 +185,7 @@ def main(options):
         def write(record):
             out.write(json.dumps(record) + "\n")
             out.flush()
+        lines = [rounded(line) for line in lines]
         for line in lines:
             write(line)
         try:
@@ -188,7 +198,7 @@ def main(options):
                         if name not in subjects:
                             subjects[name] = peer(name, options.threads, options.pin)
                     records = measure_case(case, data, options, [subjects[n] for n in ["tomos", *wanted]], progress, keep)
-                for record in records:
+                for record in map(rounded, records):
                     write(record)
                     lines.append(record)
                 progress.finish(budget)
