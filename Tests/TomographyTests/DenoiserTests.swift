@@ -1,3 +1,4 @@
+import CTomography
 import CDenoising
 import Glibc
 import TestSupport
@@ -7,7 +8,10 @@ import Testing
 /// Seven slices of the analytic body with FBP noise that differs from slice to slice, HU; 160 × 160.
 enum LowDose {
     static let columns = 160, rows = 160
+    /// Made with one set of instructions, so that they are the same on every processor: what counts as similar may hang on the last bit.
     static let (clean, noisy): ([Float], [[Float]]) = {
+        tg_force_path(0)
+        defer { tg_force_path(-1) }
         let grid = ImageGrid(columns: 160, rows: 160, spacing: 1.6)
         let scan = ParallelBeam(views: 300, detectors: 200, detectorSpacing: 1.4), data = sinogram(body, scan)
         func hu(_ image: PlaneImage) -> [Float] { image.values.map { ($0 / 0.0195 - 1) * 1000 } }
@@ -98,11 +102,10 @@ enum LowDose {
         let best = try run(Denoiser(method))[0]
         for path in 0..<dn_path() {
             dn_force_path(path)
-            let other = try run(Denoiser(method))[0]
-            let differing = zip(best, other).count { abs($0 - $1) > 0.01 }
+            let other = try run(Denoiser(method))[0], differing = zip(best, other).count { abs($0 - $1) > 0.01 }
             // Which patches count as similar is a yes or no that the last bit may decide, and all pixels of a group follow.
             let isChoosy = method == .collaborative || method == .lowRank
-            #expect(LowDose.rms(best, other) < (isChoosy ? 0.2 : 0.005) && differing < best.count / 10, "\(method), path \(path): \(differing) pixels differ")
+            #expect(differing <= (isChoosy ? best.count / 10 : 0) && LowDose.rms(best, other) < (isChoosy ? 0.1 : 0.005), "\(method), path \(path): \(differing) of \(best.count), \(LowDose.rms(best, other))")
         }
     }
 
