@@ -5,11 +5,17 @@ import CVulkan
 public final class VulkanInstance: @unchecked Sendable {
     let handle: OpaquePointer
 
-    /// `validation`: under the Khronos layer with synchronisation validation, or with `inShaders` with checks that the layer adds to the
-    /// shaders (GPU-assisted validation); what it finds is in `messages`.
-    public init(validation: Bool = false, inShaders: Bool = false) throws(ComputeError) {
+    /// What the Khronos layer checks besides the use of the interface.
+    public enum Validation: Int32, Sendable {
+        case synchronisation = 1
+        /// Every access, by code that the layer adds to the shaders (GPU-assisted validation).
+        case shaders = 2
+    }
+
+    /// `validation`: under the Khronos layer, what it finds is in `messages`.
+    public init(validation: Validation? = nil) throws(ComputeError) {
         var reason = [CChar](repeating: 0, count: 256)
-        guard let handle = gpuOpen(validation ? inShaders ? 2 : 1 : 0, &reason, reason.count) else {
+        guard let handle = gpuOpen(validation?.rawValue ?? 0, &reason, reason.count) else {
             throw .device(reason: String(decoding: reason.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))
         }
         self.handle = handle

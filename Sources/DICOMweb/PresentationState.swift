@@ -409,15 +409,13 @@ enum PresentationState {
         func classify(_ volume: Volume, _ look: DataSetWriter) {
             if let i = streams.firstIndex(where: { $0.volume == volume.id }) { streams[i].looks.append(look) } else { streams.append((volume.id, [look])) }
         }
-        /// What a window that the scene leaves open was drawn with.
-        func shown(_ window: Window?, _ volume: Volume, _ fold: Fold) -> Window { window ?? (isPlane ? nil : volume.projectionWindow(fold)) ?? volume.defaultWindow }
-        let window = shown(look.window, main, look.fold)
+        let window = main.window(look.window, projected: isPlane ? nil : look.fold)
         input(0, isComposite ? tableWindow(function) : window, cuts)
         if isComposite { classify(main, tables(function, tableWindow(function), input: 1)) }
         else if sopClass == compositingMPR { classify(main, tables(look.palette, isInverted: look.invert != main.description.isInverted, opacity: nil, input: 1)) }
         else if !isPlane { classify(main, tables(nil, isInverted: look.invert != main.description.isInverted, opacity: nil, input: 1)) }
         for (number, layer) in scene.layers.enumerated() {
-            let volume = volumes[number + 1], window = shown(layer.window, volume, layer.fold ?? look.fold)
+            let volume = volumes[number + 1], window = volume.window(layer.window, projected: isPlane ? nil : isComposite ? .composite : layer.fold ?? look.fold)
             if isComposite {
                 let own = layer.transferFunction ?? glow(layer, window, isInverted: volume.description.isInverted)
                 input(number + 1, tableWindow(own), layer.inside.map { cut($0, "INCLUDE_SEG") } ?? [])

@@ -306,7 +306,7 @@ struct VolumeMapping {
         triple(Tag(0x0070, 0x1605), viewpoint.up.simd)
         if query.family == .mpr, let slab = query.slab { a.set(Tag(0x0070, 0x1503), .numbers([slab]), "FD") }
         if query.method != .composite {
-            let window = shared.window ?? (query.family == .mpr ? nil : volume.projectionWindow(query.method.fold)) ?? volume.defaultWindow
+            let window = volume.window(shared.window, projected: query.family == .mpr ? nil : query.method.fold)
             a.set(.windowCenter, .numbers([window.center]), "DS")
             a.set(.windowWidth, .numbers([window.width]), "DS")
             a.set(.voiLUTFunction, text: window.function == .linear ? "LINEAR" : window.function == .linearExact ? "LINEAR_EXACT" : "SIGMOID", "CS")

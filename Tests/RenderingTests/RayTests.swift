@@ -24,7 +24,7 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         }
         return Volume(volume.description, voxels: volume.voxels, range: -1024...1500)
     }
-    /// A ball with a hard edge amid air: rays meet it in steps whose first half gives nothing and whose second much.
+    /// A ball with a hard edge amid air.
     static func ball() -> Volume {
         TestVolumes.make(blobs().geometry) { x, y, z in
             let d = Vector<Patient>(Double(x) - 28, Double(y) - 24, Double(z) - 18).length

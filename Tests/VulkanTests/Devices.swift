@@ -8,7 +8,7 @@ import Testing
 
 /// The devices of the tests: every Vulkan device of this machine that Tomos can use, under the validation layers.
 enum Devices {
-    static let instance: VulkanInstance? = (try? VulkanInstance(validation: true)) ?? (try? VulkanInstance())
+    static let instance: VulkanInstance? = (try? VulkanInstance(validation: .synchronisation)) ?? (try? VulkanInstance())
     /// A software driver where there is nothing else.
     static let index: Int? = instance?.devices.first { $0.refusal == nil }?.index
     static let isThere = index != nil

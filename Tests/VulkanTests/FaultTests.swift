@@ -219,7 +219,7 @@ import Testing
     }
 
     @Test func validationSeesAPlantedMistake() throws {
-        let instance = try VulkanInstance(validation: true)
+        let instance = try VulkanInstance(validation: .synchronisation)
         try #require(!instance.devices.isEmpty)
         let gpu = try GPU(instance, index: Devices.index!)
         // No buffer may be empty.

@@ -36,8 +36,8 @@ typedef struct {
     uint64_t localBytes;            // of the largest device-local heap
 } GPUInfo;
 
-/// Opens Vulkan; NULL with a reason when there is none. `validation`: the Khronos layer with synchronisation validation (1) or with checks that it adds to the shaders (2); its
-/// warnings and errors are kept as messages.
+/// Opens Vulkan; NULL with a reason when there is none. `validation`: the Khronos layer with synchronisation validation (1) or with
+/// checks that it adds to the shaders (2); its warnings and errors are kept as messages.
 GPUInstance *gpuOpen(int validation, char *reason, size_t reasonBytes);
 void gpuClose(GPUInstance *);
 int gpuCount(GPUInstance *);
@@ -78,13 +78,14 @@ typedef enum {
 /// A volume, sampled by texel; in general layout from its first command on.
 int gpuImage(GPUDevice *, GPUFormat, const uint32_t size[3], GPUImage **);
 void gpuFreeImage(GPUImage *);
-/// Whether shaders compiled for loads (`...Loads`) read volumes as storage images: on software drivers, where that takes a quarter of the time of a texture's texel.
+/// Whether shaders compiled for loads (`...Loads`) read volumes as storage images: on software drivers, which do by hand what a texture
+/// unit does.
 int gpuLoads(GPUDevice *);
 /// Whether the image can be read through the linear sampler; 16-bit integers come as -1 ... 1 then, 32767 to one.
 int gpuIsSmooth(GPUImage *);
 
-/// `bindings`: per binding 'b' storage buffer, 'u' uniform block, 'i' sampled image, 'l' storage image that is only read, 't' texels, 's' the linear sampler, whose
-/// binding holds nothing.
+/// `bindings`: per binding 'b' storage buffer, 'u' uniform block, 'i' sampled image, 'l' storage image that is only read, 't' texels,
+/// 's' the linear sampler, whose binding holds nothing.
 int gpuPipeline(GPUDevice *, const uint32_t *code, size_t bytes, const char *bindings, const uint32_t *constants, int constantCount, GPUPipeline **);
 void gpuFreePipeline(GPUPipeline *);
 
