@@ -30,7 +30,7 @@ class VTK:
         from vtkmodules.vtkCommonCore import vtkMultiThreader
         vtkMultiThreader.SetGlobalMaximumNumberOfThreads(request["threads"])
         vtkMultiThreader.SetGlobalDefaultNumberOfThreads(request["threads"])
-        self.threads, self.size = request["threads"], request.get("size")
+        self.threads, self.size, self.step = request["threads"], request.get("size"), request.get("step", 1)
         if request["suite"] == "load":
             self.frame, self.folder = self.load, request["data"]
             return "vtkDICOMImageReader"
@@ -135,7 +135,7 @@ class VTK:
         properties.SetScalarOpacity(opacity)
         properties.SetColor(color)
         self.mapper = mapper = vtkOpenGLGPUVolumeRayCastMapper() if self.opengl else vtkFixedPointVolumeRayCastMapper()
-        step = float(self.volume.spacing.min())
+        step = float(self.volume.spacing.min()) * self.step
         mapper.SetInputData(self.image)
         mapper.SetAutoAdjustSampleDistances(0)
         mapper.SetSampleDistance(step)
@@ -157,7 +157,7 @@ class VTK:
         self.grab.ReadFrontBufferOff()
         self.grab.ShouldRerenderOff()
         self.frame = self.rays
-        return "vtkOpenGLGPUVolumeRayCastMapper" if self.opengl else "vtkFixedPointVolumeRayCastMapper"
+        return ("vtkOpenGLGPUVolumeRayCastMapper" if self.opengl else "vtkFixedPointVolumeRayCastMapper") + (f", step of {self.step:g} voxels" if self.step != 1 else "")
 
     def rays(self, request):
         from vtkmodules.util.numpy_support import vtk_to_numpy

@@ -174,6 +174,14 @@ class Reports(unittest.TestCase):
         self.assertNotIn("src=", page)
         self.assertNotIn("http", page.split("<pre>")[0].replace("http://www.w3.org", ""))
 
+    def test_a_peer_that_took_finer_steps_is_compared_by_its_picture_only(self):
+        ours = {"case": "frame/a", "subject": "tomos", "wall": [0.001] * 8, "cpu": [0.001] * 8}
+        theirs = {"case": "frame/a", "subject": "vtk", "step": 0.25, "wall": [0.005] * 8, "cpu": [0.005] * 8, "agreement": {"figure": "39.0 dB", "agrees": False}}
+        self.assertEqual(report.ratio(theirs, ours), (None, None))
+        self.assertTrue(report.row("frame/a", [ours, theirs]).endswith("vtk, step 0.25 DIFFERS: 39.0 dB"))
+        env = {"cpu": "x", "cpus": 2, "system": "y", "commit": "abc", "changed": False, "time": "2026-01-01T00:00:00Z"}
+        self.assertIn("| vtk, step 0.25 5 ms | – |  | 39.0 dB |", report.markdown([{"environment": env}, ours, theirs]))
+
     def test_a_gpu_is_measured_by_its_own_memory_and_a_software_driver_by_the_processor(self):
         limits = {"fmaGFLOPs": 100, "readGBs": 10, "devices": [{"name": "Card", "software": False, "copyGBs": 1000}, {"name": "llvmpipe", "software": True, "copyGBs": 5}]}
         r = {"wall": [0.001], "work": {"flops": 1e6, "bytes": 1e8}}

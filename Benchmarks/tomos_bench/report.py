@@ -39,7 +39,9 @@ def central(r):
 
 
 def ratio(theirs, ours):
-    """How many times faster, with its interval where there are samples."""
+    """How many times faster, with its interval where there are samples; nothing where the peer took finer steps than it would."""
+    if "step" in theirs:
+        return None, None
     if samples(theirs) and samples(ours):
         return st.ratio_interval(samples(theirs), samples(ours))
     a, b = central(theirs), central(ours)
@@ -48,7 +50,11 @@ def ratio(theirs, ours):
 
 def processor_ratio(theirs, ours):
     """The same of processor time over all threads: what a server that many share saves."""
-    return st.median(theirs["cpu"]) / st.median(ours["cpu"]) if theirs.get("cpu") and ours.get("cpu") and st.median(ours["cpu"]) > 0 else None
+    return st.median(theirs["cpu"]) / st.median(ours["cpu"]) if "step" not in theirs and theirs.get("cpu") and ours.get("cpu") and st.median(ours["cpu"]) > 0 else None
+
+
+def label(r):
+    return r["subject"] + (f", step {r['step']:g}" if "step" in r else "")
 
 
 def noisy(r, limit=0.15):
@@ -71,7 +77,7 @@ def row(name, records):
         point, interval = ratio(r, ours)
         spread = f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else ""
         verdict = "" if not r.get("agreement") or r["agreement"]["agrees"] else f" DIFFERS: {r['agreement']['figure']}"
-        texts.append(f"{r['subject']} {time_text(central(r))} = {point:.2f}×{spread}{verdict}" if point else r["subject"])
+        texts.append(f"{r['subject']} {time_text(central(r))} = {point:.2f}×{spread}{verdict}" if point else f"{label(r)}{verdict}")
     own = central(ours)
     return f"{name:38} {time_text(own) if own else '–':>9}{' noisy' if noisy(ours) else ''}   {'; '.join(texts)}"
 
@@ -113,7 +119,7 @@ def markdown(lines):
             point, interval = ratio(r, ours)
             text = f"{point:.2f}" + (f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else "") if point else "–"
             processor = processor_ratio(r, ours)
-            out.append(f"{cells} {r['subject']} {time_text(central(r)) if central(r) else '–'} | {text} | {f'{processor:.2f}' if processor else ''} | {(r.get('agreement') or {}).get('figure', '')} |")
+            out.append(f"{cells} {label(r)} {time_text(central(r)) if central(r) else '–'} | {text} | {f'{processor:.2f}' if processor else ''} | {(r.get('agreement') or {}).get('figure', '')} |")
             cells = "| | | |"
     return "\n".join(out) + "\n"
 

@@ -81,7 +81,7 @@ def limits(folder, threads):
 def requests_of(case, data, options):
     """(what `prepare` and the warm-up ask, request(k))."""
     base = {"suite": case["suite"], "threads": options.threads, "what": case.get("what")}
-    for key in ("quality", "device", "method", "sampling", "fresh"):
+    for key in ("quality", "device", "method", "sampling", "fresh", "step"):
         if key in case:
             base[key] = case[key]
     if options.handicap and case["name"].startswith(options.handicap):
@@ -151,6 +151,8 @@ def measure_case(case, data, options, subjects, progress, folder):
             record["work"] = need
         if s.name != "tomos" and "tomos" in drawn and s.name in drawn:
             record["agreement"] = agreement.compare(case, drawn["tomos"], drawn[s.name])
+        if s.name != "tomos" and "step" in case:
+            record["step"] = case["step"]
         records.append(record)
     return records
 

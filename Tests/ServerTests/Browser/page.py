@@ -138,9 +138,17 @@ async def looks(options):
         async def choose(field, value):
             await browser.evaluate(f"(() => {{ const f = document.getElementById('{field}'); f.value = {json.dumps(value)}; f.dispatchEvent(new Event('change')); }})()")
 
+        # The windows that the page begins with are the server's.
+        for preset in ("mean", "maximum"):
+            await choose("preset", preset)
+            await shown(browser)
+            pane = (await panes(browser))[3]
+            check(pane["scene"]["presentation"]["fold"] == preset and "window" in pane["scene"]["presentation"], f"the scene is {pane['scene']}")
+            del pane["scene"]["presentation"]["window"]
+            own = await asyncio.to_thread(rendered, options, pane["scene"], pane["size"])
+            check(np.array_equal(own, await pixels(browser, 3)), f"{preset}: the server begins with another window")
         await choose("slab", "10")
         await choose("fold", "maximum")
-        await choose("preset", "maximum")
         await browser.type("2")  # lung
         await browser.type("i")
         await browser.type("r")
@@ -520,6 +528,12 @@ async def magnetic(options):
         pane, before = (await panes(browser))[3], await pixels(browser, 3)
         check(pane["scene"]["presentation"]["fold"] == "composite" and "preset" not in pane["scene"]["presentation"], f"the scene is {pane['scene']}")
         await browser.screenshot(pathlib.Path(options.artefacts, "page-magnetic.png"))
+        # Points that the page computes are the server's: moved by nothing, they draw what the server draws without any.
+        await browser.evaluate("(() => { tomos.shared.shift = 1e-7; tomos.panes[3].push(); })()")
+        await browser.until(f"tomos.panes[3].stream.revision > {pane['revision']}", 10, "the picture with the page's points")
+        await shown(browser)
+        check("transferFunction" in (await panes(browser))[3]["scene"]["presentation"], "the page sent no points")
+        check(np.array_equal(before, await pixels(browser, 3)), "the page's points are not the server's")
         await browser.type("w")
         await browser.drag((pane["x"], pane["y"]), (pane["x"], pane["y"] + 12))
         await shown(browser)
