@@ -23,7 +23,7 @@ layout(set = 0, binding = 4) uniform itextureBuffer classes;
 layout(set = 0, binding = 5) uniform itexture3D wholeVolume;
 layout(set = 0, binding = 6) uniform texture3D realVolume;
 layout(set = 0, binding = 7) uniform texture3D ranges;
-// SWEEP: direction, and how much of a shadow is left after one cell. SHADOW: steepest axis, its layer, the one before (or -1), and the lateral way of the light.
+// CLARITY: first cell, slices before those of the image, end of the cells. SWEEP: direction, and how much of a shadow is left after one cell. SHADOW: steepest axis, its layer, the one before (or -1), and the lateral way of the light.
 layout(push_constant) uniform Push { int a, b, c; float x, y, z; };
 
 uint cellIndex(ivec3 i) { return (uint(i.z) * uint(w.cellsY) + uint(i.y)) * uint(w.cellsX) + uint(i.x); }
@@ -43,7 +43,7 @@ void clarify(uint index) {
         float total = 0.0, count = 0.0;
         ivec3 high = min(cell * 4 + 3, ivec3(w.sizeX, w.sizeY, w.sizeZ) - 1);
         for (int k = cell.z * 4; k <= high.z; k += 2) for (int j = cell.y * 4; j <= high.y; j += 2) for (int i = cell.x * 4; i <= high.x; i += 2) {
-            float v = FORMAT == VOXELS_INT16 ? float(texelFetch(wholeVolume, ivec3(i, j, k), 0).r) : texelFetch(realVolume, ivec3(i, j, k), 0).r;
+            float v = FORMAT == VOXELS_INT16 ? float(texelFetch(wholeVolume, ivec3(i, j, k - b), 0).r) : texelFetch(realVolume, ivec3(i, j, k - b), 0).r;
             if (SURFACE != 0) total += v >= w.isovalue ? 3.0 : 0.0;
             else { int q = classOf(v); total += float(texelFetch(classes, q + 1).x - texelFetch(classes, q).x) * w.extinctionScale; }
             count += 1.0;
@@ -123,7 +123,7 @@ void shadow(uint index) {
 
 void main() {
     uint index = (gl_WorkGroupID.y * 65535u + gl_WorkGroupID.x) * 64u + gl_LocalInvocationID.x;
-    if (MODE == CLARITY) { if (index < uint(w.cellsX) * uint(w.cellsY) * uint(w.cellsZ)) clarify(index); }
+    if (MODE == CLARITY) { if (index < uint(c - a)) clarify(index + uint(a)); }
     else if (MODE == SWEEP) sweep(index);
     else if (MODE == MEAN) mean(index);
     else shadow(index);

@@ -26,6 +26,8 @@ layout(constant_id = 3) const int PARTIAL = 0;
 layout(constant_id = 4) const int CROPPED = 0;
 // Labels are folded by their ranks.
 layout(constant_id = 5) const int RANKED = 0;
+// The image is a pool of bricks of a volume that does not fit.
+layout(constant_id = 6) const int BRICKED = 0;
 
 layout(set = 0, binding = 0, std430) writeonly buffer Target { uint target[]; };
 INTEGERS(1, whole);
@@ -34,15 +36,20 @@ layout(set = 0, binding = 3, std140) uniform Parameters { MarchParameters m; };
 layout(set = 0, binding = 4, std430) readonly buffer Lines { MarchLine lines[]; };
 layout(set = 0, binding = 5, std430) readonly buffer Loaded { uint loaded[]; };
 layout(set = 0, binding = 6, std140) uniform Cropping { CropParameters crop; };
-// Ranks of labels, or per label whether it is hidden.
+// Ranks of labels, or per label whether it is hidden; behind them where in the pool each brick lies, ten bits an axis.
 layout(set = 0, binding = 7, std430) readonly buffer Tables { uint tables[]; };
 INTEGERS(8, labels0);
 INTEGERS(9, labels1);
 INTEGERS(10, labels2);
 INTEGERS(11, labels3);
-layout(push_constant) uniform Band { int firstRow; };
+layout(push_constant) uniform Band { int firstRow; int pages, bricksX, bricksY; };
 
 vec4 stored(ivec3 i) {
+    if (BRICKED != 0) {
+        ivec3 brick = i / BRICK_EDGE;
+        uint page = tables[pages + (brick.z * bricksY + brick.y) * bricksX + brick.x];
+        i += (ivec3(page & 1023u, page >> 10 & 1023u, page >> 20) - brick) * BRICK_EDGE;
+    }
     if (FORMAT == VOXELS_INT16) return vec4(float(FETCH(whole, i).r));
     if (FORMAT == VOXELS_LABEL16) {
         int label = FETCH(whole, i).r & 0xffff;

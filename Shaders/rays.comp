@@ -716,8 +716,10 @@ void main() {
 
     if (FOLD == RAY_FOLD_COMPOSITE || FOLD == RAY_FOLD_ISOSURFACE) {
         if (DECIDING(w.passes) > 1) {
-            if (DECIDING(pass) > 0) color += work[index].rgb;
-            if (DECIDING(pass) + 1 < w.passes) { work[index] = vec4(color, 0); return; }
+            // Behind what a ray carries from slab to slab.
+            uint sum = SLABS != 0 ? index + uint(w.width) * uint(w.height) : index;
+            if (DECIDING(pass) > 0) color += work[sum].rgb;
+            if (DECIDING(pass) + 1 < w.passes) { work[sum] = vec4(color, 0); return; }
         }
         uvec3 c = uvec3(min(color * (255.0 / float(w.passes)) + 0.5, 255.0));
         target[index] = c.r | c.g << 8 | c.b << 16 | 0xff000000u;

@@ -53,6 +53,9 @@ PARAMETER_BLOCK(MarchParameters, 112) {
 };
 PARAMETER_BLOCK_END(MarchParameters, 112)
 
+// Voxels along each edge of a brick, in which volumes that do not fit on a device come to it.
+#define BRICK_EDGE 32
+
 // Where one row of a picture starts and leads, in voxels: fixed point with 32 bits behind the point, so that positions
 // keep their precision in volumes of any size; the step between samples is short and plain.
 PARAMETER_BLOCK(MarchLine, 64) {

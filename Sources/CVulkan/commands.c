@@ -19,6 +19,7 @@ typedef struct Arena { struct Arena *next; GPUBuffer *buffer; size_t used, room;
 
 struct GPUCommands {
     GPUDevice *device;
+    GPUQueue queue;
     VkCommandPool pool;
     VkCommandBuffer handle;
     VkDescriptorPool descriptors;
@@ -76,18 +77,18 @@ void gpuFreePipeline(GPUPipeline *p) {
     free(p);
 }
 
-int gpuCommands(GPUDevice *d, GPUCommands **out) {
+int gpuCommands(GPUDevice *d, GPUQueue queue, GPUCommands **out) {
     *out = NULL;
     GPUCommands *c = calloc(1, sizeof *c);
     if (!c) return GPU_OUT_OF_HOST_MEMORY;
-    c->device = d;
-    const VkCommandPoolCreateInfo pool = { VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .flags = VK_COMMAND_POOL_CREATE_TRANSIENT_BIT, .queueFamilyIndex = d->family };
+    c->device = d; c->queue = queue;
+    const VkCommandPoolCreateInfo pool = { VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .flags = VK_COMMAND_POOL_CREATE_TRANSIENT_BIT, .queueFamilyIndex = d->queues[queue].family };
     VkResult r = d->CreateCommandPool(d->handle, &pool, NULL, &c->pool);
     if (r == VK_SUCCESS) {
         const VkCommandBufferAllocateInfo info = { VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = c->pool, .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1 };
         r = d->AllocateCommandBuffers(d->handle, &info, &c->handle);
     }
-    if (r == VK_SUCCESS) {
+    if (r == VK_SUCCESS && queue == GPUQueueCompute) {
         const VkDescriptorPoolSize sizes[] = {
             { VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 6 * MOST_SETS }, { VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, 2 * MOST_SETS },
             { VK_DESCRIPTOR_TYPE_SAMPLED_IMAGE, 16 * MOST_SETS }, { VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, 2 * MOST_SETS },
@@ -95,7 +96,7 @@ int gpuCommands(GPUDevice *d, GPUCommands **out) {
         const VkDescriptorPoolCreateInfo info = { VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = MOST_SETS, .poolSizeCount = 6, .pPoolSizes = sizes };
         r = d->CreateDescriptorPool(d->handle, &info, NULL, &c->descriptors);
     }
-    if (r == VK_SUCCESS && d->nanosecondsPerTick > 0) {
+    if (r == VK_SUCCESS && d->nanosecondsPerTick > 0 && d->queues[queue].marks) {
         const VkQueryPoolCreateInfo info = { VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO, .queryType = VK_QUERY_TYPE_TIMESTAMP, .queryCount = MOST_MARKS };
         r = d->CreateQueryPool(d->handle, &info, NULL, &c->marks);
     }
@@ -117,13 +118,14 @@ void gpuFreeCommands(GPUCommands *c) {
 int gpuBegin(GPUCommands *c) {
     GPUDevice *d = c->device;
     VkResult r = d->ResetCommandPool(d->handle, c->pool, 0);
-    if (r == VK_SUCCESS) r = d->ResetDescriptorPool(d->handle, c->descriptors, 0);
+    if (r == VK_SUCCESS && c->descriptors) r = d->ResetDescriptorPool(d->handle, c->descriptors, 0);
     const VkCommandBufferBeginInfo info = { VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT };
     if (r == VK_SUCCESS) r = d->BeginCommandBuffer(c->handle, &info);
     if (r < 0) return r;
     for (Arena *a = c->arenas; a; a = a->next) a->used = 0;
     c->markCount = 0;
-    if (c->marks) d->CmdResetQueryPool(c->handle, c->marks, 0, MOST_MARKS);
+    if (c->marks && c->queue == GPUQueueCompute) d->CmdResetQueryPool(c->handle, c->marks, 0, MOST_MARKS);
+    else if (c->marks) d->ResetQueryPool(d->handle, c->marks, 0, MOST_MARKS);
     gpuBarrier(c);
     return 0;
 }
@@ -183,12 +185,14 @@ int gpuDispatch(GPUCommands *c, GPUPipeline *p, const GPUBinding *bindings, cons
     return 0;
 }
 
+/// What a queue's commands do.
+static VkPipelineStageFlags stages(GPUQueue queue) { return VK_PIPELINE_STAGE_TRANSFER_BIT | (queue == GPUQueueCompute ? VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT : 0); }
+static VkAccessFlags writes(GPUQueue queue) { return VK_ACCESS_TRANSFER_WRITE_BIT | (queue == GPUQueueCompute ? VK_ACCESS_SHADER_WRITE_BIT : 0); }
+static VkAccessFlags reads(GPUQueue queue) { return VK_ACCESS_TRANSFER_READ_BIT | (queue == GPUQueueCompute ? VK_ACCESS_SHADER_READ_BIT : 0); }
+
 void gpuBarrier(GPUCommands *c) {
-    const VkMemoryBarrier barrier = { VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
-        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT };
-    const VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
-    c->device->CmdPipelineBarrier(c->handle, stages, stages, 0, 1, &barrier, 0, NULL, 0, NULL);
+    const VkMemoryBarrier barrier = { VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = writes(c->queue), .dstAccessMask = reads(c->queue) | writes(c->queue) };
+    c->device->CmdPipelineBarrier(c->handle, stages(c->queue), stages(c->queue), 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
 void gpuPrepareImage(GPUCommands *c, GPUImage *i) {
@@ -206,8 +210,12 @@ void gpuClearRange(GPUCommands *c, GPUImage *i, float low, float high) {
 }
 
 void gpuUpload(GPUCommands *c, GPUBuffer *from, uint64_t offset, GPUImage *to, uint32_t z, uint32_t count) {
-    const VkBufferImageCopy region = { .bufferOffset = offset, .imageSubresource = { VK_IMAGE_ASPECT_COLOR_BIT, 0, 0, 1 }, .imageOffset = { 0, 0, (int32_t)z },
-        .imageExtent = { to->size.width, to->size.height, count } };
+    gpuUploadBox(c, from, offset, to, (const uint32_t[]){ 0, 0, z }, (const uint32_t[]){ to->size.width, to->size.height, count });
+}
+
+void gpuUploadBox(GPUCommands *c, GPUBuffer *from, uint64_t offset, GPUImage *to, const uint32_t origin[3], const uint32_t size[3]) {
+    const VkBufferImageCopy region = { .bufferOffset = offset, .imageSubresource = { VK_IMAGE_ASPECT_COLOR_BIT, 0, 0, 1 },
+        .imageOffset = { (int32_t)origin[0], (int32_t)origin[1], (int32_t)origin[2] }, .imageExtent = { size[0], size[1], size[2] } };
     c->device->CmdCopyBufferToImage(c->handle, from->handle, to->handle, VK_IMAGE_LAYOUT_GENERAL, 1, &region);
 }
 
@@ -228,26 +236,41 @@ int gpuMark(GPUCommands *c) {
 
 void gpuLoseAfter(GPUDevice *d, int count) { d->loseAfter = count; }
 
-int gpuSubmit(GPUCommands *c, uint64_t *value) {
+int gpuSubmit(GPUCommands *c, const GPUPoint waits[2], uint64_t *value) {
     GPUDevice *d = c->device;
-    const VkMemoryBarrier barrier = { VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, .dstAccessMask = VK_ACCESS_HOST_READ_BIT };
-    d->CmdPipelineBarrier(c->handle, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, NULL, 0, NULL);
+    Queue *queue = d->queues + c->queue;
+    const VkMemoryBarrier barrier = { VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = writes(c->queue), .dstAccessMask = VK_ACCESS_HOST_READ_BIT };
+    d->CmdPipelineBarrier(c->handle, stages(c->queue), VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, NULL, 0, NULL);
     VkResult r = d->EndCommandBuffer(c->handle);
     if (r < 0) return r;
     if (d->loseAfter == 0) return GPU_LOST;
-    if (d->loseAfter > 0) d->loseAfter--;
-    const uint64_t next = d->submitted + 1;
-    const VkTimelineSemaphoreSubmitInfo timeline = { VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO, .signalSemaphoreValueCount = 1, .pSignalSemaphoreValues = &next };
-    const VkSubmitInfo info = { VK_STRUCTURE_TYPE_SUBMIT_INFO, .pNext = &timeline, .commandBufferCount = 1, .pCommandBuffers = &c->handle, .signalSemaphoreCount = 1, .pSignalSemaphores = &d->timeline };
-    r = d->QueueSubmit(d->queue, 1, &info, VK_NULL_HANDLE);
+    if (d->loseAfter > 0 && c->queue == GPUQueueCompute) d->loseAfter--;
+    VkSemaphore semaphores[2];
+    uint64_t values[2];
+    VkPipelineStageFlags waiting[2];
+    uint32_t count = 0;
+    for (int i = 0; i < 2; i++) {
+        if (!waits[i].value) continue;
+        semaphores[count] = d->queues[waits[i].queue].timeline;
+        values[count] = waits[i].value;
+        waiting[count++] = stages(c->queue);
+    }
+    const uint64_t next = queue->submitted + 1;
+    const VkTimelineSemaphoreSubmitInfo timeline = { VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO, .waitSemaphoreValueCount = count, .pWaitSemaphoreValues = values,
+        .signalSemaphoreValueCount = 1, .pSignalSemaphoreValues = &next };
+    const VkSubmitInfo info = { VK_STRUCTURE_TYPE_SUBMIT_INFO, .pNext = &timeline, .waitSemaphoreCount = count, .pWaitSemaphores = semaphores, .pWaitDstStageMask = waiting,
+        .commandBufferCount = 1, .pCommandBuffers = &c->handle, .signalSemaphoreCount = 1, .pSignalSemaphores = &queue->timeline };
+    r = d->QueueSubmit(queue->handle, 1, &info, VK_NULL_HANDLE);
     if (r < 0) return r;
-    d->submitted = next;
+    queue->submitted = next;
     *value = next;
     return 0;
 }
 
-int gpuWait(GPUDevice *d, uint64_t value, uint64_t nanoseconds) {
-    const VkSemaphoreWaitInfo info = { VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, .semaphoreCount = 1, .pSemaphores = &d->timeline, .pValues = &value };
+uint64_t gpuSubmitted(GPUDevice *d, GPUQueue queue) { return d->queues[queue].submitted; }
+
+int gpuWait(GPUDevice *d, GPUPoint point, uint64_t nanoseconds) {
+    const VkSemaphoreWaitInfo info = { VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, .semaphoreCount = 1, .pSemaphores = &d->queues[point.queue].timeline, .pValues = &point.value };
     return d->WaitSemaphores(d->handle, &info, nanoseconds);
 }
 

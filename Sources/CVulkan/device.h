@@ -17,7 +17,7 @@
     X(AllocateDescriptorSets) X(UpdateDescriptorSets) X(CreateCommandPool) X(DestroyCommandPool) X(ResetCommandPool) X(AllocateCommandBuffers) X(BeginCommandBuffer) \
     X(EndCommandBuffer) X(CmdBindPipeline) X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch) X(CmdPipelineBarrier) X(CmdCopyBufferToImage) X(CmdCopyBuffer) \
     X(CmdFillBuffer) X(CmdClearColorImage) X(CmdResetQueryPool) X(CmdWriteTimestamp) X(CreateQueryPool) X(DestroyQueryPool) X(GetQueryPoolResults) X(QueueSubmit) \
-    X(CreateSampler) X(DestroySampler) X(CreateSemaphore) X(DestroySemaphore) X(WaitSemaphores)
+    X(CreateSampler) X(DestroySampler) X(CreateSemaphore) X(DestroySemaphore) X(WaitSemaphores) X(ResetQueryPool)
 
 #define MEMBER(name) PFN_vk##name name;
 
@@ -55,13 +55,18 @@ typedef struct Chunk {
 
 typedef struct { Chunk *chunk; VkDeviceSize offset, size; } Place;
 
+enum { GPUQueueCount = 3 };
+/// `handle` NULL: the device has none.
+typedef struct { VkQueue handle; uint32_t family; int marks; VkSemaphore timeline; uint64_t submitted; } Queue;
+
 struct GPUDevice {
     GPUInstance *instance;
     VkPhysicalDevice physical;
     VkDevice handle;
     DEVICE_FUNCTIONS(MEMBER)
-    VkQueue queue;
-    uint32_t family;
+    Queue queues[GPUQueueCount];    // by GPUQueue
+    uint32_t families[2], familyCount; // whose queues share buffers and images
+    int apart;                      // see GPU_APART
     VkPhysicalDeviceMemoryProperties memory;
     int reportsBudget;
     double nanosecondsPerTick;      // 0: no timestamps
@@ -69,8 +74,6 @@ struct GPUDevice {
     VkSampler sampler;              // linear, up to the edge
     int loads;                      // images are storage images as well
     int filtersInt16, filtersFloat; // voxels of these formats, the first as normalised ones
-    VkSemaphore timeline;
-    uint64_t submitted;
     pthread_mutex_t lock;           // of chunks and figures
     Chunk *chunks;
     uint64_t allocatedBytes, allocations;

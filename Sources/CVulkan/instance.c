@@ -98,18 +98,28 @@ static int hasBudget(GPUInstance *g, VkPhysicalDevice device) {
     return found;
 }
 
-/// Prefers a family without graphics: asynchronous compute. -1: none.
-static int computeFamily(GPUInstance *g, VkPhysicalDevice device, uint32_t *timestampBits) {
-    VkQueueFamilyProperties families[32];
-    uint32_t count = 32;
-    g->GetPhysicalDeviceQueueFamilyProperties(device, &count, families);
-    int best = -1;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!(families[i].queueFlags & VK_QUEUE_COMPUTE_BIT)) continue;
-        if (best < 0 || ((families[best].queueFlags & VK_QUEUE_GRAPHICS_BIT) && !(families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT))) best = (int)i;
+enum { MOST_FAMILIES = 32 };
+typedef struct { VkQueueFamilyProperties all[MOST_FAMILIES]; uint32_t count; int compute; } Families;
+
+/// `compute` prefers a family without graphics: asynchronous compute. -1: none.
+static Families families(GPUInstance *g, VkPhysicalDevice device) {
+    Families f = { .count = MOST_FAMILIES, .compute = -1 };
+    g->GetPhysicalDeviceQueueFamilyProperties(device, &f.count, f.all);
+    for (uint32_t i = 0; i < f.count; i++) {
+        if (!(f.all[i].queueFlags & VK_QUEUE_COMPUTE_BIT)) continue;
+        if (f.compute < 0 || ((f.all[f.compute].queueFlags & VK_QUEUE_GRAPHICS_BIT) && !(f.all[i].queueFlags & VK_QUEUE_GRAPHICS_BIT))) f.compute = (int)i;
     }
-    if (best >= 0 && timestampBits) *timestampBits = families[best].timestampValidBits;
-    return best;
+    return f;
+}
+
+/// A family that only copies, and any part of an image. -1: none.
+static int copyFamily(const Families *f) {
+    for (uint32_t i = 0; i < f->count; i++) {
+        const VkExtent3D grain = f->all[i].minImageTransferGranularity;
+        const VkQueueFlags flags = f->all[i].queueFlags;
+        if ((flags & VK_QUEUE_TRANSFER_BIT) && !(flags & (VK_QUEUE_COMPUTE_BIT | VK_QUEUE_GRAPHICS_BIT)) && grain.width == 1 && grain.height == 1 && grain.depth == 1) return (int)i;
+    }
+    return -1;
 }
 
 void gpuInfo(GPUInstance *g, int index, GPUInfo *info) {
@@ -138,7 +148,7 @@ void gpuInfo(GPUInstance *g, int index, GPUInfo *info) {
     default: info->kind = GPUKindOther;
     }
     const VkPhysicalDeviceLimits *l = &p.properties.limits;
-    info->hasComputeQueue = computeFamily(g, device, NULL) >= 0;
+    info->hasComputeQueue = families(g, device).compute >= 0;
     info->reportsBudget = hasBudget(g, device);
     info->longestImageAxis = l->maxImageDimension3D;
     info->sampledImages = l->maxPerStageDescriptorSampledImages;
@@ -176,37 +186,62 @@ static int loads(GPUInstance *g, VkPhysicalDevice device) {
 
 int gpuLoads(GPUDevice *d) { return d->loads; }
 
-int gpuCreate(GPUInstance *g, int index, int textures, GPUDevice **out) {
+int gpuHasQueue(GPUDevice *d, GPUQueue queue) { return d->queues[queue].handle != VK_NULL_HANDLE; }
+
+int gpuCreate(GPUInstance *g, int index, int flags, GPUDevice **out) {
     *out = NULL;
     GPUDevice *d = calloc(1, sizeof *d);
     if (!d) return GPU_OUT_OF_HOST_MEMORY;
     d->instance = g; d->physical = g->devices[index]; d->loseAfter = -1;
     pthread_mutex_init(&d->lock, NULL);
-    uint32_t timestampBits = 0;
-    int family = computeFamily(g, d->physical, &timestampBits);
-    if (family < 0) { free(d); return VK_ERROR_FEATURE_NOT_PRESENT; }
-    d->family = (uint32_t)family;
+    const Families f = families(g, d->physical);
+    const int copies = copyFamily(&f);
+    if (f.compute < 0) { free(d); return VK_ERROR_FEATURE_NOT_PRESENT; }
+    // Copy engines first, then further queues of the family that computes.
+    uint32_t used[MOST_FAMILIES] = { 0 }, numbers[GPUQueueCount] = { 0 };
+    used[f.compute] = 1;
+    int chosen[GPUQueueCount] = { f.compute, -1, -1 };
+    for (int q = GPUQueueUpload; q < GPUQueueCount; q++) {
+        chosen[q] = copies >= 0 && used[copies] < f.all[copies].queueCount ? copies : used[f.compute] < f.all[f.compute].queueCount ? f.compute : -1;
+        if (chosen[q] >= 0) numbers[q] = used[chosen[q]]++;
+    }
     d->reportsBudget = hasBudget(g, d->physical);
     g->GetPhysicalDeviceMemoryProperties(d->physical, &d->memory);
     VkPhysicalDeviceProperties2 p = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2 };
     g->GetPhysicalDeviceProperties2(d->physical, &p);
-    d->nanosecondsPerTick = timestampBits ? p.properties.limits.timestampPeriod : 0;
+    d->nanosecondsPerTick = f.all[f.compute].timestampValidBits ? p.properties.limits.timestampPeriod : 0;
     d->uniformAlignment = p.properties.limits.minUniformBufferOffsetAlignment;
     d->storageAlignment = p.properties.limits.minStorageBufferOffsetAlignment;
-    const float priority = 1;
-    const VkDeviceQueueCreateInfo queue = { VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = d->family, .queueCount = 1, .pQueuePriorities = &priority };
-    VkPhysicalDeviceVulkan12Features features = { VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, .timelineSemaphore = VK_TRUE };
+    const float priorities[GPUQueueCount] = { 1, 1, 1 };
+    VkDeviceQueueCreateInfo queues[2];
+    for (uint32_t i = 0; i < f.count; i++) {
+        if (!used[i]) continue;
+        queues[d->familyCount] = (VkDeviceQueueCreateInfo){ VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = i, .queueCount = used[i], .pQueuePriorities = priorities };
+        d->families[d->familyCount++] = i;
+    }
+    VkPhysicalDeviceVulkan12Features has = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES };
+    VkPhysicalDeviceFeatures2 asked = { VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &has };
+    g->GetPhysicalDeviceFeatures2(d->physical, &asked);
+    VkPhysicalDeviceVulkan12Features features = { VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, .timelineSemaphore = VK_TRUE, .hostQueryReset = has.hostQueryReset };
     const char *extensions[] = { VK_EXT_MEMORY_BUDGET_EXTENSION_NAME };
-    d->loads = !textures && loads(g, d->physical);
+    d->loads = !(flags & GPU_TEXTURES) && loads(g, d->physical);
+    d->apart = (flags & GPU_APART) != 0;
     const VkPhysicalDeviceFeatures core = { .shaderStorageImageExtendedFormats = d->loads ? VK_TRUE : VK_FALSE };
-    const VkDeviceCreateInfo info = { VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = &features, .pEnabledFeatures = &core, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
+    const VkDeviceCreateInfo info = { VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = &features, .pEnabledFeatures = &core, .queueCreateInfoCount = d->familyCount, .pQueueCreateInfos = queues,
         .enabledExtensionCount = d->reportsBudget ? 1 : 0, .ppEnabledExtensionNames = extensions };
     VkResult r = g->CreateDevice(d->physical, &info, NULL, &d->handle);
     if (r < 0) { free(d); return r; }
 #define LOAD(name) d->name = (PFN_vk##name)g->GetDeviceProcAddr(d->handle, "vk" #name);
     DEVICE_FUNCTIONS(LOAD)
 #undef LOAD
-    d->GetDeviceQueue(d->handle, d->family, 0, &d->queue);
+    for (int q = 0; q < GPUQueueCount; q++) {
+        if (chosen[q] < 0 && !d->apart) continue;
+        Queue *queue = d->queues + q;
+        queue->family = (uint32_t)(chosen[q] < 0 ? f.compute : chosen[q]);
+        // A queue that only copies cannot reset its marks itself.
+        queue->marks = f.all[queue->family].timestampValidBits && (q == GPUQueueCompute || has.hostQueryReset);
+        d->GetDeviceQueue(d->handle, queue->family, numbers[q], &queue->handle);
+    }
     d->filtersInt16 = filters(g, d->physical, VK_FORMAT_R16_SNORM);
     d->filtersFloat = filters(g, d->physical, VK_FORMAT_R32_SFLOAT);
     const VkSamplerCreateInfo sampler = { VK_STRUCTURE_TYPE_SAMPLER_CREATE_INFO, .magFilter = VK_FILTER_LINEAR, .minFilter = VK_FILTER_LINEAR,
@@ -215,8 +250,11 @@ int gpuCreate(GPUInstance *g, int index, int textures, GPUDevice **out) {
     if (r < 0) { gpuDestroy(d); return r; }
     const VkSemaphoreTypeCreateInfo type = { VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO, .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE };
     const VkSemaphoreCreateInfo semaphore = { VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type };
-    r = d->CreateSemaphore(d->handle, &semaphore, NULL, &d->timeline);
-    if (r < 0) { gpuDestroy(d); return r; }
+    for (int q = 0; q < GPUQueueCount; q++) {
+        if (!d->queues[q].handle) continue;
+        r = d->CreateSemaphore(d->handle, &semaphore, NULL, &d->queues[q].timeline);
+        if (r < 0) { gpuDestroy(d); return r; }
+    }
     *out = d;
     return 0;
 }

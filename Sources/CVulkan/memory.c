@@ -144,6 +144,7 @@ static int newBuffer(GPUDevice *d, uint64_t bytes, GPUMemory kind, int texels, G
     if (!b) return GPU_OUT_OF_HOST_MEMORY;
     b->device = d; b->bytes = bytes;
     const VkBufferCreateInfo info = { VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = bytes,
+        .sharingMode = d->familyCount > 1 ? VK_SHARING_MODE_CONCURRENT : VK_SHARING_MODE_EXCLUSIVE, .queueFamilyIndexCount = d->familyCount, .pQueueFamilyIndices = d->families,
         .usage = VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
                  (kind == GPUMemoryUpload ? VK_BUFFER_USAGE_UNIFORM_BUFFER_BIT : 0) | (texels ? VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT : 0) };
     VkResult r = d->CreateBuffer(d->handle, &info, NULL, &b->handle);
@@ -165,7 +166,7 @@ static int newBuffer(GPUDevice *d, uint64_t bytes, GPUMemory kind, int texels, G
     if (r < 0) { gpuFreeBuffer(b); return r; }
     // Uncached memory is slow to read: it counts as unmapped for device buffers.
     VkMemoryPropertyFlags flags = d->memory.memoryTypes[b->place.chunk->type].propertyFlags;
-    if (b->place.chunk->mapped && (kind != GPUMemoryDevice || (flags & cached))) b->mapped = b->place.chunk->mapped + b->place.offset;
+    if (b->place.chunk->mapped && (kind != GPUMemoryDevice || ((flags & cached) && !d->apart))) b->mapped = b->place.chunk->mapped + b->place.offset;
     *out = b;
     return 0;
 }
@@ -192,6 +193,8 @@ int gpuImage(GPUDevice *d, GPUFormat format, const uint32_t size[3], GPUImage **
     // Integers are not filtered: the same memory is read as normalised numbers.
     const VkFormat smooth = d->loads ? VK_FORMAT_UNDEFINED : format == GPUFormatInt16 && d->filtersInt16 ? VK_FORMAT_R16_SNORM : format == GPUFormatFloat && d->filtersFloat ? VK_FORMAT_R32_SFLOAT : VK_FORMAT_UNDEFINED;
     const VkImageCreateInfo info = { VK_STRUCTURE_TYPE_IMAGE_CREATE_INFO, .flags = smooth && smooth != imageFormats[format] ? VK_IMAGE_CREATE_MUTABLE_FORMAT_BIT : 0, .imageType = VK_IMAGE_TYPE_3D, .format = imageFormats[format], .extent = i->size, .mipLevels = 1, .arrayLayers = 1,
+        // Shared rather than handed over: a volume has no compression to lose.
+        .sharingMode = d->familyCount > 1 ? VK_SHARING_MODE_CONCURRENT : VK_SHARING_MODE_EXCLUSIVE, .queueFamilyIndexCount = d->familyCount, .pQueueFamilyIndices = d->families,
         .samples = VK_SAMPLE_COUNT_1_BIT, .tiling = VK_IMAGE_TILING_OPTIMAL, .usage = VK_IMAGE_USAGE_SAMPLED_BIT | VK_IMAGE_USAGE_TRANSFER_DST_BIT | (d->loads ? VK_IMAGE_USAGE_STORAGE_BIT : 0) };
     VkResult r = d->CreateImage(d->handle, &info, NULL, &i->handle);
     if (r < 0) { free(i); return r; }
@@ -225,7 +228,7 @@ void gpuDestroy(GPUDevice *d) {
     if (!d) return;
     d->DeviceWaitIdle(d->handle);
     if (d->sampler) d->DestroySampler(d->handle, d->sampler, NULL);
-    if (d->timeline) d->DestroySemaphore(d->handle, d->timeline, NULL);
+    for (int q = 0; q < GPUQueueCount; q++) if (d->queues[q].timeline) d->DestroySemaphore(d->handle, d->queues[q].timeline, NULL);
     d->DestroyDevice(d->handle, NULL);
     pthread_mutex_destroy(&d->lock);
     free(d);

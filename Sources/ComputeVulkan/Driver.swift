@@ -50,26 +50,137 @@ final class Driver: @unchecked Sendable {
         }
     }
 
-    /// One command buffer and what it holds.
+    /// Commands for one queue.
+    final class Stream {
+        private let gpu: GPU
+        let commands: OpaquePointer
+        let queue: GPUQueue
+        fileprivate var isOpen = false
+        /// The last mark of time.
+        fileprivate var mark: Int32 = -1
+        /// When done; 0: nothing was submitted.
+        fileprivate(set) var done = GPUPoint()
+
+        fileprivate init(_ gpu: GPU, _ queue: GPUQueue) throws(ComputeError) {
+            self.gpu = gpu; self.queue = queue
+            var handle: OpaquePointer?
+            try gpu.check(gpuCommands(gpu.device, queue, &handle), "a command buffer")
+            commands = handle!
+        }
+        deinit { gpuFreeCommands(commands) }
+
+        fileprivate func open() throws(ComputeError) {
+            guard !isOpen else { return }
+            try gpu.check(gpuBegin(commands), "a command buffer")
+            mark = gpuMark(commands)
+            isOpen = true
+        }
+        fileprivate func submit(after: GPUPoint = GPUPoint(), _ other: GPUPoint = GPUPoint()) throws(ComputeError) {
+            guard isOpen else { return }
+            isOpen = false
+            let waits = [after, other]
+            var value: UInt64 = 0
+            try gpu.check(gpuSubmit(commands, waits, &value), "a submission")
+            done = GPUPoint(queue: queue, value: value)
+        }
+    }
+
+    /// One submission and what it holds: kernels, what they need brought before, and pictures copied for the host after. Where the device has
+    /// queues of their own for these, uploads run beside the kernels of the submission before, and copies beside those of the next.
     final class Recorder {
         let gpu: GPU
-        let commands: OpaquePointer
-        /// Timeline value when done; 0: not submitted.
-        var value: UInt64 = 0
-        fileprivate var parts: [(entry: Entry, dispatch: Int, kind: String, units: Double, from: Int32, to: Int32)] = []
+        fileprivate let main: Stream
+        private let before, after: Stream?
+        var commands: OpaquePointer { main.commands }
+        /// Where the step at hand recorded last.
+        fileprivate var current: Stream
+        fileprivate var parts: [(entry: Entry, dispatch: Int, kind: String, units: Double, stream: Stream, from: Int32, to: Int32)] = []
         fileprivate var submitted = 0.0
         /// Kept until done.
         var held: [AnyObject] = []
         /// So far, of this submission; a step takes 32 at most.
         fileprivate var dispatchCount = 0
+        /// Images that the kernels use, and pictures that are copied.
+        private var textures: [GPUTexture] = [], copied: [VulkanBuffer] = []
+        /// What uploads wait for: kernels of earlier submissions that read the same images; and kernels: copies of what they overwrite.
+        private var lastRead = GPUPoint(queue: GPUQueueCompute, value: 0), lastCopy = GPUPoint(queue: GPUQueueReadback, value: 0)
 
         fileprivate init(_ gpu: GPU) throws(ComputeError) {
             self.gpu = gpu
-            var handle: OpaquePointer?
-            try gpu.check(gpuCommands(gpu.device, &handle), "a command buffer")
-            commands = handle!
+            main = try Stream(gpu, GPUQueueCompute)
+            before = try gpuHasQueue(gpu.device, GPUQueueUpload) != 0 ? Stream(gpu, GPUQueueUpload) : nil
+            after = try gpuHasQueue(gpu.device, GPUQueueReadback) != 0 ? Stream(gpu, GPUQueueReadback) : nil
+            current = main
         }
-        deinit { gpuFreeCommands(commands) }
+
+        fileprivate func begin() throws(ComputeError) {
+            dispatchCount = 0
+            lastRead.value = 0; lastCopy.value = 0
+            try main.open()
+        }
+        /// Hands everything over in the order it depends on each other.
+        fileprivate func submit() throws(ComputeError) {
+            do throws(ComputeError) {
+                try before?.submit(after: lastRead)
+                try main.submit(after: before?.done ?? GPUPoint(), lastCopy)
+                for t in textures { t.lastRead = done.value; t.reader = nil }
+                textures.removeAll(keepingCapacity: true)
+                try after?.submit(after: done)
+                for b in copied { b.copied = after?.done.value ?? 0 }
+                copied.removeAll(keepingCapacity: true)
+            } catch {
+                // What was recorded will never be done, though volumes and cells are marked as if it were: only a fresh device knows what it has.
+                gpu.isLost = true
+                settle(2_000_000_000)
+                throw error
+            }
+            submitted = now()
+        }
+        /// Timeline of the kernels when they are done.
+        fileprivate var done: GPUPoint { main.done }
+        /// Everything that was submitted, in the order it ends.
+        fileprivate var ends: [GPUPoint] { [main.done, after?.done ?? GPUPoint()].filter { $0.value > 0 } }
+        /// Waits, for no longer than this each.
+        fileprivate func settle(_ nanoseconds: UInt64) {
+            for point in [before?.done ?? GPUPoint()] + ends where point.value > 0 { _ = gpuWait(gpu.device, point, nanoseconds) }
+        }
+        fileprivate func reset() {
+            parts.removeAll(keepingCapacity: true)
+            held.removeAll(keepingCapacity: true)
+            for s in [main, before, after] { s?.done = GPUPoint() }
+        }
+
+        /// Notes that kernels of this submission use an image.
+        func uses(_ texture: GPUTexture) {
+            guard texture.reader !== self else { return }
+            texture.reader = self
+            textures.append(texture)
+        }
+        /// Where to record an upload to an image that is prepared: beside the kernels if none of this submission came first.
+        func uploads(to texture: GPUTexture) throws(ComputeError) -> OpaquePointer {
+            guard let before, texture.reader !== self else { return commands }
+            try before.open()
+            current = before
+            lastRead.value = max(lastRead.value, texture.lastRead)
+            return before.commands
+        }
+        /// Where to record copying a picture for the host.
+        func copies(of buffer: VulkanBuffer) throws(ComputeError) -> OpaquePointer {
+            held.append(buffer)
+            guard let after else {
+                barrier()
+                return commands
+            }
+            try after.open()
+            current = after
+            copied.append(buffer)
+            return after.commands
+        }
+        /// Notes that kernels write a picture.
+        func writes(_ buffer: VulkanBuffer) {
+            held.append(buffer)
+            lastCopy.value = max(lastCopy.value, buffer.copied)
+        }
 
         func parameters<T>(_ value: T) throws(ComputeError) -> GPUBinding {
             var binding = GPUBinding()
@@ -87,6 +198,7 @@ final class Driver: @unchecked Sendable {
             let result = withUnsafeBytes(of: push) { gpuDispatch(commands, pipeline, bindings, $0.baseAddress, Int32($0.count), UInt32(x), UInt32(y), UInt32(z)) }
             try gpu.check(result, "a dispatch")
             dispatchCount += 1
+            current = main
         }
         func barrier() { gpuBarrier(commands) }
     }
@@ -110,6 +222,8 @@ final class Driver: @unchecked Sendable {
     var placeholders: [UInt32: GPUTexture] = [:]
     var emptyClasses: GPUBlock?
     var slabVolumes: [ObjectIdentifier: SlabbedVolume] = [:]
+    /// By format.
+    var bricks: [UInt32: Bricks] = [:]
     let coarseVolumes = CoarseVolumes()
     var halvedVolumes = HalvedVolumes()
 
@@ -120,6 +234,16 @@ final class Driver: @unchecked Sendable {
     let samples = Atomic<Bool>(true)
     /// Bytes that a kernel reaches in one array.
     let longestArray: Atomic<Int>
+    /// Submissions that the device had at once so far.
+    let mostInFlight = Atomic<Int>(0)
+    /// Reads so far that made the caller's thread wait.
+    let waitingReads = Atomic<Int>(0)
+    /// Jobs that are not done.
+    var load: Int {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return entries.count
+    }
 
     init(_ gpu: GPU, budget: Int?) {
         self.gpu = gpu
@@ -199,7 +323,7 @@ final class Driver: @unchecked Sendable {
         }
         // `.max` marks pieces of the submission that is being recorded.
         if let i = staging.indices.filter({ staging[$0].busyUntil != .max }).min(by: { staging[$0].busyUntil < staging[$1].busyUntil }) {
-            try wait(staging[i].busyUntil)
+            try wait(GPUPoint(queue: GPUQueueCompute, value: staging[i].busyUntil))
             staging[i].busyUntil = .max
             return staging[i].block
         }
@@ -208,9 +332,9 @@ final class Driver: @unchecked Sendable {
         return block
     }
 
-    private func wait(_ value: UInt64) throws(ComputeError) {
+    private func wait(_ point: GPUPoint) throws(ComputeError) {
         while true {
-            let result = gpuWait(gpu.device, value, 1_000_000_000)
+            let result = gpuWait(gpu.device, point, 1_000_000_000)
             if result == GPU_TIMEOUT { continue }
             return try gpu.check(result, "waiting")
         }
@@ -240,7 +364,7 @@ final class Driver: @unchecked Sendable {
             lock()
         }
         unlock()
-        idle.removeAll(); staging.removeAll(); placeholders.removeAll(); emptyClasses = nil; slabVolumes.removeAll()
+        idle.removeAll(); staging.removeAll(); placeholders.removeAll(); emptyClasses = nil; slabVolumes.removeAll(); bricks.removeAll()
         store.removeAll()
         for p in pipelines.values { gpuFreePipeline(p) }
         pipelines.removeAll()
@@ -282,14 +406,12 @@ final class Driver: @unchecked Sendable {
         let recorder: Recorder
         do throws(ComputeError) {
             if let reused = idle.popLast() { recorder = reused } else { recorder = try Recorder(gpu) }
-            recorder.dispatchCount = 0
-            try gpu.check(gpuBegin(recorder.commands), "a command buffer")
+            try recorder.begin()
         } catch {
             for e in order { e.failure = error }
             return
         }
         var seconds = 0.0
-        var mark = gpuMark(recorder.commands)
         filling: for entry in order {
             do throws(ComputeError) {
                 if entry.steps == nil {
@@ -303,13 +425,14 @@ final class Driver: @unchecked Sendable {
                     let step = entry.steps![entry.next]
                     if step.dispatch != lastDispatch || step.dispatch < 0 || step.waits { recorder.barrier() }
                     lastDispatch = step.dispatch
+                    recorder.current = recorder.main
                     try step.record(recorder)
                     entry.next += 1
                     seconds += pace(of: step.kind) * step.units
-                    let end = gpuMark(recorder.commands)
+                    let stream = recorder.current, end = gpuMark(stream.commands)
                     entry.inFlight += 1
-                    recorder.parts.append((entry, step.dispatch, step.kind, step.units, mark, end))
-                    mark = end
+                    recorder.parts.append((entry, step.dispatch, step.kind, step.units, stream, stream.mark, end))
+                    stream.mark = end
                 }
             } catch {
                 entry.failure = error
@@ -317,27 +440,24 @@ final class Driver: @unchecked Sendable {
             }
             if seconds >= Self.quantum { break }
         }
-        var value: UInt64 = 0
-        do throws(ComputeError) {
-            try gpu.check(gpuSubmit(recorder.commands, &value), "a submission")
-        } catch {
+        do throws(ComputeError) { try recorder.submit() } catch {
             for part in recorder.parts { part.entry.inFlight -= 1; part.entry.failure = error }
             recorder.parts.removeAll()
             for i in staging.indices where staging[i].busyUntil == .max { staging[i].busyUntil = 0 }
-            if gpu.isLost { abandon() }
+            abandon()
             return
         }
-        recorder.value = value
-        recorder.submitted = now()
+        let value = recorder.done.value
         for i in staging.indices where staging[i].busyUntil == .max { staging[i].busyUntil = value }
         store.submitted(value)
         flying.append(recorder)
+        mostInFlight.max(flying.count, ordering: .relaxed)
     }
 
     /// Waits for the oldest submission and learns from it.
     private func reap() {
         guard let recorder = flying.first else { return }
-        do throws(ComputeError) { try wait(recorder.value) } catch {
+        do throws(ComputeError) { for end in recorder.ends { try wait(end) } } catch {
             // Whether it is done cannot be learned any more: the device is as good as lost.
             gpu.isLost = true
             for part in recorder.parts { part.entry.failure = error }
@@ -347,7 +467,7 @@ final class Driver: @unchecked Sendable {
         flying.removeFirst()
         var learned: [String: (seconds: Double, units: Double)] = [:]
         for part in recorder.parts {
-            var seconds = gpuSeconds(recorder.commands, part.from, part.to)
+            var seconds = gpuSeconds(part.stream.commands, part.from, part.to)
             // Without device timestamps the submission's own time is all there is.
             if seconds == 0, part.from < 0 { seconds = (now() - recorder.submitted) / Double(recorder.parts.count) }
             part.entry.inFlight -= 1
@@ -359,16 +479,14 @@ final class Driver: @unchecked Sendable {
             let measured = max(sum.seconds / sum.units, 1e-12)
             pace[kind] = pace[kind].map { $0 * 0.7 + measured * 0.3 } ?? measured
         }
-        recorder.parts.removeAll(keepingCapacity: true)
-        recorder.held.removeAll(keepingCapacity: true)
-        store.completed(recorder.value)
-        recorder.value = 0
+        store.completed(recorder.done.value)
+        recorder.reset()
         idle.append(recorder)
     }
 
     /// After the device was lost: nothing in flight will finish, or nobody will learn of it.
     private func abandon() {
-        if let last = flying.last { _ = gpuWait(gpu.device, last.value, 2_000_000_000) }
+        flying.last?.settle(2_000_000_000)
         for recorder in flying { for part in recorder.parts { part.entry.inFlight -= 1 } }
         flying.removeAll()
     }

@@ -26,11 +26,11 @@ final class GPU: @unchecked Sendable {
     private let lost = Atomic<Bool>(false)
     private let givenUp = Atomic<Bool>(false)
 
-    init(_ instance: VulkanInstance, index: Int, readsTextures: Bool = false) throws(ComputeError) {
+    init(_ instance: VulkanInstance, index: Int, flags: Int32 = 0) throws(ComputeError) {
         self.instance = instance
         info = instance.info(index)
         var device: OpaquePointer?
-        let result = gpuCreate(instance.handle, Int32(index), readsTextures ? 1 : 0, &device)
+        let result = gpuCreate(instance.handle, Int32(index), flags, &device)
         guard result >= 0, let device else { throw .device(reason: "\(info.title) cannot be opened (VkResult \(result))") }
         self.device = device
         // Anew for each device: handlers run in reverse order, and this one must come before those that its driver has just left.
@@ -103,6 +103,9 @@ final class GPUTexture: @unchecked Sendable {
     let size: SIMD3<UInt32>
     let bytes: Int
     var isPrepared = false
+    /// The submission being recorded whose kernels use it, and when those of the last are done.
+    weak var reader: Driver.Recorder?
+    var lastRead: UInt64 = 0
 
     init(_ gpu: GPU, _ format: GPUFormat, _ size: SIMD3<UInt32>) throws(ComputeError) {
         self.gpu = gpu; self.size = size

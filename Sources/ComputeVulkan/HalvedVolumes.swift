@@ -48,7 +48,7 @@ extension Driver {
                 guard (first..<first + count).contains(where: { !resident.uploaded[$0] }) else { return }
                 store.use(resident); store.use(source)
                 resident.prepare(recorder)
-                whole.prepare(recorder); real.prepare(recorder)
+                resident.texture.prepare(recorder); whole.prepare(recorder); real.prepare(recorder)
                 let scratch = try blocks.take(total * copy.voxels.format.bytesPerVoxel + 4)
                 recorder.held.append(scratch); recorder.held.append(copy)
                 let groups = ((isFloat ? total : (total + 1) / 2) + 63) / 64

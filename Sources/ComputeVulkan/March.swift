@@ -11,9 +11,10 @@ extension Driver {
             throw .unsupported(reason: "more than \(RAY_LABEL_MAPS) label maps or \(RAY_CUTS) planes crop one picture")
         }
         let target = try job.buffer(march.target, bytes: 4 * march.size.count)
-        var steps: [Step]
-        let resident: VolumeStore.Resident
-        var residents: [VolumeStore.Resident] = [], tables: [UInt32] = []
+        var steps: [Step] = []
+        // Where the samples come from: an image of the whole, or bricks of what does not fit.
+        var whole: VolumeStore.Resident?, scattered: Bricks.Source?, bytesPerVoxel = 2
+        var maps: [VolumeStore.Resident] = [], tables: [UInt32] = []
         var p = MarchParameters()
         p.width = Int32(march.size.width); p.height = Int32(march.size.height)
         p.samples = Int32(max(1, march.samples))
@@ -36,7 +37,14 @@ extension Driver {
                 if march.interpolation == .cubic { p.interpolation = INTERPOLATION_LINEAR }
             }
             // Slices next to those of the march are neighbours of its samples at the border.
-            (resident, steps) = try bring(volume, march.slices.lowerBound - 1...march.slices.upperBound + 1)
+            if store.refusal(of: volume) == nil {
+                let (resident, bringing) = try bring(volume, march.slices.lowerBound - 1...march.slices.upperBound + 1)
+                whole = resident
+                steps = bringing
+            } else {
+                scattered = brickSource(of: volume)
+                bytesPerVoxel = volume.description.format.bytesPerVoxel
+            }
             // Colours are mixed linearly at most.
             if p.format == VOXELS_RGBA8, p.interpolation == INTERPOLATION_CUBIC { p.interpolation = INTERPOLATION_LINEAR }
         case .labels(let index):
@@ -46,11 +54,14 @@ extension Driver {
             p.slope = 1
             p.interpolation = INTERPOLATION_NEAREST
             fold = .maximum
-            (resident, steps) = try bring(segmentation)
+            if store.refusal(of: segmentation) == nil {
+                let (resident, bringing) = try bring(segmentation)
+                whole = resident
+                steps = bringing
+            } else { scattered = brickSource(of: segmentation) }
             guard march.ranks.isEmpty || march.ranks.count == segmentation.combinations.count else { throw .device(reason: "a table of ranks does not fit its segmentation") }
             tables = march.ranks.map { UInt32(bitPattern: $0) }
         }
-        residents.append(resident)
         var crop = CropParameters()
         let m = geometry.patientFromVoxel, center = m * Point(Double(geometry.columns / 2), Double(geometry.rows / 2), Double(geometry.slices / 2))
         let patientFromMiddle = Affine<Patient, Voxel>(x: m.x, y: m.y, z: m.z, origin: center)
@@ -60,35 +71,71 @@ extension Driver {
             guard labels.hidden.count == segmentation.combinations.count else { throw .device(reason: "a label table does not fit its segmentation") }
             let (map, bringing) = try bring(segmentation)
             steps += bringing
-            residents.append(map)
+            maps.append(map)
             crop.set(RayLabelParameters(segmentation.geometry, in: patientFromMiddle, hiddenOutside: labels.hidesOutside ? 1 : 0, table: tables.count), label: n)
             tables += labels.hidden.map { $0 ? 1 : 0 }
         }
         p.fold = fold.rawValue
         p.columns = Int32(geometry.columns); p.rows = Int32(geometry.rows); p.slices = Int32(geometry.slices)
         let lines = try march.lines
-        let isPartial = !loaded.isEmpty, parameters = p
-        let pipeline = try pipeline(gpu.loads ? "marchLoads" : "march", gpu.loads ? "bliubbubllll" : "biiubbubiiii", [p.format, p.interpolation, p.fold, isPartial ? 1 : 0, march.isCropped ? 1 : 0, march.ranks.isEmpty ? 0 : 1])
+        let isPartial = !loaded.isEmpty, parameters = p, isFloat = p.format == VOXELS_FLOAT32 || p.format == VOXELS_RGBA8
+        let source = scattered, pool: Bricks? = if source != nil { try brickPool(!isFloat ? GPUFormatInt16 : p.format == VOXELS_FLOAT32 ? GPUFormatFloat : GPUFormatColor, bytesPerVoxel: bytesPerVoxel) } else { nil }
+        let pipeline = try pipeline(gpu.loads ? "marchLoads" : "march", gpu.loads ? "bliubbubllll" : "biiubbubiiii",
+                                    [p.format, p.interpolation, p.fold, isPartial ? 1 : 0, march.isCropped ? 1 : 0, march.ranks.isEmpty ? 0 : 1, pool == nil ? 0 : 1])
         let width = march.size.width, height = march.size.height
-        let kind = "march \(p.format) \(p.interpolation) \(march.isCropped)", units = Double(width * Int(p.samples))
-        let band = rows(kind, units: units, of: height), isFloat = p.format == VOXELS_FLOAT32 || p.format == VOXELS_RGBA8
-        let whole = try isFloat ? placeholder(GPUFormatInt16) : resident.texture, real = try isFloat ? resident.texture : placeholder(GPUFormatFloat)
-        let nothing = try placeholder(GPUFormatInt16), all = residents, cropping = crop, words = tables.isEmpty ? [0] : tables
-        let textures = [whole, real] + (1...Int(RAY_LABEL_MAPS)).map { $0 < all.count ? all[$0].texture : nothing }
-        for first in stride(from: 0, to: height, by: band) {
-            let count = min(band, height - first)
+        let kind = "march \(p.format) \(p.interpolation) \(march.isCropped) \(pool != nil)", units = Double(width * Int(p.samples))
+        let band = rows(kind, units: units, of: height)
+        let nothing = try placeholder(GPUFormatInt16), nothingReal = try placeholder(GPUFormatFloat), own = pool?.texture ?? whole!.texture
+        let textures = [isFloat ? nothing : own, isFloat ? own : nothingReal] + (0..<Int(RAY_LABEL_MAPS)).map { $0 < maps.count ? maps[$0].texture : nothing }
+        let all = maps + (whole.map { [$0] } ?? []), cropping = crop, words = tables.isEmpty ? [0] : tables
+        struct Push { var firstRow: Int32, pages: Int32 = 0, bricksX: Int32 = 0, bricksY: Int32 = 0 }
+        /// `bricks`: those that these rows touch.
+        func add(_ first: Int, _ count: Int, _ bricks: [Int32] = []) {
             steps.append(Step(dispatch: index, kind: kind, units: units * Double(count)) { [unowned self] (recorder) throws(ComputeError) in
                 for r in all { store.use(r) }
+                var push = Push(firstRow: Int32(first)), words = words
+                if let pool, let source {
+                    // Another job's may have come in their place.
+                    try pool.bring(bricks, of: source, self, recorder)
+                    recorder.held.append(pool)
+                    (push.pages, push.bricksX, push.bricksY) = (Int32(words.count), Int32(source.counts.x), Int32(source.counts.y))
+                    words += pool.table(of: source)
+                }
                 for t in textures { t.prepare(recorder) }
                 // Bands that share a submission could share these: they are small.
                 let block = try recorder.parameters(parameters)
                 let lineTable = try recorder.parameters(array: Array(lines[first..<first + count]))
                 let flags = try recorder.parameters(array: isPartial ? loaded : [0])
                 let cropBlock = try recorder.parameters(cropping), table = try recorder.parameters(array: words)
-                recorder.held.append(target)
-                try recorder.dispatch(pipeline, [target.memory.binding, whole.binding, real.binding, block, lineTable, flags, cropBlock, table] + textures.dropFirst(2).map(\.binding), push: Int32(first),
+                recorder.writes(target)
+                try recorder.dispatch(pipeline, [target.memory.binding, textures[0].binding, textures[1].binding, block, lineTable, flags, cropBlock, table] + textures.dropFirst(2).map(\.binding), push: push,
                                       x: gpu.loads ? (width + 63) / 64 : (width + 7) / 8, y: gpu.loads ? count : (count + 7) / 8)
             })
+        }
+        guard let pool, let source else {
+            for first in stride(from: 0, to: height, by: band) { add(first, min(band, height - first)) }
+            return steps
+        }
+        // As many rows at a time as have all of their bricks in the pool.
+        let touched = march.bricks(of: source), bytes = bytesPerVoxel * Bricks.edge * Bricks.edge * Bricks.edge, most = max(1, Self.stagingBytes / bytes)
+        var group = 0
+        while group < touched.count {
+            var some = Set(touched[group]), end = group + 1
+            guard some.count <= pool.capacity else { throw .unsupported(reason: "eight rows of a picture touch more of the volume than fits on \(gpu.info.title)") }
+            while end < touched.count, (end - group) * 8 < band {
+                let more = some.union(touched[end])
+                if more.count > pool.capacity { break }
+                some = more
+                end += 1
+            }
+            let bricks = some.sorted()
+            for _ in stride(from: 0, to: pool.missing(bricks, of: source), by: most) {
+                steps.append(Step(dispatch: -1, kind: "upload", units: Double(most * bytes)) { [unowned self] (recorder) throws(ComputeError) in
+                    try pool.bring(bricks, of: source, limit: most, self, recorder)
+                })
+            }
+            add(group * 8, min(height, end * 8) - group * 8, bricks)
+            group = end
         }
         return steps
     }

@@ -40,7 +40,7 @@ extension Driver {
         let pipeline = try pipeline("present", "bbbbu")
         let groups = (count + 255) / 256, all = passes
         return [Step(dispatch: index, kind: "present", units: Double(count * passes.count)) { (recorder) throws(ComputeError) in
-            recorder.held.append(target)
+            recorder.writes(target)
             if let work { recorder.held.append(work) }
             for (n, pass) in all.enumerated() {
                 if n > 0 { recorder.barrier() }

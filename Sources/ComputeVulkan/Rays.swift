@@ -28,7 +28,6 @@ extension Driver {
         var steps: [Step], residents: [VolumeStore.Resident] = [], table: [UInt32] = []
         let cells: Cells, slabs: (volume: SlabbedVolume, textures: [SlabTexture])?
         if isSlabbed {
-            guard rays.passes <= 1 else { throw .unsupported(reason: "averaged pictures of a volume in slabs") }
             let (found, textures, building) = try slabbed(volume)
             (slabs, cells, steps) = ((found, textures), found.cells, building)
         } else {
@@ -80,7 +79,7 @@ extension Driver {
                 let giving = rays.glows.isEmpty ? found.giving : 0...Int32.max
                 w.lowestClass = giving.lowerBound; w.highestClass = giving.upperBound
             }
-            let (reached, lighting) = try self.light(rays, volume, cells, found, key, &w)
+            let (reached, lighting) = try self.light(rays, volume, cells, found, key, slabs, &w)
             light = reached
             steps += lighting
         }
@@ -94,7 +93,7 @@ extension Driver {
         let pipeline = try gpu.loads ? pipeline("raysLoads", "bbbut" + String(repeating: "l", count: 15), constants) : pipeline("rays", "bbbut" + String(repeating: "i", count: 15) + "s", constants)
         let passes = isFolding ? 1 : Int(w.passes), count = rays.size.count
         w.passes = Int32(passes)
-        let work = passes > 1 || isSlabbed ? try blocks.take(16 * count) : nil
+        let work = passes > 1 || isSlabbed ? try blocks.take((passes > 1 && isSlabbed ? 32 : 16) * count) : nil
         let tables = try blocks.take(max(16, 4 * table.count), GPUMemoryUpload)
         table.withUnsafeBytes { if let start = $0.baseAddress { tables.block.contents!.copyMemory(from: start, byteCount: $0.count) } }
         let classes: GPUBlock
@@ -123,7 +122,8 @@ extension Driver {
                 steps.append(Step(dispatch: index, kind: kind, units: units * Double(height), waits: waits) { [unowned self] (recorder) throws(ComputeError) in
                     for r in all { store.use(r) }
                     for t in textures { t.prepare(recorder) }
-                    recorder.held += [target, cells, tables, classes]
+                    recorder.writes(target)
+                    recorder.held += [cells, tables, classes]
                     if let seen { recorder.held.append(seen) }
                     if let lit { recorder.held.append(lit) }
                     if let work { recorder.held.append(work) }
@@ -147,17 +147,19 @@ extension Driver {
         }
         // Each ray meets the slabs in the order of its direction: those that rise through the slices first, then those that fall.
         let slices = geometry.slices, count_ = slabs.volume.slabs(slices)
-        let ends = [(0, 0), (1, 0), (0, 1), (1, 1)].map { x, y in
-            w.direction.z + Float(x * (rays.size.width - 1)) * w.directionX.z + Float(y * (rays.size.height - 1)) * w.directionY.z
-        }
-        for isRising in [true, false] where ends.contains(where: { ($0 >= 0) == isRising }) {
-            for n in 0..<count_ {
-                let slab = isRising ? n : count_ - 1 - n, texture = slabs.textures[n % 2], (first, depth) = slabs.volume.slices(slab, slices)
-                steps += bring(volume, slices: first, depth, into: texture)
-                let push = Push(sliceOffset: Int32(first), sliceCount: Int32(depth),
-                                slabLow: slab == 0 ? -1e30 : Float(slab * slabs.volume.thickness), slabHigh: slab == count_ - 1 ? 1e30 : Float((slab + 1) * slabs.volume.thickness),
-                                rising: isRising ? 1 : 0, phase: (n == 0 ? 1 : 0) | (n == count_ - 1 ? 2 : 0))
-                addBands(push, (isFloat ? [nothing, texture.texture] : [texture.texture, nothingReal]) + textures.dropFirst(2), texture, waits: true)
+        let border = passes > 1 ? Float(0.5) : 0, far = SIMD2(Float(rays.size.width - 1), Float(rays.size.height - 1)) + border
+        let ends = [(-border, -border), (far.x, -border), (-border, far.y), (far.x, far.y)].map { x, y in w.direction.z + x * w.directionX.z + y * w.directionY.z }
+        for pass in 0..<passes {
+            let jitter = Self.jitter(pass, passes)
+            for isRising in [true, false] where ends.contains(where: { ($0 >= 0) == isRising }) {
+                for n in 0..<count_ {
+                    let slab = isRising ? n : count_ - 1 - n, texture = slabs.textures[n % 2], (first, depth) = slabs.volume.slices(slab, slices)
+                    steps += bring(volume, slices: first, depth, into: texture)
+                    let push = Push(pass: Int32(pass), x: jitter.x, y: jitter.y, sliceOffset: Int32(first), sliceCount: Int32(depth),
+                                    slabLow: slab == 0 ? -1e30 : Float(slab * slabs.volume.thickness), slabHigh: slab == count_ - 1 ? 1e30 : Float((slab + 1) * slabs.volume.thickness),
+                                    rising: isRising ? 1 : 0, phase: (n == 0 ? 1 : 0) | (n == count_ - 1 ? 2 : 0))
+                    addBands(push, (isFloat ? [nothing, texture.texture] : [texture.texture, nothingReal]) + textures.dropFirst(2), texture, waits: true)
+                }
             }
         }
         return steps
@@ -182,7 +184,7 @@ extension Driver {
 
     /// Light that reaches the cells, when the fold asks for it, and steps that compute it.
     private func light(_ rays: Rays, _ volume: Volume, _ cells: Cells, _ visibility: Cells.Visibility, _ key: Cells.Visibility.Key,
-                       _ w: inout RayParameters) throws(ComputeError) -> (Cells.ReachedLight?, [Step]) {
+                       _ slabs: (volume: SlabbedVolume, textures: [SlabTexture])?, _ w: inout RayParameters) throws(ComputeError) -> (Cells.ReachedLight?, [Step]) {
         let light: Rays.Light?, asked: Rays.Occlusion?
         switch rays.fold {
         case .composite(let material): (light, asked) = (material.light, material.occlusion)
@@ -208,11 +210,13 @@ extension Driver {
         }
         guard !reached.isFilled else { return (reached, []) }
 
-        let count = cells.count, resident = try store.resident(volume), format = Int32(volume.voxels.format.rawValue), isFloat = format == VOXELS_FLOAT32
-        let whole = try isFloat ? placeholder(GPUFormatInt16) : resident.texture, real = try isFloat ? resident.texture : placeholder(GPUFormatFloat)
+        let count = cells.count, format = Int32(volume.voxels.format.rawValue), isFloat = format == VOXELS_FLOAT32
+        let nothing = try placeholder(GPUFormatInt16), nothingReal = try placeholder(GPUFormatFloat)
         let clarity = try blocks.take(4 * count), sum = try blocks.take(4 * count), bytes = try blocks.take(count + 4), parameters = w
         struct Push { var a: Int32 = 0, b: Int32 = 0, c: Int32 = 0; var x: Float = 0, y: Float = 0, z: Float = 0 }
-        func run(_ recorder: Recorder, _ pipeline: OpaquePointer, _ push: Push, threads: Int) throws(ComputeError) {
+        func run(_ recorder: Recorder, _ pipeline: OpaquePointer, _ push: Push, threads: Int, of own: GPUTexture? = nil) throws(ComputeError) {
+            let whole = isFloat ? nothing : own ?? nothing, real = isFloat ? own ?? nothingReal : nothingReal
+            whole.prepare(recorder); real.prepare(recorder)
             recorder.held += [clarity, sum, bytes, cells, visibility, reached]
             let block = try recorder.parameters(parameters), groups = (threads + 63) / 64
             try recorder.dispatch(pipeline, [clarity.binding, sum.binding, bytes.binding, block, visibility.classes.binding, whole.binding, real.binding, cells.ranges.binding],
@@ -223,13 +227,28 @@ extension Driver {
         }
         let clarify = try pipeline(0), sweep = try pipeline(1), mean = try pipeline(2), shadow = try pipeline(3)
         let c = cells.counts, store = store
-        var steps = [Step(dispatch: -1, kind: "clarity", units: Double(count)) { (recorder) throws(ComputeError) in
-            store.use(resident)
-            whole.prepare(recorder); real.prepare(recorder)
+        var steps = [Step(dispatch: -1, kind: "fill", units: Double(count)) { (recorder) throws(ComputeError) in
+            recorder.held.append(sum)
             gpuFill(recorder.commands, sum.block.handle, UInt64(4 * count), 0)
-            recorder.barrier()
-            try run(recorder, clarify, Push(x: Float(edge)), threads: count)
         }]
+        if let slabs {
+            let layer = Int(c.x) * Int(c.y), thickness = slabs.volume.thickness / Cells.edge
+            for slab in 0..<slabs.volume.slabs(g.slices) {
+                let texture = slabs.textures[slab % 2], (first, depth) = slabs.volume.slices(slab, g.slices)
+                let low = slab * thickness * layer, high = min((slab + 1) * thickness * layer, count)
+                steps += bring(volume, slices: first, depth, into: texture)
+                steps.append(Step(dispatch: -1, kind: "clarity", units: Double(high - low)) { (recorder) throws(ComputeError) in
+                    recorder.held.append(texture)
+                    try run(recorder, clarify, Push(a: Int32(low), b: Int32(first), c: Int32(high), x: Float(edge)), threads: high - low, of: texture.texture)
+                })
+            }
+        } else {
+            let resident = try store.resident(volume)
+            steps.append(Step(dispatch: -1, kind: "clarity", units: Double(count)) { (recorder) throws(ComputeError) in
+                store.use(resident)
+                try run(recorder, clarify, Push(c: Int32(count), x: Float(edge)), threads: count, of: resident.texture)
+            })
+        }
         switch asked {
         case .ambient:
             let forget = Float(exp(-edge / Self.ambientReach))

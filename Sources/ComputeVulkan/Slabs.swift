@@ -80,7 +80,7 @@ extension Driver {
                 steps.append(Step(dispatch: -1, kind: "cells", units: Double((end - layer) * byLayer)) { [unowned self] (recorder) throws(ComputeError) in
                     recorder.held.append(cells); recorder.held.append(texture)
                     cells.prepare(recorder)
-                    whole.prepare(recorder); real.prepare(recorder); nothing.prepare(recorder)
+                    texture.texture.prepare(recorder); whole.prepare(recorder); real.prepare(recorder); nothing.prepare(recorder)
                     let scratch = try blocks.take(8 * byLayer * (end - layer))
                     recorder.held.append(scratch)
                     try recorder.dispatch(pipeline, [scratch.binding, format == .float32 ? whole.binding : texture.texture.binding, format == .float32 ? texture.texture.binding : real.binding, nothing.binding],
@@ -104,10 +104,10 @@ extension Driver {
             let n = min(most, count - start)
             return Step(dispatch: -1, kind: "upload", units: Double(n * sliceBytes)) { [unowned self] (recorder) throws(ComputeError) in
                 recorder.held.append(volume); recorder.held.append(texture)
-                texture.texture.prepare(recorder)
+                if !texture.texture.isPrepared { texture.texture.prepare(recorder) }
                 let block = try staging(n * sliceBytes, for: recorder)
                 memcpy(block.contents!, base + (first + start) * sliceBytes, n * sliceBytes)
-                gpuUpload(recorder.commands, block.handle, 0, texture.texture.handle, UInt32(start), UInt32(n))
+                gpuUpload(try recorder.uploads(to: texture.texture), block.handle, 0, texture.texture.handle, UInt32(start), UInt32(n))
             }
         }
     }

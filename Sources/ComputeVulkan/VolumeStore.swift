@@ -53,6 +53,8 @@ final class VolumeStore {
     }
     /// Bytes that the arrays of reconstruction and denoising take, and the most they took; counted against the same budget.
     let arrayBytes = Atomic<Int>(0), mostArrayBytes = Atomic<Int>(0)
+    /// Bytes that pools of bricks take, counted likewise.
+    var brickBytes = 0
     var residentBytes: Int { residents.values.reduce(0) { $0 + $1.bytes } }
 
     func resident(_ volume: Volume) throws(ComputeError) -> Resident {
@@ -63,6 +65,9 @@ final class VolumeStore {
     /// Why a volume cannot be on the device as a whole; `nil`: it can, or is already.
     func refusal(of volume: Volume) -> String? {
         residents[ObjectIdentifier(volume)]?.owner === volume ? nil : refusal(volume.geometry, volume.description.format.bytesPerVoxel)
+    }
+    func refusal(of segmentation: Segmentation) -> String? {
+        residents[ObjectIdentifier(segmentation)]?.owner === segmentation ? nil : refusal(segmentation.geometry, 2)
     }
     private func refusal(_ g: VolumeGeometry, _ bytesPerVoxel: Int) -> String? {
         let bytes = g.columns * g.rows * g.slices * bytesPerVoxel
@@ -108,7 +113,7 @@ final class VolumeStore {
 
     /// Memory for which the least recently used volumes go.
     func making<T>(room bytes: Int, _ make: () throws(ComputeError) -> T) throws(ComputeError) -> T {
-        let budget = budget - arrayBytes.load(ordering: .relaxed)
+        let budget = budget - arrayBytes.load(ordering: .relaxed) - brickBytes
         while residentBytes > budget - bytes, dropOldest() {}
         while true {
             do { return try make() } catch {
@@ -141,7 +146,7 @@ final class VolumeStore {
         residents[key] = nil
         if resident.lastUse > completedValue {
             // Its memory is needed now or soon: wait, but not for longer than one submission takes.
-            if gpuWait(gpu.device, resident.lastUse, 1_000_000_000) == 0 { completedValue = max(completedValue, resident.lastUse) }
+            if gpuWait(gpu.device, GPUPoint(queue: GPUQueueCompute, value: resident.lastUse), 1_000_000_000) == 0 { completedValue = max(completedValue, resident.lastUse) }
             else { leaving.append((resident.lastUse, resident)) }
         }
     }
@@ -167,7 +172,7 @@ final class VolumeStore {
                 let bytes = count * resident.sliceBytes
                 let block = try driver.staging(bytes, for: recorder)
                 memcpy(block.contents!, base + first * resident.sliceBytes, bytes)
-                gpuUpload(recorder.commands, block.handle, 0, resident.texture.handle, UInt32(first), UInt32(count))
+                gpuUpload(try recorder.uploads(to: resident.texture), block.handle, 0, resident.texture.handle, UInt32(first), UInt32(count))
                 for z in first..<first + count where !resident.uploaded[z] { resident.uploaded[z] = true; resident.uploadedCount += 1 }
             })
             i = end
@@ -186,7 +191,9 @@ extension VolumeStore.Resident {
     }
 }
 extension GPUTexture {
+    /// For use by kernels of this submission.
     func prepare(_ recorder: Driver.Recorder) {
+        recorder.uses(self)
         guard !isPrepared else { return }
         gpuPrepareImage(recorder.commands, handle)
         isPrepared = true

@@ -14,13 +14,13 @@ public final class VulkanDevice: ComputeDevice {
     /// Whether arrays are written and read in place where the host reaches them; tests take the way over staging memory everywhere.
     let sharesMemory = Atomic<Bool>(true)
 
-    /// `budgetBytes`: what volumes may take of the device's memory; `nil` is four fifths of what the driver reports as available. `readsTextures`,
-    /// for tests: a software driver does as GPUs do, which have texture units.
-    public init(_ instance: VulkanInstance, index: Int, budgetBytes: Int? = nil, readsTextures: Bool = false) throws(ComputeError) {
+    /// `budgetBytes`: what volumes may take of the device's memory; `nil` is four fifths of what the driver reports as available. For tests, a
+    /// software driver does as GPUs do: `readsTextures`, which have texture units; `isApart`, which have memory and copy engines of their own.
+    public init(_ instance: VulkanInstance, index: Int, budgetBytes: Int? = nil, readsTextures: Bool = false, isApart: Bool = false) throws(ComputeError) {
         guard (0..<Int(gpuCount(instance.handle))).contains(index) else { throw .unsupported(reason: "there is no Vulkan device \(index)") }
         description = VulkanDeviceDescription(index: index, instance.info(index))
         if let refusal = description.refusal { throw .unsupported(reason: "\(description.name) cannot be used: \(refusal)") }
-        gpu = try GPU(instance, index: index, readsTextures: readsTextures)
+        gpu = try GPU(instance, index: index, flags: (readsTextures ? GPU_TEXTURES : 0) | (isApart ? GPU_APART : 0))
         driver = Driver(gpu, budget: budgetBytes)
         name = "Vulkan, \(description.name)"
     }
@@ -65,6 +65,8 @@ final class VulkanBuffer: DeviceBuffer, @unchecked Sendable {
     private let driver: Driver
     /// A copy for the host of what the last job wrote, where memory is not shared.
     private let mirror = Mutex<PooledBlock?>(nil)
+    /// When the last copy for the host is done; the driver's thread only.
+    var copied: UInt64 = 0
 
     init(_ memory: PooledBlock, byteCount: Int, _ driver: Driver) {
         self.memory = memory; self.byteCount = byteCount; self.driver = driver
@@ -75,22 +77,25 @@ final class VulkanBuffer: DeviceBuffer, @unchecked Sendable {
         guard memory.block.contents == nil else { return }
         let copy = try driver.blocks.take(byteCount, GPUMemoryReadback)
         recorder.held.append(copy)
-        recorder.barrier()
-        gpuCopy(recorder.commands, memory.block.handle, copy.block.handle, UInt64(byteCount))
+        gpuCopy(try recorder.copies(of: self), memory.block.handle, copy.block.handle, UInt64(byteCount))
         mirror.withLock { $0 = copy }
     }
 
     func read(into destination: UnsafeMutableRawBufferPointer) throws(ComputeError) {
         guard destination.count <= byteCount else { throw .device(reason: "read of \(destination.count) bytes from a buffer of \(byteCount)") }
         guard let start = destination.baseAddress else { return }
-        if memory.block.contents == nil, mirror.withLock({ $0 == nil }) { try fetch() }
+        if isOutOfReach { try fetch() }
         let source = memory.block.contents ?? mirror.withLock { $0?.block.contents }
         guard let source else { throw .contentLost }
         memcpy(start, source, destination.count)
     }
 
+    /// Nothing has been copied for the host.
+    var isOutOfReach: Bool { memory.block.contents == nil && mirror.withLock { $0 == nil } }
+
     /// Reads what no job has read back: a copy of its own, for which the caller waits.
     private func fetch() throws(ComputeError) {
+        driver.waitingReads.add(1, ordering: .relaxed)
         let done = Semaphore(), outcome = Mutex<ComputeError?>(nil)
         let entry = Driver.Entry(priority: .interaction, cancellation: Cancellation(), dispatches: 0) { [self] _ throws(ComputeError) in
             [Driver.Step(dispatch: -1, kind: "copy", units: Double(byteCount)) { (recorder) throws(ComputeError) in try self.copyForHost(recorder) }]
@@ -118,6 +123,7 @@ extension Driver {
         if gpu.isLost { throw .device(reason: "\(gpu.info.title) was lost") }
         // What belongs to volumes that are gone.
         slabVolumes = slabVolumes.filter { $0.value.owner != nil }
+        leaveBricks()
         coarseVolumes.clear()
         var steps: [Step] = []
         for (index, dispatch) in job.dispatches.enumerated() {
@@ -127,10 +133,10 @@ extension Driver {
             case .present(let present): steps += try self.steps(present, job, index)
             }
         }
-        // What was computed last is read next.
-        if let target = job.dispatches.last.map(\.target) {
+        // What was computed last is read next; of a job that computes nothing, what is there already.
+        if let target = job.dispatches.last.map(\.target) ?? job.buffers.indices.first {
             let buffer = try job.buffer(target, bytes: 0)
-            if buffer.memory.block.contents == nil {
+            if job.dispatches.isEmpty ? buffer.isOutOfReach : buffer.memory.block.contents == nil {
                 steps.append(Step(dispatch: job.dispatches.count - 1, kind: "copy", units: Double(buffer.byteCount)) { (recorder) throws(ComputeError) in try buffer.copyForHost(recorder) })
             }
         }

@@ -16,11 +16,11 @@ enum Devices {
     static let cpu = CPUDevice()
     static let vulkan = try! VulkanDevice(instance!, index: index!)
 
-    /// The same as GPUs do it: volumes are textures, where a software driver reads storage images.
-    static let textures = try! fresh(readsTextures: true)
+    /// The same as GPUs do it: volumes are textures, where a software driver reads storage images; uploads and copies have queues of their own.
+    static let textures = try! fresh(readsTextures: true, isApart: true)
 
-    static func fresh(budgetBytes: Int? = nil, readsTextures: Bool = false) throws -> VulkanDevice {
-        try VulkanDevice(instance!, index: index!, budgetBytes: budgetBytes, readsTextures: readsTextures)
+    static func fresh(budgetBytes: Int? = nil, readsTextures: Bool = false, isApart: Bool = false) throws -> VulkanDevice {
+        try VulkanDevice(instance!, index: index!, budgetBytes: budgetBytes, readsTextures: readsTextures, isApart: isApart)
     }
 }
 

@@ -21,7 +21,7 @@ import Testing
 
     @Test func picturesAgreeWithinTwoLevelsForAllButOneInAThousandPixels() async throws {
         // An instance of its own, whose messages are of these scenes only.
-        let instance = (try? VulkanInstance(validation: .synchronisation)) ?? Devices.instance!, devices = try [false, true].map { try VulkanDevice(instance, index: Devices.index!, readsTextures: $0) }
+        let instance = (try? VulkanInstance(validation: .synchronisation)) ?? Devices.instance!, devices = try [false, true].map { try VulkanDevice(instance, index: Devices.index!, readsTextures: $0, isApart: $0) }
         for seed in Self.seeds {
             let request = try RandomScene.request(seed: UInt64(seed))
             // The sampler, which moving pictures from a camera may come from, has a tolerance of its own.

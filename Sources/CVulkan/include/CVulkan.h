@@ -46,8 +46,19 @@ int gpuMessageCount(GPUInstance *);
 /// Copies a message; thread-safe.
 void gpuMessage(GPUInstance *, int index, char *text, size_t bytes);
 
-/// `textures`: volumes are read as textures even where loads are faster.
-int gpuCreate(GPUInstance *, int index, int textures, GPUDevice **);
+/// Work goes to up to three queues, each with a timeline: kernels; uploads of volumes, which run beside them; copies of pictures for the host.
+typedef enum { GPUQueueCompute = 0, GPUQueueUpload = 1, GPUQueueReadback = 2 } GPUQueue;
+/// What a queue's timeline has reached once that much of its work is done; 0: nothing.
+typedef struct { GPUQueue queue; uint64_t value; } GPUPoint;
+
+/// For tests: volumes are read as textures even where loads are faster.
+#define GPU_TEXTURES 1
+/// For tests: as on a GPU with memory and copy engines of its own. Device memory is not mapped, and work for queues that are missing goes to
+/// the first, with command buffers, timelines and waits as if it were three.
+#define GPU_APART 2
+int gpuCreate(GPUInstance *, int index, int flags, GPUDevice **);
+/// Whether work may be given to a queue.
+int gpuHasQueue(GPUDevice *, GPUQueue);
 /// Waits for the device. Everything made of it must be gone.
 void gpuDestroy(GPUDevice *);
 /// Bytes of device-local memory in use by this process and available to it, by the driver's figures; 0 when it gives none.
@@ -94,7 +105,8 @@ typedef struct { GPUBuffer *buffer; GPUImage *image; uint64_t offset, bytes; int
 /// Bytes of push constants that every pipeline has.
 #define GPU_PUSH_BYTES 64
 
-int gpuCommands(GPUDevice *, GPUCommands **);
+/// Those of other queues than the first take copies only.
+int gpuCommands(GPUDevice *, GPUQueue, GPUCommands **);
 void gpuFreeCommands(GPUCommands *);
 int gpuBegin(GPUCommands *);
 /// Copies `bytes` to memory that lives as long as the submission and binds as 'u' or 'b'; NULL data only reserves. Returns the host address, NULL when there is none.
@@ -106,13 +118,17 @@ void gpuPrepareImage(GPUCommands *, GPUImage *);
 void gpuClearRange(GPUCommands *, GPUImage *, float low, float high);
 /// Tightly packed slices z ... z + count - 1.
 void gpuUpload(GPUCommands *, GPUBuffer *from, uint64_t offset, GPUImage *to, uint32_t z, uint32_t count);
+/// Tightly packed texels of a box.
+void gpuUploadBox(GPUCommands *, GPUBuffer *from, uint64_t offset, GPUImage *to, const uint32_t origin[3], const uint32_t size[3]);
 void gpuCopy(GPUCommands *, GPUBuffer *from, GPUBuffer *to, uint64_t bytes);
 void gpuCopyRange(GPUCommands *, GPUBuffer *from, uint64_t fromOffset, GPUBuffer *to, uint64_t toOffset, uint64_t bytes);
 void gpuFill(GPUCommands *, GPUBuffer *, uint64_t bytes, uint32_t word);
 /// Time of all work before this; at most 64 marks, later ones are dropped. Returns the mark or -1.
 int gpuMark(GPUCommands *);
-/// Hands over to the device; `*value` is what the timeline reaches when done.
-int gpuSubmit(GPUCommands *, uint64_t *value);
-int gpuWait(GPUDevice *, uint64_t value, uint64_t nanoseconds);
+/// Hands over to the queue, which waits for two points first; `*value` is what its timeline reaches when done.
+int gpuSubmit(GPUCommands *, const GPUPoint waits[2], uint64_t *value);
+/// Submissions to a queue so far.
+uint64_t gpuSubmitted(GPUDevice *, GPUQueue);
+int gpuWait(GPUDevice *, GPUPoint, uint64_t nanoseconds);
 /// Seconds between two marks of finished commands.
 double gpuSeconds(GPUCommands *, int from, int to);
