@@ -52,6 +52,9 @@ struct Simulation {
     /// What the viewer did against the protocol.
     var faults: [String] = []
     var isVolumeComplete = true
+    /// Pictures for the hand that were begun while one before them was being encoded.
+    var rendersWhileEncoding = 0
+    private var encoding: Set<Int> = []
     private var lastRevision: [Int: UInt32] = [:]
     private var closedAt: [Int: UInt32] = [:]
     private var queue: [Item] = []
@@ -131,6 +134,7 @@ struct Simulation {
                 after(0.0002, .event(.turn(lane)))
             }
         case .render(let order):
+            if order.lane == .interaction, !encoding.isEmpty { rendersWhileEncoding += 1 }
             guard case .plane(let plane) = order.scene.view else { return }
             let z = plane.origin.z, r = order.reduction
             let size = PixelSize((order.size.width + r - 1) / r, (order.size.height + r - 1) / r)
@@ -138,6 +142,7 @@ struct Simulation {
             if !isVolumeComplete { rendered.fidelity.insert(.volumeIncomplete); rendered.raster.pixels = .grey(Array(repeating: 9, count: size.count)) }
             after(rendered.rendering, .event(.rendered(id: order.id, .success(rendered))))
         case .encode(let order):
+            if order.isUrgent { encoding.insert(order.id) }
             do throws(CodingError) {
                 let bytes = try order.encoded()
                 // Encoders overtake each other.
@@ -209,6 +214,7 @@ struct Simulation {
                 switch next.action {
                 case .event(var event):
                     if case .rendered(let id, .success) = event, cancelled.remove(id) != nil { event = .rendered(id: id, .failure(.cancelled)) }
+                    if case .encoded(let id, _, _) = event { encoding.remove(id) }
                     if case .turn(let lane) = event { turnPending[lane.rawValue] = false }
                     apply(event)
                 case .arrive(let header, let payload, let connection):

@@ -124,6 +124,18 @@ import TestSupport
         #expect(moving.count == 20)
     }
 
+    /// Device and encoder work at the same time: frame n is encoded while frame n + 1 is rendered.
+    @Test func theNextFrameIsRenderedWhileTheLastIsEncoded() {
+        var s = Simulation(line: .init(rate: 12_000_000, delay: 0.0005), seed: 31)
+        s.renderTime = 0.02
+        s.encodeTime = 0.02
+        s.connect()
+        s.ask(1, z: 1, moving: false, size: PixelSize(512, 512))
+        s.run(until: s.now + 3)
+        for i in 0..<100 { s.ask(1, z: Double(i % 60), moving: true); s.run(until: s.now + 0.01) }
+        #expect(s.rendersWhileEncoding > 15)
+    }
+
     @Test func anUnchangedPictureCostsOneEmptyPart() {
         var s = Simulation(line: .init(rate: 1_000_000, delay: 0.005), seed: 7)
         s.connect()
