@@ -154,7 +154,7 @@ enum { BRICK_ROW = 32, BRICK_ROWS = 24, BRICK_PLANES = RAY_CELL + 3 };
 typedef struct {
     int u, v, k;                    // of the first voxel
     int layer;                      // of cells that it holds, or -1
-    int16_t voxels[BRICK_PLANES * BRICK_ROWS * BRICK_ROW + 8 * BRICK_ROW] __attribute__((aligned(64)));
+    int16_t voxels[BRICK_PLANES * BRICK_ROWS * BRICK_ROW + 16 * BRICK_ROW] __attribute__((aligned(64)));
 } FN(Brick);
 #endif
 
@@ -192,13 +192,17 @@ static int FN(fill)(const RayWork *w, const Frame *f, const FN(Corner) *c, int l
     if (columns > BRICK_ROW || rows > BRICK_ROWS || (f->axis[2] == 0 && f->size[0] < 8)) return 0;
     b->u = c->u - margin; b->v = c->v - margin; b->k = layer * RAY_CELL - margin; b->layer = layer;
     const int16_t *p = (const int16_t *)w->voxels + b->k * f->step[2] + b->v * f->step[1];
+    // Behind the volume the last voxels go on.
+    const int lastRow = f->size[1] - 1 - b->v, lastPlane = f->size[2] - 1 - b->k;
     if (f->axis[2] != 0) {
         p += b->u * f->step[0];
+#define FROM (p + (k < lastPlane ? k : lastPlane) * f->step[2] + (v < lastRow ? v : lastRow) * f->step[1])
         // Half a row often suffices, and then rarely crosses a line of the cache.
         if (columns <= BRICK_ROW / 2) for (int k = 0; k < planes; k++) for (int v = 0; v < rows; v++)
-            _mm256_store_si256((__m256i *)(b->voxels + (k * BRICK_ROWS + v) * BRICK_ROW), _mm256_loadu_si256((const __m256i *)(p + k * f->step[2] + v * f->step[1])));
+            _mm256_store_si256((__m256i *)(b->voxels + (k * BRICK_ROWS + v) * BRICK_ROW), _mm256_loadu_si256((const __m256i *)FROM));
         else for (int k = 0; k < planes; k++) for (int v = 0; v < rows; v++)
-            _mm512_store_si512((__m512i *)(b->voxels + (k * BRICK_ROWS + v) * BRICK_ROW), _mm512_loadu_si512(p + k * f->step[2] + v * f->step[1]));
+            _mm512_store_si512((__m512i *)(b->voxels + (k * BRICK_ROWS + v) * BRICK_ROW), _mm512_loadu_si512(FROM));
+#undef FROM
         return 1;
     }
     // k runs through memory: transposed, 8 × 8 voxels at a time.
@@ -207,7 +211,7 @@ static int FN(fill)(const RayWork *w, const Frame *f, const FN(Corner) *c, int l
     const __m512i first = _mm512_loadu_si512(order[0]), second = _mm512_loadu_si512(order[1]);
     for (int v = 0; v < rows; v++) for (int u = 0; u < columns; u += 8) {
         const int at = b->u + u < f->size[0] - 8 ? b->u + u : f->size[0] - 8;
-        const FN(Patch) t = FN(patch)((const char *)(p + v * f->step[1] + at * f->step[0]), 2 * f->step[0]);
+        const FN(Patch) t = FN(patch)((const char *)(p + (v < lastRow ? v : lastRow) * f->step[1] + at * f->step[0]), 2 * f->step[0]);
         const __m512i near = _mm512_permutex2var_epi16(t.low, first, t.high), far = _mm512_permutex2var_epi16(t.low, second, t.high);
         // At the volume's edge the eight begin before the block: those go where no column of a row is used, or before the first row.
         int16_t *out = b->voxels + v * BRICK_ROW + at - b->u;
@@ -222,9 +226,9 @@ static int FN(fill)(const RayWork *w, const Frame *f, const FN(Corner) *c, int l
 /// Where a packet's samples lie in a patch: words to pick, and weights of the two neighbours along u, in 16384ths.
 typedef struct { I index, weights; F v; } FN(Places);
 #define PLACE_SCALE 16384.0f
-INLINE FN(Places) FN(places)(F u, F v, int patchU, int patchV) {
+INLINE FN(Places) FN(places)(F u, F v, int patchU, int patchV, const int wide) {
     const I a = (I)_mm512_cvtps_epi32((__m512)((u - (float)patchU) * PLACE_SCALE)), b = (I)_mm512_cvtps_epi32((__m512)((v - (float)patchV) * PLACE_SCALE));
-    const I part = a & 16383, word = ((b >> 14) << 3) + (a >> 14);
+    const I part = a & 16383, word = ((b >> 14) << (wide ? 4 : 3)) + (a >> 14);
     return (FN(Places)){ (word << 16) + word + 0x10000, (part << 16) - part + 16384, FN(toF)(b & 16383) * (1 / PLACE_SCALE) };
 }
 /// Interpolated along u, times 16384: all neighbours and weights are whole numbers of 16 bits. `offset` is in words, twice.
@@ -245,7 +249,7 @@ INLINE int FN(fits)(const FN(Window) *q) { return q->brick && fmaxf(q->extentU, 
 INLINE F FN(patched)(const FN(Window) *q, F u, F v, int plane, float part) {
     int a, b;
     FN(corner)(q, (float)plane + part, &a, &b);
-    const FN(Places) s = FN(places)(u, v, a, b);
+    const FN(Places) s = FN(places)(u, v, a, b, 0);
     F value = FN(bilinear)(FN(patchAt)(q->brick, a, b, plane), &s);
     if (part != 0) value = FN(lerp)(value, FN(bilinear)(FN(patchAt)(q->brick, a, b, plane + 1), &s), (F)part);
     return value * (1 / PLACE_SCALE);
@@ -388,7 +392,7 @@ INLINE void FN(shade)(const RayWork *w, const Frame *f, const FN(Corner) *c, con
         // Differences of whole numbers first: half as much to interpolate.
         int a, b;
         FN(corner)(q, (float)plane, &a, &b);
-        const FN(Places) s = FN(places)(u, v, a, b);
+        const FN(Places) s = FN(places)(u, v, a, b, 0);
         const FN(Patch) here = FN(patchAt)(q->brick, a, b, plane);
         const FN(Patch) before = FN(patchAt)(q->brick, a, b, plane - 1), behind = FN(patchAt)(q->brick, a, b, plane + 1);
         const F half = (F)(0.5f / PLACE_SCALE);
@@ -832,64 +836,144 @@ INLINE F FN(ranked)(const RayWork *w, const Packet *p, F k, F value) {
 }
 
 #if LANES == 16
+/// The voxels of a plane around a packet: rows of 8, or 16 where it is `wide`; 8 of them, or 16 where it is `tall`. Two parts hold 64.
+typedef struct { __m512i part[8]; } FN(Spread);
+INLINE void FN(spread)(const FN(Brick) *b, int u, int v, int k, const int wide, const int tall, FN(Spread) *t) {
+    const int16_t *p = b->voxels + ((k - b->k) * BRICK_ROWS + v - b->v) * BRICK_ROW + u - b->u;
+#define ROW(n) _mm256_loadu_si256((const __m256i *)(p + (n) * BRICK_ROW))
+    if (wide) {
+#pragma clang loop unroll(full)
+        for (int n = 0; n < (tall ? 8 : 4); n++) t->part[n] = _mm512_inserti64x4(_mm512_castsi256_si512(ROW(2 * n)), ROW(2 * n + 1), 1);
+        return;
+    }
+#undef ROW
+#pragma clang loop unroll(full)
+    for (int n = 0; n < (tall ? 2 : 1); n++) {
+        const FN(Patch) eight = FN(patch)((const char *)(p + 8 * n * BRICK_ROW), 2 * BRICK_ROW);
+        t->part[2 * n] = eight.low; t->part[2 * n + 1] = eight.high;
+    }
+}
+/// Whether a voxel that samples look at, `across` columns and `down` rows, reaches the threshold.
+INLINE int FN(reaches)(const FN(Spread) *t, int across, int down, __m512i turn, __m512i threshold, const int wide, const int tall) {
+    const uint64_t columns = wide ? 0x0001000100010001u * (0xffffu >> (16 - across)) : 0x0101010101010101u * (0xffu >> (8 - across));
+    unsigned found = 0;
+#pragma clang loop unroll(full)
+    for (int n = 0; n < (wide + 1) * (tall + 1); n++) {
+        const int words = down * (wide ? 16 : 8) - 64 * n;
+        if (n > 0 && words <= 0) break;
+        const uint64_t seen = columns & ~(uint64_t)0 >> (words < 64 ? 64 - words : 0);
+        found |= _mm512_mask_cmpge_epi16_mask((__mmask32)seen, _mm512_xor_si512(t->part[2 * n], turn), threshold) |
+                 _mm512_mask_cmpge_epi16_mask((__mmask32)(seen >> 32), _mm512_xor_si512(t->part[2 * n + 1], turn), threshold);
+    }
+    return found != 0;
+}
+/// Bilinear, times 16384.
+INLINE F FN(bilinearSpread)(const FN(Spread) *t, const FN(Places) *s, const int wide, const int tall) {
+    I rows[2];
+#pragma clang loop unroll(full)
+    for (int n = 0; n < 2; n++) {
+        const __m512i at = (__m512i)(s->index + n * (wide ? 0x100010 : 0x80008));
+#define WORDS(n) _mm512_permutex2var_epi16(t->part[2 * (n)], at, t->part[2 * (n) + 1])
+        __m512i words = WORDS(0);
+        if (wide || tall) words = _mm512_mask_blend_epi16(_mm512_test_epi16_mask(at, _mm512_set1_epi16(64)), words, WORDS(1));
+        if (wide && tall) {
+            const __m512i more = _mm512_mask_blend_epi16(_mm512_test_epi16_mask(at, _mm512_set1_epi16(64)), WORDS(2), WORDS(3));
+            words = _mm512_mask_blend_epi16(_mm512_test_epi16_mask(at, _mm512_set1_epi16(128)), words, more);
+        }
+#undef WORDS
+        rows[n] = (I)_mm512_madd_epi16(words, (__m512i)s->weights);
+    }
+    return FN(lerp)(FN(toF)(rows[0]), FN(toF)(rows[1]), s->v);
+}
+
 /// Maximum or minimum of a block whose voxels lie in a brick: its planes and, when asked for, half way between them. No sample exceeds
 /// all voxels around it, so planes without a voxel above what all rays have found are left out: most of them.
-/// 0 when it has to be done otherwise.
-INLINE int FN(extremeBlock)(const RayWork *w, const FN(Window) *q, Packet *p, const Block *b, int between) {
-    const float slopeU = between ? fabsf(q->du) : 0, slopeV = between ? fabsf(q->dv) : 0, low = q->low, high = low + RAY_CELL;
-    if (!q->brick || !(fmaxf(q->extentU + slopeU, q->extentV + slopeV) < 5.9f)) return 0;
+INLINE void FN(extremePlanes)(const RayWork *w, const Frame *f, const FN(Window) *q, Packet *p, const Block *b, int between, const int wide, const int tall) {
+    const float low = q->low, high = low + RAY_CELL;
     const I live = (p->enter <= p->leave) & (p->enter <= high) & (p->leave >= low) & (p->best < b->bound);
-    if (!FN(any)(live)) return 1;
+    if (!FN(any)(live)) return;
     const int falling = w->fold == RayMinimum;
     const float least = floorf(__builtin_reduce_min(FN(sel)(live, p->best, (F)INFINITY)));
     // For a minimum of all bits turned, which is one less than negated.
     const float needed = fmaxf(falling ? least : least + 1, INT16_MIN);
-    if (needed > INT16_MAX) return 1;
+    if (needed > INT16_MAX) return;
     const __m512i threshold = _mm512_set1_epi16((short)needed), turn = _mm512_set1_epi16(falling ? -1 : 0);
-    // One patch serves the plane and half a plane to both sides: its first voxel, and the columns and rows that samples look at.
+    // One spread serves the plane and half a plane to both sides: its first voxel, and the columns and rows that samples look at.
     typedef float Planes __attribute__((ext_vector_type(8)));
     typedef int32_t Places __attribute__((ext_vector_type(8)));
-    const Planes ordinal = { 0, 1, 2, 3, 4, 5, 6, 7 };
-    const Planes lowU = q->u - 0.5f * slopeU - 0.01f + ordinal * q->du, lowV = q->v - 0.5f * slopeV - 0.01f + ordinal * q->dv;
+    const Planes ordinal = { 0, 1, 2, 3, 4, 4, 4, 4 }, before = { 0, 0.5f, 1.5f, 2.5f, 3.5f, 4, 4, 4 }, behind = { 0.5f, 1.5f, 2.5f, 3.5f, 4, 4, 4, 4 };
+    const Planes from = between ? before : ordinal, to = between ? behind : ordinal;
+    Planes lowU = __builtin_elementwise_min(from * q->du, to * q->du) + (q->u - 0.01f), lowV = __builtin_elementwise_min(from * q->dv, to * q->dv) + (q->v - 0.01f);
+    Planes highU = __builtin_elementwise_max(from * q->du, to * q->du) + (q->u + q->extentU + 0.01f);
+    Planes highV = __builtin_elementwise_max(from * q->dv, to * q->dv) + (q->v + q->extentV + 0.01f);
+    const float limitU = (float)(f->size[0] - 1), limitV = (float)(f->size[1] - 1);
+    if (!b->inner) {
+#define WITHIN(x, limit) __builtin_elementwise_min(__builtin_elementwise_max(x, (Planes)0.0f), (Planes)(limit))
+        lowU = WITHIN(lowU, limitU); highU = WITHIN(highU, limitU); lowV = WITHIN(lowV, limitV); highV = WITHIN(highV, limitV);
+#undef WITHIN
+    }
     const Places cornerU = __builtin_convertvector(lowU, Places), cornerV = __builtin_convertvector(lowV, Places);
-    const Places columns = __builtin_convertvector(lowU + (q->extentU + slopeU + 0.02f), Places) - cornerU + 2;
-    const Places rows = __builtin_convertvector(lowV + (q->extentV + slopeV + 0.02f), Places) - cornerV + 2;
+    const Places columns = __builtin_convertvector(highU, Places) - cornerU + 2, rows = __builtin_convertvector(highV, Places) - cornerV + 2;
     int32_t a[8], c[8], across[8], down[8];
     memcpy(a, &cornerU, sizeof a); memcpy(c, &cornerV, sizeof c); memcpy(across, &columns, sizeof across); memcpy(down, &rows, sizeof down);
-    FN(Patch) patches[RAY_CELL + 1];
+    FN(Spread) planes[RAY_CELL + 1];
     unsigned hot = 0;
+    // The last layer has a plane at its end.
+    const int last = b->layer == f->cells[2] - 1;
 #pragma clang loop unroll(full)
     for (int n = 0; n <= RAY_CELL; n++) {
-        if (n == RAY_CELL && !between) break;
-        const FN(Patch) t = patches[n] = FN(patchAt)(q->brick, a[n], c[n], (int)low + n);
-        const uint64_t seen = 0x0101010101010101u * (0xffu >> (8 - across[n])) & ~(uint64_t)0 >> (64 - 8 * down[n]);
-        hot |= (unsigned)((_mm512_mask_cmpge_epi16_mask((__mmask32)seen, _mm512_xor_si512(t.low, turn), threshold) |
-                           _mm512_mask_cmpge_epi16_mask((__mmask32)(seen >> 32), _mm512_xor_si512(t.high, turn), threshold)) != 0) << n;
+        if (n == RAY_CELL && !between && !last) break;
+        FN(spread)(q->brick, a[n], c[n], (int)low + n, wide, tall, planes + n);
+        hot |= (unsigned)FN(reaches)(planes + n, across[n], down[n], turn, threshold, wide, tall) << n;
     }
     // Rays that begin or end within the block: sample by sample.
-    const int whole = !FN(any)(live & ((p->enter > low) | (p->leave < high)));
+    const int whole = b->inner && !FN(any)(live & ((p->enter > low) | (p->leave < high)));
     __mmask16 in = _mm512_movepi32_mask((__m512i)live);
     const I sign = (I)(falling ? INT32_MIN : 0);
     F best = p->best * PLACE_SCALE;
 #define RAISE(k, value) { const F v_ = __builtin_bit_cast(F, __builtin_bit_cast(I, value) ^ sign); \
         if (!whole) in = _mm512_movepi32_mask((__m512i)(live & (p->enter <= (k)) & (p->leave >= (k)))); \
         best = (F)_mm512_mask_max_ps((__m512)best, in, (__m512)best, (__m512)v_); }
-    for (unsigned planes = hot & ((1u << RAY_CELL) - 1); planes; planes &= planes - 1) {
-        const int n = __builtin_ctz(planes);
+#define PLACED(k, n) ({ F u_ = p->u0 + (k) * p->du, v_ = p->v0 + (k) * p->dv; \
+        if (!b->inner) { u_ = FN(clampf)(u_, 0, limitU); v_ = FN(clampf)(v_, 0, limitV); } \
+        FN(places)(u_, v_, a[n], c[n], wide); })
+    for (unsigned left = last ? hot : hot & ((1u << RAY_CELL) - 1); left; left &= left - 1) {
+        const int n = __builtin_ctz(left);
         const float k = low + (float)n;
-        const FN(Places) s = FN(places)(p->u0 + k * p->du, p->v0 + k * p->dv, a[n], c[n]);
-        RAISE(k, FN(bilinear)(patches[n], &s))
+        const FN(Places) s = PLACED(k, n);
+        RAISE(k, FN(bilinearSpread)(planes + n, &s, wide, tall))
     }
-    for (unsigned halves = between ? (hot | hot >> 1) & ((1u << RAY_CELL) - 1) : 0; halves; halves &= halves - 1) {
-        const int n = __builtin_ctz(halves);
+    for (unsigned left = between ? (hot | hot >> 1) & ((1u << RAY_CELL) - 1) : 0; left; left &= left - 1) {
+        const int n = __builtin_ctz(left);
         const float k = low + (float)n + 0.5f;
-        FN(Places) s = FN(places)(p->u0 + k * p->du, p->v0 + k * p->dv, a[n], c[n]);
-        const F before = FN(bilinear)(patches[n], &s);
-        s.index += (a[n] - a[n + 1] + 8 * (c[n] - c[n + 1])) * FN(Right);
-        RAISE(k, (before + FN(bilinear)(patches[n + 1], &s)) * 0.5f)
+        FN(Places) s = PLACED(k, n);
+        const F before = FN(bilinearSpread)(planes + n, &s, wide, tall);
+        s.index += (a[n] - a[n + 1] + (wide ? 16 : 8) * (c[n] - c[n + 1])) * FN(Right);
+        RAISE(k, (before + FN(bilinearSpread)(planes + n + 1, &s, wide, tall)) * 0.5f)
     }
 #undef RAISE
+#undef PLACED
     p->best = best * (1 / PLACE_SCALE);
+}
+// Each in one place: they are long.
+#define EXTREME(name, wide, tall) static __attribute__((noinline)) void FN(name)(const RayWork *w, const Frame *f, const FN(Window) *q, Packet *p, const Block *b, int between) { \
+        FN(extremePlanes)(w, f, q, p, b, between, wide, tall); }
+EXTREME(extremeNarrow, 0, 0)
+EXTREME(extremeWide, 1, 0)
+EXTREME(extremeTall, 0, 1)
+EXTREME(extremeLarge, 1, 1)
+#undef EXTREME
+
+/// 0 when the block has to be done otherwise: its voxels do not lie in a brick, or a packet's samples of a plane are too far apart.
+INLINE int FN(extremeBlock)(const RayWork *w, const Frame *f, const FN(Window) *q, Packet *p, const Block *b, int between) {
+    const float acrossU = q->extentU + (between ? fabsf(q->du) : 0), acrossV = q->extentV + (between ? fabsf(q->dv) : 0);
+    if (!q->brick || !(fmaxf(acrossU, acrossV) < 13.9f)) return 0;
+    // Steep views and coarse pictures: rays lie further apart than voxels.
+    const int wide = acrossU >= 5.9f, tall = acrossV >= 5.9f;
+    if (!wide && !tall) FN(extremeNarrow)(w, f, q, p, b, between);
+    else if (!tall) FN(extremeWide)(w, f, q, p, b, between);
+    else if (!wide) FN(extremeTall)(w, f, q, p, b, between);
+    else FN(extremeLarge)(w, f, q, p, b, between);
     return 1;
 }
 #endif
@@ -1149,8 +1233,8 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
     const int fresh = f->forward ? 1 + margin : -margin;
     // Extremes without labels and depth: both kinds of samples at once.
     const int plain = (w->fold == RayMaximum || w->fold == RayMinimum) && f->substeps == 1 && !w->labelCount && !(w->depthCue > 0);
-#define FETCH_BRICK if (w->format == VOXELS_INT16 && b_->inner && (brick.layer == b_->layer || FN(fill)(w, f, c_, b_->layer, margin, &brick))) q_.brick = &brick; \
-            if (plain) { if (FN(extremeBlock)(w, &q_, packets + i, b_, w->substeps == 2)) { b_->done |= 1 << i; continue; } } \
+#define FETCH_BRICK if (w->format == VOXELS_INT16 && (b_->inner || (plain && !f->thin && !q->unbounded)) && (brick.layer == b_->layer || FN(fill)(w, f, c_, b_->layer, margin, &brick))) q_.brick = &brick; \
+            if (plain) { if (FN(extremeBlock)(w, f, &q_, packets + i, b_, w->substeps == 2)) { b_->done |= 1 << i; continue; } } \
             else if (w->fold == RayComposite && FN(compositePatched)(w, f, c_, &q_, packets + i, b_)) continue;
 #else
     const int fresh = 0;
