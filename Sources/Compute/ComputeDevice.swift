@@ -6,6 +6,8 @@ public protocol ComputeDevice: Sendable {
     var name: String { get }
     /// Memory for pixels on the device, at least `bytes` long, content undefined. It returns to the device's pool when the last reference goes.
     func buffer(bytes: Int) throws(ComputeError) -> any DeviceBuffer
+    /// The same for a result that goes to the host, read once as `count` elements: a device whose memory is the host's has nothing to copy then.
+    func result<T: BitwiseCopyable & Sendable>(of type: T.Type, count: Int) throws(ComputeError) -> any DeviceBuffer
     /// Runs the job's dispatches in order on the device's own threads; the caller's task only suspends. Throws `.cancelled` soon
     /// (within one tile) after `cancellation` or the task is cancelled.
     func run(_ job: Job, priority: WorkPriority, cancellation: Cancellation) async throws(ComputeError) -> JobReport
@@ -13,11 +15,34 @@ public protocol ComputeDevice: Sendable {
     func accelerate<T>(_ body: (any Accelerator) throws(ComputeError) -> T) throws(ComputeError) -> T?
 }
 
+extension ComputeDevice {
+    public func result<T: BitwiseCopyable & Sendable>(of type: T.Type, count: Int) throws(ComputeError) -> any DeviceBuffer {
+        try buffer(bytes: count * MemoryLayout<T>.stride)
+    }
+}
+
 /// Memory of a device.
 public protocol DeviceBuffer: AnyObject, Sendable {
     var byteCount: Int { get }
     /// Copies the first bytes to the host. Not while a job writes the buffer.
     func read(into destination: UnsafeMutableRawBufferPointer) throws(ComputeError)
+    /// The first elements on the host. Not while a job writes the buffer.
+    func array<T: BitwiseCopyable & Sendable>(of type: T.Type, count: Int) throws(ComputeError) -> [T]
+}
+
+extension DeviceBuffer {
+    public func array<T: BitwiseCopyable & Sendable>(of type: T.Type, count: Int) throws(ComputeError) -> [T] { try copied(of: type, count: count) }
+
+    /// What `read` gives, as an array.
+    package func copied<T: BitwiseCopyable & Sendable>(of type: T.Type, count: Int) throws(ComputeError) -> [T] {
+        var failure: ComputeError?
+        let result = [T](unsafeUninitializedCapacity: count) { memory, initialized in
+            do throws(ComputeError) { try read(into: UnsafeMutableRawBufferPointer(memory)) } catch { failure = error }
+            initialized = failure == nil ? count : 0
+        }
+        if let failure { throw failure }
+        return result
+    }
 }
 
 /// Dispatches and what their indices mean.

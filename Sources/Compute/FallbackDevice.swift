@@ -54,7 +54,10 @@ public final class FallbackDevice: ComputeDevice {
         case fast(slot: Int, generation: Int, any DeviceBuffer)
     }
 
-    public func buffer(bytes: Int) throws(ComputeError) -> any DeviceBuffer { FallbackBuffer(byteCount: bytes) }
+    public func buffer(bytes: Int) throws(ComputeError) -> any DeviceBuffer { FallbackBuffer(byteCount: bytes) { device throws(ComputeError) in try device.buffer(bytes: bytes) } }
+    public func result<T: BitwiseCopyable & Sendable>(of type: T.Type, count: Int) throws(ComputeError) -> any DeviceBuffer {
+        FallbackBuffer(byteCount: count * MemoryLayout<T>.stride) { device throws(ComputeError) in try device.result(of: type, count: count) }
+    }
 
     public func run(_ job: Job, priority: WorkPriority, cancellation: Cancellation) async throws(ComputeError) -> JobReport {
         var buffers: [FallbackBuffer] = []
@@ -115,7 +118,7 @@ public final class FallbackDevice: ComputeDevice {
         var job = job, places: [any DeviceBuffer] = []
         for (index, buffer) in buffers.enumerated() {
             if let there = find(buffer.place) { places.append(there) }
-            else if targets.contains(index) { places.append(try device.buffer(bytes: buffer.byteCount)) }
+            else if targets.contains(index) { places.append(try buffer.take(device)) }
             else { throw .contentLost }
         }
         job.buffers = places
@@ -187,18 +190,28 @@ public final class FallbackDevice: ComputeDevice {
 /// Pixels on whichever device computed them.
 final class FallbackBuffer: DeviceBuffer, Sendable {
     let byteCount: Int
+    /// Its memory on a device.
+    let take: @Sendable (any ComputeDevice) throws(ComputeError) -> any DeviceBuffer
     private let state = Mutex(FallbackDevice.Place.nowhere)
-    init(byteCount: Int) { self.byteCount = byteCount }
+    init(byteCount: Int, take: @escaping @Sendable (any ComputeDevice) throws(ComputeError) -> any DeviceBuffer) {
+        self.byteCount = byteCount; self.take = take
+    }
     var place: FallbackDevice.Place {
         get { state.withLock { $0 } }
         set { state.withLock { $0 = newValue } }
     }
     func read(into destination: UnsafeMutableRawBufferPointer) throws(ComputeError) {
+        try there { buffer throws(ComputeError) in try buffer.read(into: destination) }
+    }
+    func array<T: BitwiseCopyable & Sendable>(of type: T.Type, count: Int) throws(ComputeError) -> [T] {
+        try there { buffer throws(ComputeError) in try buffer.array(of: type, count: count) }
+    }
+    private func there<T>(_ body: (any DeviceBuffer) throws(ComputeError) -> T) throws(ComputeError) -> T {
         switch place {
         case .nowhere: throw .contentLost
-        case .sure(let buffer): try buffer.read(into: destination)
+        case .sure(let buffer): return try body(buffer)
         case .fast(_, _, let buffer):
-            do throws(ComputeError) { try buffer.read(into: destination) } catch {
+            do throws(ComputeError) { return try body(buffer) } catch {
                 if case .device = error { throw .contentLost }
                 throw error
             }

@@ -43,21 +43,42 @@ final class BufferPool: Sendable {
     }
 }
 
-/// A block of the pool. Jobs write it from worker threads, each its own part; the job's end orders that before any read.
+/// A block of the pool, or the array that a picture is to be. Jobs write it from worker threads, each its own part; the job's end orders
+/// that before any read.
 final class CPUBuffer: DeviceBuffer, @unchecked Sendable {
+    private enum Memory {
+        case block(capacity: Int, pool: BufferPool)
+        /// An array, as its own type.
+        case array(Any)
+    }
     let base: UnsafeMutableRawPointer
     let byteCount: Int
-    private let capacity: Int
-    private let pool: BufferPool
+    private let memory: Memory
 
     fileprivate init(base: UnsafeMutableRawPointer, byteCount: Int, capacity: Int, pool: BufferPool) {
-        self.base = base; self.byteCount = byteCount; self.capacity = capacity; self.pool = pool
+        self.base = base; self.byteCount = byteCount
+        memory = .block(capacity: capacity, pool: pool)
     }
-    deinit { pool.giveBack(base, capacity: capacity) }
+
+    /// An array whose elements jobs write in place. Vectors may read and write up to 64 bytes past the end here, too.
+    init<T: BitwiseCopyable & Sendable>(of type: T.Type, count: Int) {
+        var elements = [T](unsafeUninitializedCapacity: count + 64 / MemoryLayout<T>.stride) { $1 = count }
+        // Nobody else has the array, and it is never resized: its elements stay where they are as long as this object holds it.
+        base = elements.withUnsafeMutableBytes { $0.baseAddress! }
+        byteCount = count * MemoryLayout<T>.stride
+        memory = .array(elements)
+    }
+
+    deinit { if case .block(let capacity, let pool) = memory { pool.giveBack(base, capacity: capacity) } }
 
     func read(into destination: UnsafeMutableRawBufferPointer) throws(ComputeError) {
         guard destination.count <= byteCount else { throw .device(reason: "read of \(destination.count) bytes from a buffer of \(byteCount)") }
         if let start = destination.baseAddress { memcpy(start, base, destination.count) }
+    }
+
+    func array<T: BitwiseCopyable & Sendable>(of type: T.Type, count: Int) throws(ComputeError) -> [T] {
+        if case .array(let array) = memory, let elements = array as? [T], elements.count == count { return elements }
+        return try copied(of: type, count: count)
     }
 
     var floats: UnsafeMutablePointer<Float> { base.assumingMemoryBound(to: Float.self) }

@@ -29,6 +29,7 @@ public final class CPUDevice: ComputeDevice {
     var preparedCount: Int { rayMemory.preparedCount }
 
     public func buffer(bytes: Int) throws(ComputeError) -> any DeviceBuffer { try pool.take(bytes) }
+    public func result<T: BitwiseCopyable & Sendable>(of type: T.Type, count: Int) throws(ComputeError) -> any DeviceBuffer { CPUBuffer(of: type, count: count) }
 
     public func run(_ job: Job, priority: WorkPriority, cancellation: Cancellation) async throws(ComputeError) -> JobReport {
         var phases: [WorkerPool.Phase] = []

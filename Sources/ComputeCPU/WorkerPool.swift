@@ -102,9 +102,9 @@ final class WorkerPool: @unchecked Sendable {
         let entry = Entry(phases: phases.filter { $0.tiles > 0 }, priority: priority, cancellation: cancellation, completion: completion)
         lock()
         entries.append(entry)
-        // A single tile needs a single thread.
-        if entry.phases.allSatisfy({ $0.tiles == 1 }) { pthread_cond_signal(wake) } else { pthread_cond_broadcast(wake) }
         unlock()
+        // Without the lock, which the threads that wake up take first. A single tile needs a single thread.
+        if entry.phases.allSatisfy({ $0.tiles == 1 }) { pthread_cond_signal(wake) } else { pthread_cond_broadcast(wake) }
     }
 
     private func lock() { pthread_mutex_lock(mutex) }

@@ -68,7 +68,7 @@ public struct Rendered: Sendable {
         public var march = 0.0
         /// Window, palette, layers, segments.
         public var present = 0.0
-        /// Copying the picture to the host.
+        /// Copying the picture to the host, where it is not there already, and annotation.
         public var read = 0.0
         public init() {}
     }
@@ -129,12 +129,12 @@ public final class Renderer: Sendable {
             } else {
                 fresh.append((key, buffers.count))
                 dispatches.append(pass.dispatch)
-                buffers.append(try device.buffer(bytes: pass.byteCount))
+                buffers.append(try plan.present == nil ? device.result(of: Float.self, count: plan.size.count) : device.buffer(bytes: pass.byteCount))
             }
         }
         if let present = plan.present {
             dispatches.append(.present(present))
-            buffers.append(try device.buffer(bytes: present.size.count * present.channels))
+            buffers.append(try device.result(of: UInt8.self, count: present.size.count * present.channels))
         }
         let job = Job(dispatches: dispatches, volumes: [request.volume] + request.layerVolumes, segmentations: request.segmentations, buffers: buffers)
         var timing = Rendered.Timing()
@@ -159,18 +159,6 @@ extension Plan {
         }
         let bytes = try buffers[present.target].array(of: UInt8.self, count: size.count * present.channels)
         return Raster(size: size, pixels: present.channels == 1 ? .grey(bytes) : .rgb(bytes))
-    }
-}
-
-extension DeviceBuffer {
-    func array<T: BitwiseCopyable>(of type: T.Type, count: Int) throws(ComputeError) -> [T] {
-        var failure: ComputeError?
-        let result = [T](unsafeUninitializedCapacity: count) { memory, initialized in
-            do throws(ComputeError) { try read(into: UnsafeMutableRawBufferPointer(memory)) } catch { failure = error }
-            initialized = failure == nil ? count : 0
-        }
-        if let failure { throw failure }
-        return result
     }
 }
 

@@ -118,6 +118,25 @@ private final class Gate: @unchecked Sendable {
         #expect(device.preparedCount == (fold == .composite ? 1 : 0))
     }
 
+    /// Kernels write the array that is handed out, and what was kept of it stays as it was.
+    @Test func aResultIsTheArrayItselfAndBelongsToWhoeverGotIt() async throws {
+        let device = CPUDevice(threads: 1), buffer = try #require(device.result(of: UInt8.self, count: 100) as? CPUBuffer)
+        for i in 0..<100 { buffer.bytes[i] = UInt8(i) }
+        let bytes = try buffer.array(of: UInt8.self, count: 100)
+        #expect(bytes == Array(0..<100) && bytes.withUnsafeBytes { $0.baseAddress! } == UnsafeRawPointer(buffer.base))
+        // Other elements, or fewer, are a copy.
+        #expect(try buffer.array(of: UInt8.self, count: 3) == [0, 1, 2])
+        #expect(try buffer.array(of: UInt32.self, count: 1) == [0x03_02_01_00])
+
+        let volume = TestVolumes.noise(), size = PixelSize(64, 48), renderer = Renderer(device: device)
+        let request = RenderRequest(scene: TestVolumes.scene(volume, .plane(PlaneTests.obliquePlane(volume, size))), size: size, output: .values, volume: volume)
+        let first = try await renderer.render(request).raster
+        guard case .values(var taken) = first.pixels else { Issue.record("no values"); return }
+        for i in taken.indices { taken[i] = .infinity }
+        let second = try await renderer.render(request)
+        #expect(second.timing.march == 0 && second.raster == first)
+    }
+
     @Test func aVolumeOf2048CubedIsAddressedWith64Bits() async throws {
         let n = 2048
         let g = VolumeGeometry(columns: n, rows: n, slices: n, origin: Point(0, 0, 0), right: Vector(1, 0, 0), down: Vector(0, 1, 0), spacing: (1, 1, 1))!
