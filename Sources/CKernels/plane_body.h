@@ -35,19 +35,31 @@ INLINE F nearest(const void *voxels, int format, int64_t base, I k) {
     }
 }
 
-/// `dense`: for every other pixel; else, where samples lie close together, in turns for one slice and the next.
-INLINE void prefetch(const void *voxels, int bytes, int64_t base, I k, int64_t dz, int dense) {
-    const char *v = (const char *)voxels + base * bytes;
-    if (!dense) for (int l = 0; l < LANES; l++) __builtin_prefetch(v + ((int64_t)k[l] + (l & 1 ? dz : 0)) * bytes);
+/// Where the points two rows of the picture on lie.
+INLINE I NAME(indexAhead)(const Chunk *c, P p) {
+    const I x = truncated(p.x + c->ahead[0]), y = truncated(p.y + c->ahead[1]), z = truncated(p.z + c->ahead[2]);
+    return x + y * (int)c->dy + z * (int)c->dz;
+}
+
+/// What linear interpolation will read: for every other pixel, or, where samples lie close together, in turns for one slice and the next.
+INLINE void NAME(prefetchCells)(const PlaneWork *w, const Chunk *c, P p, int format) {
+    if (!w->prefetch) return;
+    const int bytes = format == VOXELS_FLOAT32 ? 4 : 2;
+    const char *v = (const char *)w->voxels + (c->base + (c->ahead[1] > 0 ? c->dy : 0)) * bytes;
+    const I k = NAME(indexAhead)(c, p);
+    if (w->parameters.samples > 1) for (int l = 0; l < LANES; l++) __builtin_prefetch(v + ((int64_t)k[l] + (l & 1 ? c->dz : 0)) * bytes);
     else for (int l = 0; l < LANES; l += 2) {
         __builtin_prefetch(v + (int64_t)k[l] * bytes);
-        __builtin_prefetch(v + ((int64_t)k[l] + dz) * bytes);
+        __builtin_prefetch(v + ((int64_t)k[l] + c->dz) * bytes);
     }
 }
 
 /// For the wide stencil: what comes into it as the picture's rows go on, which is its last slice and its last row.
-INLINE void prefetchStencil(const void *voxels, int bytes, int64_t base, I k, const Chunk *c) {
-    const char *v = (const char *)voxels + base * bytes;
+INLINE void NAME(prefetchStencils)(const PlaneWork *w, const Chunk *c, P p, int format) {
+    if (!w->prefetch) return;
+    const int bytes = format == VOXELS_FLOAT32 ? 4 : 2;
+    const char *v = (const char *)w->voxels + c->base * bytes;
+    const I k = NAME(indexAhead)(c, p);
     const int64_t dz = c->ahead[2] < 0 ? -c->dz : 2 * c->dz, dy = c->ahead[1] < 0 ? -c->dy : 2 * c->dy;
     const int64_t next[4] = { dz, dz + dy, dy, dy + c->dz };
     for (int l = 0; l < LANES; l++) __builtin_prefetch(v + ((int64_t)k[l] + next[l & 3]) * bytes);
@@ -66,32 +78,23 @@ INLINE I NAME(stencil)(const Chunk *c, P p, F wx[4], F wy[4], F wz[4]) {
 }
 
 /// Catmull-Rom at LANES points whose 4 x 4 x 4 neighbours all exist: weights for all lanes at once, then lane by lane sixteen rows
-/// of four voxels. Adds in the order of `weighted`, so that border and interior agree.
-INLINE F NAME(cubic)(const PlaneWork *w, const Chunk *c, P p, int format) {
+/// of four voxels. Adds in the order of `weighted`, so that faces and interior agree.
+INLINE F NAME(cubic)(const float *voxels, const Chunk *c, P p) {
     F wx[4], wy[4], wz[4];
     const I index = NAME(stencil)(c, p, wx, wy, wz);
     float fx[4][LANES], fy[4][LANES], fz[4][LANES], result[LANES];
     int32_t offset[LANES];
     __builtin_memcpy(fx, wx, sizeof fx); __builtin_memcpy(fy, wy, sizeof fy); __builtin_memcpy(fz, wz, sizeof fz);
     __builtin_memcpy(offset, &index, sizeof offset);
-    const int64_t dy = c->dy, dz = c->dz, corner = c->base - 1 - dy - dz;
+    const int64_t dy = c->dy, dz = c->dz;
     for (int l = 0; l < LANES; l++) {
-        const int64_t i = corner + offset[l];
+        const float *v = voxels + (c->base - 1 - dy - dz + offset[l]);
         Row16 sum = (Row16)0.0f;
-        for (int t = 0; t < 4; t++) {
+        for (int t = 0; t < 4; t++, v += dz) {
+            Row4 r[4];
+            for (int q = 0; q < 4; q++) __builtin_memcpy(&r[q], v + q * dy, 16);
             Row16 rows;
-            if (format == VOXELS_INT16) {
-                const int16_t *v = (const int16_t *)w->voxels + i + t * dz;
-                Long4 r;
-                __builtin_memcpy(&r, v, 8);
-                { int64_t q; __builtin_memcpy(&q, v + dy, 8); r.y = q; __builtin_memcpy(&q, v + 2 * dy, 8); r.z = q; __builtin_memcpy(&q, v + 3 * dy, 8); r.w = q; }
-                rows = __builtin_convertvector(__builtin_bit_cast(Short16, r), Row16);
-            } else {
-                const float *v = (const float *)w->voxels + i + t * dz;
-                Row4 r[4];
-                for (int q = 0; q < 4; q++) __builtin_memcpy(&r[q], v + q * dy, 16);
-                __builtin_memcpy(&rows, r, 64);
-            }
+            __builtin_memcpy(&rows, r, 64);
             sum = t == 0 ? rows * fz[0][l] : sum + rows * fz[t][l];
         }
         const Row4 a = sum.lo.lo * fy[0][l], b = sum.lo.hi * fy[1][l], e = sum.hi.lo * fy[2][l], d = sum.hi.hi * fy[3][l];
@@ -103,56 +106,84 @@ INLINE F NAME(cubic)(const PlaneWork *w, const Chunk *c, P p, int format) {
     return r;
 }
 
+// Vectors of pairs: of every four lanes the first two, or the others; and back, first or second of each pair.
 #if LANES == 16
-/// Four vectors to sixteen quadruples, or back.
-INLINE void NAME(transpose)(const F in[4], F out[4]) {
-    const F a = __builtin_shufflevector(in[0], in[1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-    const F b = __builtin_shufflevector(in[0], in[1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
-    const F c = __builtin_shufflevector(in[2], in[3], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-    const F d = __builtin_shufflevector(in[2], in[3], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
-    out[0] = __builtin_shufflevector(a, c, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-    out[1] = __builtin_shufflevector(a, c, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-    out[2] = __builtin_shufflevector(b, d, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-    out[3] = __builtin_shufflevector(b, d, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
+#define FIRST(a, b) __builtin_shufflevector(a, b, 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30)
+#define SECOND(a, b) __builtin_shufflevector(a, b, 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31)
+#elif LANES == 8
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define FIRST(a, b) __builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14)
+#define SECOND(a, b) __builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15)
+#else
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define FIRST(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
+#define SECOND(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
+#endif
+
+typedef int64_t NAME(Q) __attribute__((ext_vector_type(LANES / 2)));
+
+/// Products of 16-bit numbers, neighbours added.
+INLINE I NAME(pairSums)(I a, I b) {
+#if LANES == 16
+    return (I)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif LANES == 8
+    return (I)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__x86_64__)
+    return (I)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+    return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+#endif
 }
 
-/// `cubic` for voxels of 16 bits, the same sums in the same order: rows join in registers by masked loads, and the last sums are made
-/// for all lanes at once.
-INLINE F NAME(cubicShort)(const PlaneWork *w, const Chunk *c, P p) {
+/// `cubic` for voxels of 16 bits. A row of four is one load; those of half the lanes make a vector, whose products with the weights
+/// along x become two sums a lane, added when all rows are.
+INLINE F NAME(cubic)(const int16_t *voxels, const Chunk *c, P p) {
     F wx[4], wy[4], wz[4];
     const I index = NAME(stencil)(c, p, wx, wy, wz);
-    F quads[4];
-    float fy[LANES + 3][4], fz[4][LANES], sums[LANES][4];
     int32_t offset[LANES];
-    // Quadruple l of the transposed weights lies at vector l & 3, part l >> 2.
-    NAME(transpose)(wy, quads);
-    __builtin_memcpy(fy, quads, sizeof quads); __builtin_memcpy(fz, wz, sizeof fz); __builtin_memcpy(offset, &index, sizeof offset);
+    __builtin_memcpy(offset, &index, sizeof offset);
+    const I a = truncated(wx[0] * (float)WEIGHT_UNIT - 0.5f), e = truncated(wx[2] * (float)WEIGHT_UNIT + 0.5f), d = truncated(wx[3] * (float)WEIGHT_UNIT - 0.5f);
+    const I low = (a & 0xffff) | ((WEIGHT_UNIT - a - e - d) << 16), high = (e & 0xffff) | (d << 16);
     const int64_t dy = c->dy, dz = c->dz;
-    const int16_t *corner = (const int16_t *)w->voxels + c->base - 1 - dy - dz;
-    const __m512i spread = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    for (int l = 0; l < LANES; l++) {
-        const int16_t *v = corner + offset[l];
-        const int place = (l & 3) * 4 + (l >> 2);
-        __m512 sum = _mm512_setzero_ps();
-        for (int t = 0; t < 4; t++, v += dz) {
-            __m256i rows = _mm256_castsi128_si256(_mm_loadl_epi64((const __m128i *)v));
-#define ROW(n) { int64_t q_; __builtin_memcpy(&q_, v + (n) * dy, 8); rows = _mm256_mask_set1_epi64(rows, 1 << (n), q_); }
-            ROW(1) ROW(2) ROW(3)
-#undef ROW
-            const __m512 part = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(rows)), _mm512_set1_ps(fz[t][l]));
-            sum = t == 0 ? part : _mm512_add_ps(sum, part);
+    const int16_t *corner = voxels + (c->base - 1 - dy - dz);
+    F sums[2];
+#pragma clang loop unroll(full)
+    for (int half = 0; half < 2; half++) {
+        const I x = half ? HIGH(low, high) : LOW(low, high);
+        int64_t at[LANES / 2];
+        for (int i = 0; i < LANES / 2; i++) at[i] = offset[4 * (i / 2) + 2 * half + (i & 1)];
+        F sum;
+#pragma clang loop unroll(full)
+        for (int t = 0; t < 4; t++) {
+            F plane;
+#pragma clang loop unroll(full)
+            for (int j = 0; j < 4; j++) {
+                const int16_t *row = corner + t * dz + j * dy;
+                NAME(Q) q;
+                for (int i = 0; i < LANES / 2; i++) { int64_t r; __builtin_memcpy(&r, row + at[i], 8); q[i] = r; }
+                const F part = toFloat(NAME(pairSums)(__builtin_bit_cast(I, q), x)) * (half ? HIGH(wy[j], wy[j]) : LOW(wy[j], wy[j]));
+                plane = j == 0 ? part : plane + part;
+            }
+            plane = plane * (half ? HIGH(wz[t], wz[t]) : LOW(wz[t], wz[t]));
+            sum = t == 0 ? plane : sum + plane;
         }
-        sum = _mm512_mul_ps(sum, _mm512_permutexvar_ps(spread, _mm512_loadu_ps(fy[place])));
-        const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1));
-        _mm_storeu_ps(sums[place], _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+        sums[half] = sum;
     }
-    F columns[4];
-    __builtin_memcpy(quads, sums, sizeof quads);
-    // Transposing quadruples in this order gives the lanes back in theirs.
-    NAME(transpose)(quads, columns);
-    return (columns[0] * wx[0] + columns[1] * wx[1]) + (columns[2] * wx[2] + columns[3] * wx[3]);
+    return (FIRST(sums[0], sums[1]) + SECOND(sums[0], sums[1])) * (1.0f / WEIGHT_UNIT);
 }
-#endif
+#undef LOW
+#undef HIGH
+#undef FIRST
+#undef SECOND
+
+/// Which points lie in the volume.
+INLINE I NAME(inside)(const Chunk *c, P p) {
+    return (p.x >= c->low[0]) & (p.y >= c->low[1]) & (p.z >= c->low[2]) & (p.x <= c->high[0]) & (p.y <= c->high[1]) & (p.z <= c->high[2]);
+}
 
 /// One run of at most PLANE_RUN pixels of one row. `format`, `interpolation` and `fold` are constants after inlining.
 INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *out, int format, int interpolation, int fold) {
@@ -185,19 +216,26 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
                     }
                     if (!any(in)) continue;
                 }
-                if (interpolation == INTERPOLATION_CUBIC && c.interior && !c.scattered) {
-#if LANES == 16
-                    v = format == VOXELS_INT16 ? NAME(cubicShort)(w, &c, p) : NAME(cubic)(w, &c, p, format);
-#else
-                    v = NAME(cubic)(w, &c, p, format);
-#endif
-                    if (w->prefetch) {
-                        I x = truncated(p.x + c.ahead[0]), y = truncated(p.y + c.ahead[1]), z = truncated(p.z + c.ahead[2]);
-                        prefetchStencil(w->voxels, format == VOXELS_FLOAT32 ? 4 : 2, c.base, x + y * (int)c.dy + z * (int)c.dz, &c);
+                if (interpolation == INTERPOLATION_CUBIC && c.roomy && !c.scattered) {
+                    P q = p;
+                    I alone = (I)0;
+                    if (!c.interior) {
+                        in &= NAME(inside)(&c, p);
+                        if (!any(in)) continue;
+                        // Points at a face, not all of whose neighbours exist, are drawn one by one.
+                        q = (P){ clamped(p.x, c.first[0] + 1, c.last[0] - 1.001f), clamped(p.y, c.first[1] + 1, c.last[1] - 1.001f), clamped(p.z, c.first[2] + 1, c.last[2] - 1.001f) };
+                        alone = in & ((q.x != p.x) | (q.y != p.y) | (q.z != p.z));
                     }
+                    v = format == VOXELS_INT16 ? NAME(cubic)((const int16_t *)w->voxels, &c, q) : NAME(cubic)((const float *)w->voxels, &c, q);
+                    if (any(alone)) for (int l = 0; l < LANES; l++) {
+                        if (!alone[l]) continue;
+                        const float at[3] = { p.x[l], p.y[l], p.z[l] };
+                        v[l] = single(w, &c, at, format, interpolation);
+                    }
+                    NAME(prefetchStencils)(w, &c, p, format);
                 } else if (interpolation == INTERPOLATION_CUBIC || c.scattered) {
                     v = (F)0.0f;
-                    in &= (p.x >= c.low[0]) & (p.y >= c.low[1]) & (p.z >= c.low[2]) & (p.x <= c.high[0]) & (p.y <= c.high[1]) & (p.z <= c.high[2]);
+                    in &= NAME(inside)(&c, p);
                     for (int l = 0; l < LANES; l++) {
                         if (!in[l]) continue;
                         float q[3] = { p.x[l], p.y[l], p.z[l] };
@@ -212,12 +250,9 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
                         v = trilinear(w->voxels, format, c.base, x + y * (int)c.dy + z * (int)c.dz,
                                       p.x - toFloat(x), p.y - toFloat(y), p.z - toFloat(z), c.dy, c.dz);
                     }
-                    if (w->prefetch) {
-                        I x = truncated(p.x + c.ahead[0]), y = truncated(p.y + c.ahead[1]), z = truncated(p.z + c.ahead[2]);
-                        prefetch(w->voxels, format == VOXELS_FLOAT32 ? 4 : 2, c.base, x + y * (int)c.dy + z * (int)c.dz + (c.ahead[1] > 0 ? (int)c.dy : 0), c.dz, m->samples == 1);
-                    }
+                    NAME(prefetchCells)(w, &c, p, format);
                 } else {
-                    in &= (p.x >= c.low[0]) & (p.y >= c.low[1]) & (p.z >= c.low[2]) & (p.x <= c.high[0]) & (p.y <= c.high[1]) & (p.z <= c.high[2]);
+                    in &= NAME(inside)(&c, p);
                     if (!any(in)) continue;
                     F px = clamped(p.x, c.first[0], c.last[0]), py = clamped(p.y, c.first[1], c.last[1]), pz = clamped(p.z, c.first[2], c.last[2]);
                     if (interpolation == INTERPOLATION_NEAREST) {
@@ -237,6 +272,7 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
                         }
                         v = trilinear(w->voxels, format, c.base, x + y * (int)c.dy + z * (int)c.dz, px - toFloat(x), py - toFloat(y), tz, c.dy, c.dz);
                     }
+                    NAME(prefetchCells)(w, &c, p, format);
                 }
                 if (format == VOXELS_LABEL16 && w->ranks) for (int l = 0; l < LANES; l++) if (in[l]) v[l] = (float)w->ranks[(int)v[l]];
                 if (fold == FOLD_MEAN) value += select(in, v, (F)0.0f);
@@ -259,7 +295,7 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
 
 static void NAME(tile)(const PlaneWork *w, int x0, int y0, int x1, int y1) {
     const MarchParameters *m = &w->parameters;
-    const int longest = m->samples > 1 || m->interpolation == INTERPOLATION_CUBIC ? PLANE_RUN / 2 : PLANE_RUN;
+    const int longest = m->samples > 1 ? PLANE_RUN / 2 : PLANE_RUN;
     for (int y = y0; y < y1; y++) {
         for (int x = x0; x < x1; x += longest) {
             Line line;

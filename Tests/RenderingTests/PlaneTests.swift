@@ -49,6 +49,28 @@ func values(_ scene: Scene, _ size: PixelSize, _ volume: Volume, device: CPUDevi
         }
     }
 
+    /// Rows of voxels are weighted in whole numbers: none may leave its range, and steps of the whole range lose less than a twenty-thousandth.
+    @Test(arguments: [(61, 47, 33), (3, 47, 33), (61, 2, 33), (61, 47, 1)]) func cubicPlanesHoldAllOfSixteenBits(columns: Int, rows: Int, slices: Int) async throws {
+        let noise = TestVolumes.noise(columns: columns, rows: rows, slices: slices, intercept: 0)
+        let volume = TestVolumes.make(noise.geometry) { x, y, z in
+            noise.voxels.int16[x + columns * (y + rows * z)] & 256 == 0 ? Double(Int16.min) : Double(Int16.max)
+        }
+        let size = PixelSize(150, 117), plane = Self.obliquePlane(volume, size)
+        let drawn = try await values(TestVolumes.scene(volume, .plane(plane)) { $0.interpolation = .cubic }, size, volume)
+        let map = volume.geometry.voxelFromPatient * plane.patientFromPixel()
+        var inside = 0, worst = 0.0
+        for y in 0..<size.height { for x in 0..<size.width {
+            guard let expected = Reference.cubic(volume, map * Point(Double(x), Double(y), 0)) else { continue }
+            inside += 1
+            worst = max(worst, abs(Double(drawn[y * size.width + x]) - expected))
+        } }
+        #expect(inside > 200)
+        #expect(worst < 65_535 / 20_000)
+        let even = TestVolumes.make(noise.geometry) { _, _, _ in Double(Int16.min) }
+        let flat = try await values(TestVolumes.scene(even, .plane(plane)) { $0.interpolation = .cubic }, size, even)
+        #expect(flat.allSatisfy { $0 == Float(even.description.background) || abs($0 - Float(Int16.min)) < 0.05 })
+    }
+
     /// All ways to lay a picture's rows, columns and normal along the axes of the volume.
     static let alignments: [(Int, Int)] = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
 

@@ -60,8 +60,8 @@ typedef struct {
     uint8_t *colors;                // 4 × width × height, for VOXELS_RGBA8
 } PlaneWork;
 
-/// Longest run of pixels in which kernels work; tiles start at multiples of it. Those of slabs and of cubic
-/// interpolation, slow at the edges of a volume, are half as long.
+/// Longest run of pixels in which kernels work; tiles start at multiples of it. Those of slabs, slower at the edges of a volume, are half
+/// as long.
 #define PLANE_RUN 128
 
 /// Computes columns x0 ..< x1 and rows y0 ..< y1. All paths give the same bits.
