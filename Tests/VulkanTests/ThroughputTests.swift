@@ -30,6 +30,27 @@ import Testing
         try #require(device.driver.load == load)
     }
 
+    /// Before anything is known of how long such panes take, so that a machine that is slow at the moment does not tell them apart.
+    @Test func smallPanesShareASubmission() async throws {
+        let device = try Devices.fresh(), renderer = Renderer(device: device, keptBytes: 0), gate = Gate()
+        device.driver.submit(Driver.Entry(priority: .interaction, cancellation: Cancellation(), dispatches: 0) { driver throws(ComputeError) in
+            try driver.bring(Self.volume).1
+        } completion: { _ in })
+        try await Self.settle(device)
+        let before = gpuSubmitted(device.gpu.device, GPUQueueCompute)
+        Self.close(gate, on: device)
+        try await Self.settle(device, 1)
+        let panes = (0..<12).map { n in Task { try await renderer.render(Self.pane(n)).raster } }
+        try await Self.settle(device, 13)
+        gate.signal()
+        for (n, pane) in panes.enumerated() {
+            let expected = try await Renderer(device: Devices.cpu).render(Self.pane(n)).raster, actual = try await pane.value
+            #expect(Difference(expected, actual, tolerance: 2).outliers * 1000 <= expected.size.count)
+        }
+        // All panes in one; the gate may have had one to itself.
+        #expect(gpuSubmitted(device.gpu.device, GPUQueueCompute) - before <= 2)
+    }
+
     /// More than one submission holds: the second is recorded before the first is waited for.
     @Test func theNextSubmissionIsRecordedWhileTheDeviceWorks() async throws {
         let device = try Devices.fresh(), renderer = Renderer(device: device, keptBytes: 0), gate = Gate()
