@@ -1279,6 +1279,8 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
         int visited = 0, vectors = 0;
         for (int n = 0; n < count; n += LANES, vectors++)
             for (int l = 0; l < LANES; l++) bounds[vectors][l] = n + l < count ? blocks[n + l].bound : -INFINITY;
+        // Along x the bricks of blocks before have mostly brought the lines already.
+        const int known = LANES == 16 && w->format == VOXELS_INT16 && f->axis[2] == 0;
         for (int next = FN(largest)(bounds, vectors); next >= 0;) {
             Block *b = blocks + next;
             I live = (I)0;
@@ -1286,7 +1288,7 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
             if (!FN(any)(live)) break;
             order[visited++] = next;
             next = FN(largest)(bounds, vectors);
-            if (next >= 0) FN(fetch)(w, f, corners + next, blocks[next].layer * RAY_CELL, RAY_CELL + 1);
+            if (next >= 0 && !known) FN(fetch)(w, f, corners + next, blocks[next].layer * RAY_CELL, RAY_CELL + 1);
             EACH_PACKET(b, foldBlock)
         }
         if (f->between || w->substeps != 2) break;
@@ -1463,7 +1465,8 @@ static void FN(tile)(const RayWork *w, int tileX, int tileY, int columns) {
     if (columns == RAY_TILE) { FN(area)(w, x, y, RAY_TILE); return; }
 #if LANES == 16
     // As a whole where both halves look along the same axis and the voxels around a block are few enough to be copied: lists, and lines
-    // of memory that both need, are then there once. Extremes, which visit blocks in their own order, gain from it only in fine pictures.
+    // of memory that both need, are then there once. Extremes, which visit blocks in their own order, gain from it only in fine pictures
+    // and along x, where a line of memory holds many blocks.
     Frame left, right, whole;
     FN(Corners) corners, q;
     FN(corners)(w, (float)x, (float)y, RAY_TILE, &left, &corners);
@@ -1475,7 +1478,7 @@ static void FN(tile)(const RayWork *w, int tileX, int tileY, int columns) {
         const float middle = 0.5f * (float)whole.size[2];
         float u0, u1, v0, v1;
         FN(box)(&q, middle, middle + RAY_CELL, &u0, &u1, &v0, &v1);
-        if (u1 - u0 + around <= (w->fold == RayComposite ? BRICK_ROW : BRICK_ROW / 2) && v1 - v0 + around <= BRICK_ROWS) {
+        if (u1 - u0 + around <= (w->fold == RayComposite || whole.axis[2] == 0 ? BRICK_ROW : BRICK_ROW / 2) && v1 - v0 + around <= BRICK_ROWS) {
             FN(area)(w, x, y, RAY_TILE_WIDTH);
             return;
         }
