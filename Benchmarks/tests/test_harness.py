@@ -80,6 +80,16 @@ class Compare(unittest.TestCase):
             r["cpu"], r["anchor"] = [1.3 * t for t in r["cpu"]], [1.3 * t for t in r["anchor"]]
         self.assertEqual({v for _, _, v in compare.differences(old, new)}, {"no change"})
 
+    def test_a_machine_that_is_slower_at_what_the_anchor_does_not_do_is_no_change_where_a_peer_says_so(self):
+        def beside_peer(lines, factor, slow=None):
+            """Peers of every kernel, all slower by `factor`, as are the kernels; `slow` by another tenth."""
+            for r in lines[1:]:
+                r["cpu"] = [factor * (1.1 if r["case"] == slow else 1) * t for t in r["cpu"]]
+            return lines + [{"case": r["case"], "suite": "frame", "subject": "vtk", "variant": "v", "cpu": [factor * t for t in (0.05, 0.051, 0.049, 0.05)]} for r in lines[1:]]
+        old = beside_peer(run_of(3), 1)
+        self.assertEqual({v for _, _, v in compare.differences(old, beside_peer(run_of(4), 1.3))}, {"no change"})
+        self.assertEqual([(n, v) for n, _, v in compare.differences(old, beside_peer(run_of(4), 1.3, "frame/slab")) if v != "no change"], [("frame/slab", "slower")])
+
     def test_more_allocations_or_bytes_are_a_regression(self):
         old, new = run_of(7, kernels=("jpeg",)), run_of(8, kernels=("jpeg",))
         new[1]["counters"] = {"allocations": 90, "bytes": 1001}

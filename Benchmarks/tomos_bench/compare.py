@@ -1,6 +1,8 @@
 """`tomos-bench compare OLD NEW`: what really changed between two runs.
 
-Times are divided by the anchor of their own round, so that a machine that is slower today is no change of Tomos. What is compared is
+Times are divided by the anchor of their own round, and by the time that each peer took for the same in the same run: a machine that is
+slower today is no change of Tomos, and what it is slower at (memory, wide vectors) only the like of a kernel tells. A row has changed
+when it has by every one of these yardsticks. What is compared is
 the medians of processes: a process that had luck with its memory is one sample, however often it repeated (Welch's test on their
 logarithms). Lines without processes (suites `stream`, `rest`, older files) are compared by the rank-sum test over repetitions. A case
 has changed when its test says so after Holm's correction over all cases, and the medians differ by more than `--threshold`; without
@@ -22,23 +24,44 @@ def steady(r, clock):
     return [t / a for t, a in zip(r[clock], r["anchor"])] if r.get("anchor") else r.get(clock, [])
 
 
-def by_process(r, clock):
+def by_process(r, times):
     """Medians of the processes of a line."""
     parts = {}
-    for n, t in zip(r["process"], steady(r, clock)):
+    for n, t in zip(r["process"], times):
         parts.setdefault(n, []).append(t)
-    return [st.median(times) for times in parts.values()]
+    return [st.median(part) for part in parts.values()]
 
 
-def test(old, new, clock):
-    """(p, ratio, whether it went beyond a threshold as a function of that) of two lines of one case."""
+def test(old, new, a, b):
+    """(p, ratio, its smaller estimate) of two lines of one case with times `a` and `b`."""
     if all(len(set(r.get("process") or [])) >= 3 for r in (old, new)):
-        a, b = by_process(old, clock), by_process(new, clock)
+        a, b = by_process(old, a), by_process(new, b)
         ratio = st.median(b) / st.median(a)
-        return st.welch([math.log(t) for t in a], [math.log(t) for t in b]), ratio, lambda threshold: abs(math.log(ratio)) > math.log(1 + threshold)
-    a, b = steady(old, clock), steady(new, clock)
-    ratio, quartile = st.median(b) / st.median(a), st.quantile(b, 0.25) / st.quantile(a, 0.25)
-    return st.mann_whitney(a, b), ratio, lambda threshold: all(r > 1 + threshold for r in (ratio, quartile)) or all(r < 1 - threshold for r in (ratio, quartile))
+        return st.welch([math.log(t) for t in a], [math.log(t) for t in b]), ratio, ratio
+    return st.mann_whitney(a, b), st.median(b) / st.median(a), st.quantile(b, 0.25) / st.quantile(a, 0.25)
+
+
+def peers(before, after, clock):
+    """Median times of the peers that did the same in both runs, (old, new)."""
+    for r in before:
+        for q in after:
+            if r["subject"] == q["subject"] != "tomos" and r.get("variant") == q.get("variant") and min(len(r.get(clock) or []), len(q.get(clock) or [])) >= 3:
+                yield st.median(r[clock]), st.median(q[clock])
+
+
+def change(before, after, clock):
+    """(p, ratio, whether it went beyond a threshold as a function of that) of the lines of one case: the most doubtful p and the ratio
+    nearest to 1 of all yardsticks, which have to agree."""
+    old, new = ours(before), ours(after)
+    tests = [test(old, new, steady(old, clock), steady(new, clock))]
+    tests += [test(old, new, [t / was for t in old[clock]], [t / now for t in new[clock]]) for was, now in peers(before, after, clock)]
+    ratios = [r for _, *both in tests for r in both]
+    return (max(p for p, _, _ in tests), min((r for _, r, _ in tests), key=lambda r: abs(math.log(r))),
+            lambda threshold: all(r > 1 + threshold for r in ratios) or all(r < 1 / (1 + threshold) for r in ratios))
+
+
+def ours(records):
+    return next((r for r in records if r["subject"] == "tomos" and "skipped" not in r), None)
 
 
 def counters(old, new):
@@ -55,9 +78,10 @@ def counters(old, new):
 
 def differences(old, new, threshold=0.04, significance=0.01, clock="cpu"):
     """[(case, text, verdict)] with verdicts "no change", "faster", "slower", "worse", "better", "missing", "new"."""
-    before, after = ({n: r for n, rs in by_case(lines).items() for r in rs if r["subject"] == "tomos" and "skipped" not in r} for lines in (old, new))
+    all_before, all_after = by_case(old), by_case(new)
+    before, after = ({n: ours(records) for n, records in cases.items() if ours(records)} for cases in (all_before, all_after))
     shared = [n for n in before if n in after and len(before[n].get(clock, [])) >= 4 and len(after[n].get(clock, [])) >= 4]
-    tests = [test(before[n], after[n], clock) for n in shared]
+    tests = [change(all_before[n], all_after[n], clock) for n in shared]
     adjusted = st.holm([p for p, _, _ in tests])
     rows = []
     for n, (_, ratio, is_beyond), p in zip(shared, tests, adjusted):
