@@ -25,36 +25,50 @@ def steady(r, clock):
 
 
 def by_process(r, times):
-    """Medians of the processes of a line."""
+    """Median of each process of a line, by its number."""
     parts = {}
     for n, t in zip(r["process"], times):
         parts.setdefault(n, []).append(t)
-    return [st.median(part) for part in parts.values()]
+    return {n: st.median(part) for n, part in parts.items()}
 
 
-def test(old, new, a, b):
-    """(p, ratio, its smaller estimate) of two lines of one case with times `a` and `b`."""
-    if all(len(set(r.get("process") or [])) >= 3 for r in (old, new)):
-        a, b = by_process(old, a), by_process(new, b)
-        ratio = st.median(b) / st.median(a)
+def samples(r, clock, peer=None):
+    """What is compared, and whether each is a process: times by the anchor's, or by the peer's; where the peer took its turns beside the
+    same processes, by its time then."""
+    times = r[clock] if peer else steady(r, clock)
+    if len(set(r.get("process") or [])) < 3:
+        yardstick = st.median(peer[clock]) if peer else 1
+        return [t / yardstick for t in times], False
+    parts = by_process(r, times)
+    beside = by_process(peer, peer[clock]) if peer and peer.get("process") else {}
+    if all(n in beside for n in parts):
+        return [t / beside[n] for n, t in parts.items()], True
+    yardstick = st.median(peer[clock]) if peer else 1
+    return [t / yardstick for t in parts.values()], True
+
+
+def test(old, new):
+    """(p, ratio, another estimate of it) of samples."""
+    (a, both), (b, processes) = old, new
+    ratio = st.median(b) / st.median(a)
+    if both and processes:
         return st.welch([math.log(t) for t in a], [math.log(t) for t in b]), ratio, ratio
-    return st.mann_whitney(a, b), st.median(b) / st.median(a), st.quantile(b, 0.25) / st.quantile(a, 0.25)
+    return st.mann_whitney(a, b), ratio, st.quantile(b, 0.25) / st.quantile(a, 0.25)
 
 
 def peers(before, after, clock):
-    """Median times of the peers that did the same in both runs, (old, new)."""
+    """The peers that did the same in both runs, (old, new)."""
     for r in before:
         for q in after:
             if r["subject"] == q["subject"] != "tomos" and r.get("variant") == q.get("variant") and min(len(r.get(clock) or []), len(q.get(clock) or [])) >= 3:
-                yield st.median(r[clock]), st.median(q[clock])
+                yield r, q
 
 
 def change(before, after, clock):
     """(p, ratio, whether it went beyond a threshold as a function of that) of the lines of one case: the most doubtful p and the ratio
     nearest to 1 of all yardsticks, which have to agree."""
     old, new = ours(before), ours(after)
-    tests = [test(old, new, steady(old, clock), steady(new, clock))]
-    tests += [test(old, new, [t / was for t in old[clock]], [t / now for t in new[clock]]) for was, now in peers(before, after, clock)]
+    tests = [test(samples(old, clock, was), samples(new, clock, now)) for was, now in [(None, None), *peers(before, after, clock)]]
     ratios = [r for _, *both in tests for r in both]
     return (max(p for p, _, _ in tests), min((r for _, r, _ in tests), key=lambda r: abs(math.log(r))),
             lambda threshold: all(r > 1 + threshold for r in ratios) or all(r < 1 / (1 + threshold) for r in ratios))
