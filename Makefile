@@ -43,7 +43,7 @@ test: test-packages .venv/installed
 	@scripts/run-tests.sh
 
 bench: build
-	@echo "==> Measuring, about ten minutes (the first time installs the peers and builds the worker)"
+	@echo "==> Measuring, ten to fifteen minutes (the first time installs the peers and builds the worker)"
 	Benchmarks/tomos-bench run
 
 # Twenty readers for MINUTES (60 by default): memory, sessions and pictures. The data are a folder of one DICOM series.
