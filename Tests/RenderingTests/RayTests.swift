@@ -169,7 +169,7 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
     func foldsAgree(fold: Fold, path: Instructions) async throws {
         let volume = TestVolumes.noise(), map = volume.geometry.voxelFromPatient, center = volume.geometry.center
         let device = CPUDevice(threads: 2, instructions: path)
-        let directions = [Vector<Patient>(0.31, 0.2, 0.9), Vector(0.9, 0.1, -0.25), Vector(-0.25, 0.9, 0.45), Vector(0.72, -0.6, 0.4), Vector(-0.5, -0.55, -0.62)]
+        let directions = [Vector<Patient>(0.3, 0.2, 0.9), Vector(0.9, 0.1, -0.25), Vector(-0.25, 0.9, 0.45), Vector(0.72, -0.6, 0.4), Vector(-0.5, -0.55, -0.62)]
         for (direction, size) in directions.flatMap({ d in [PixelSize(28, 24), PixelSize(48, 40), PixelSize(109, 90)].map { (d, $0) } }) {
             let camera = Camera(position: center - direction * 300, target: center, up: Vector(0.1, 1, 0.15), height: 45)
             // Eight units of noise to a level.
@@ -180,18 +180,25 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
             for y in stride(from: 1, to: size.height, by: 3) { for x in stride(from: 0, to: size.width, by: 3) {
                 let ray = reference.ray(x, y), o = (map * ray.start).simd, d = (map * ray.direction).simd
                 let axis = abs(d.x) > abs(d.y) && abs(d.x) > abs(d.z) ? 0 : abs(d.y) > abs(d.z) ? 1 : 2
-                func sample(_ k: Double) -> Double? {
-                    let t = (k - o[axis]) / d[axis]
-                    var p = Point<Voxel>(o + d * t)
-                    p.simd[axis] = k
-                    return volume.geometry.voxelBox.contains(p) ? Reference.linear(volume, p) : nil
+                /// What the ray meets up to `beyond` voxels outside the faces; negative: inside.
+                func folded(_ beyond: Double) -> Double? {
+                    let high = volume.geometry.voxelBox.maximum.simd
+                    let values = (0...2 * Int(high[axis])).compactMap { half -> Double? in
+                        let k = Double(half) / 2
+                        var p = o + d * ((k - o[axis]) / d[axis])
+                        p[axis] = k
+                        for a in 0..<3 where a != axis { if p[a] < -beyond || p[a] > high[a] + beyond { return nil } }
+                        return Reference.linear(volume, Point(pointwiseMin(pointwiseMax(p, .zero), high)))
+                    }
+                    if values.count < 8 { return nil }
+                    return fold == .maximum ? values.max()! : fold == .minimum ? values.min()! : values.reduce(0, +) / Double(values.count)
                 }
-                let values = (0...2 * Int(volume.geometry.voxelBox.maximum.simd[axis])).compactMap { sample(Double($0) / 2) }
-                // Rays that graze the border may win or lose one sample.
-                if values.count < 8 { continue }
-                let value = fold == .maximum ? values.max()! : fold == .minimum ? values.min()! : values.reduce(0, +) / Double(values.count)
+                // A sample that grazes a face may count or not.
+                let either = [0, -1e-4, 1e-4].compactMap(folded)
+                if either.count < 3 { continue }
                 compared += 1
-                #expect(abs(Double(picture[y * size.width + x]) - window(value) * 255) <= (fold == .mean ? 2 : 0.65), "\(direction) \(size) \(x) \(y)")
+                let drawn = Double(picture[y * size.width + x])
+                #expect(either.contains { abs(drawn - window($0) * 255) <= (fold == .mean ? 1 : 0.6) }, "\(direction) \(size) \(x) \(y): \(drawn), \(either.map { window($0) * 255 })")
             } }
             #expect(compared > 30)
         }
