@@ -10,6 +10,8 @@ import Synchronization
 final class RayCells: @unchecked Sendable {
     let counts: SIMD3<Int32>
     let minimum, maximum: UnsafeMutablePointer<Float>
+    /// Smallest and largest stored value of all cells built.
+    let range: UnsafeMutablePointer<Float>
     private let state: Mutex<State>
     private struct State {
         var built: [Bool]
@@ -26,11 +28,13 @@ final class RayCells: @unchecked Sendable {
         guard let memory = hostMemory(8 * count) else { throw .outOfMemory(needed: 8 * count, available: 0) }
         minimum = memory.bindMemory(to: Float.self, capacity: 2 * count)
         maximum = minimum + count
+        range = .allocate(capacity: 2)
+        range[0] = .infinity; range[1] = -.infinity
         // Empty until built.
         for i in 0..<count { minimum[i] = .infinity; maximum[i] = -.infinity }
         state = Mutex(State(built: Array(repeating: false, count: Int(counts.z))))
     }
-    deinit { minimum.deallocate() }
+    deinit { minimum.deallocate(); range.deallocate() }
 
     /// Layers whose slices are all loaded and that are not built yet.
     func missingLayers(of volume: Volume) -> [Int] {
@@ -48,7 +52,11 @@ final class RayCells: @unchecked Sendable {
                 rayCellLayer(volume.voxels.base, Int32(volume.voxels.format.rawValue), $0, Int32(layer), minimum, maximum, instructions)
             }
         }
+        let inLayer = Int(counts.x) * Int(counts.y), first = layer * inLayer
+        var least = Float.infinity, most = -Float.infinity
+        for i in first..<first + inLayer { least = min(least, minimum[i]); most = max(most, maximum[i]) }
         state.withLock { s in
+            range[0] = min(range[0], least); range[1] = max(range[1], most)
             if !s.built[layer] { s.built[layer] = true; s.count += 1 }
         }
     }

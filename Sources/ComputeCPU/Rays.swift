@@ -86,7 +86,7 @@ private final class RayTask: @unchecked Sendable {
         w.size = (Int32(geometry.columns), Int32(geometry.rows), Int32(geometry.slices))
         w.slope = Float(description.slope); w.intercept = Float(description.intercept)
         w.cells = (cells.counts.x, cells.counts.y, cells.counts.z)
-        w.cellMinimum = UnsafePointer(cells.minimum); w.cellMaximum = UnsafePointer(cells.maximum)
+        w.cellMinimum = UnsafePointer(cells.minimum); w.cellMaximum = UnsafePointer(cells.maximum); w.range = UnsafePointer(cells.range)
         w.width = Int32(rays.size.width); w.height = Int32(rays.size.height)
         w.substeps = Int32(min(max(rays.substeps, 1), 8))
         w.passes = Int32(max(1, rays.passes))

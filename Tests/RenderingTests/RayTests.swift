@@ -282,6 +282,25 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         }
     }
 
+    /// Between two planes there are sums of voxels: those of values near the ends of 16 bits would leave them.
+    @Test(arguments: [Fold.maximum, .minimum])
+    func extremesOfVoxelsThatUseAllBitsAgreeOnEveryPath(fold: Fold) async throws {
+        let noise = TestVolumes.noise()
+        let volume = TestVolumes.make(noise.geometry) { x, y, z in
+            let small = noise.value(column: x, row: y, slice: z) + 1024
+            // Mostly in the lower or upper half, so that wrapped sums would be the extremes.
+            return fold == .maximum ? small * 4 - 32_768 : 32_767 - small * 4
+        }
+        let window = fold == .maximum ? Window(center: -24_576, width: 16_384) : Window(center: 24_576, width: 16_384)
+        let scene = Self.scene(volume, Self.camera(volume)) { $0.fold = fold; $0.window = window }
+        let expected = try await Self.render(scene, volume, size: PixelSize(120, 100), device: CPUDevice(threads: 1, instructions: InstructionsPortable))
+        #expect(Set(expected).count > 30)
+        for path in paths {
+            let got = try await Self.render(scene, volume, size: PixelSize(120, 100), device: CPUDevice(threads: 2, instructions: path))
+            #expect(zip(expected, got).allSatisfy { abs(Int($0) - Int($1)) <= 1 }, "\(path)")
+        }
+    }
+
     /// What is no number, as in the air of some scanners' float volumes, hides nothing beside it.
     @Test func theCopyForMovingExtremesLeavesOutWhatIsNoNumber() {
         let size: [Int32] = [4, 3, 1]
