@@ -31,12 +31,12 @@ func benchFrames(_ volume: Volume, _ options: Options) async throws {
     modes.append(Mode(name: "oblique slab 10 mm maximum", view: { plane(tilted.0, down, $0) }, look: look { $0.slab = 10; $0.fold = .maximum }, bytes: count * 2 * 14, operations: count * 15 * 15))
     for what in RayCase.all() {
         let isComposite = what.presentation.fold == .composite
-        modes.append(Mode(name: what.name, view: { .camera(benchCamera(g, azimuth: 30 + 3 * Double($0), isPerspective: what.isPerspective)) }, look: what.presentation,
+        modes.append(Mode(name: what.name, view: { .camera(benchCamera(g, azimuth: Double(options.int("azimuth", 30)) + Double(options.int("step", 3)) * Double($0), isPerspective: what.isPerspective)) }, look: what.presentation,
                           bytes: whole, operations: count * deep * (isComposite ? 120 : 10)))
     }
     print("| view | setup ms | march ms | present ms | read ms | frame ms | processor ms | voxels' bytes / s, share of memory | operations / s, share of arithmetic |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for mode in modes {
+    for mode in modes where mode.name.contains(ProcessInfo.processInfo.environment["ONLY"] ?? "") {
         let renderer = Renderer(device: device, keptBytes: 0)
         var timings: [Rendered.Timing] = [], totals: [Double] = [], spent: [Double] = []
         for i in 0..<(repeats + 2) {

@@ -7,5 +7,8 @@ typedef enum { InstructionsPortable = 0, InstructionsAVX2 = 1, InstructionsAVX51
 /// The widest instructions of this processor for which kernels exist.
 Instructions bestInstructions(void);
 
+/// Whether this processor computes vectors of 512 bits as two of 256. Kernels that mostly put such vectors together are faster there with 256.
+int splitsWideVectors(void);
+
 /// Cores this process may run on, at least 1.
 int availableCores(void);
