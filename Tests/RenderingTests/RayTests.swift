@@ -282,6 +282,28 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         }
     }
 
+    /// The ways through a composite's kernels that shading, gradient opacity and opaque tables choose, along every axis.
+    @Test(arguments: [(false, nil), (true, nil), (false, [0, 500]), (true, [100, 120])] as [(Bool, [Double]?)])
+    func compositesAgreeOnEveryPath(isShaded: Bool, gradientOpacity: [Double]?) async throws {
+        let opaque = TransferFunction([.init(-500, 0, 0, 0, 0), .init(-300, 0.5, 1, 0, 0), .init(0, 1, 0, 1, 0), .init(600, 1, 0, 0, 1), .init(1000, 1, 1, 1, 1)])
+        let size = PixelSize(112, 96)
+        for volume in [Self.blobs(sheared: false), Self.ball(), TestVolumes.noise()] {
+            for function in [Self.glassy, opaque] {
+                for direction in [Vector<Patient>(0.5, 0.75, -0.35), Vector(-0.8, 0.5, 0.3), Vector(0.2, -0.3, 0.9)] {
+                    let scene = Self.scene(volume, Self.camera(volume, direction)) {
+                        $0.fold = .composite; $0.transferFunction = function; $0.shading = isShaded ? Shading() : nil; $0.gradientOpacity = gradientOpacity
+                    }
+                    let expected = try await Self.render(scene, volume, size: size, device: CPUDevice(threads: 1, instructions: InstructionsPortable))
+                    #expect(Set(expected).count > 3)
+                    for path in paths.dropFirst() {
+                        let got = try await Self.render(scene, volume, size: size, device: CPUDevice(threads: 2, instructions: path))
+                        #expect(zip(expected, got).allSatisfy { abs(Int($0) - Int($1)) <= 1 }, "\(path) \(direction)")
+                    }
+                }
+            }
+        }
+    }
+
     /// Between two planes there are sums of voxels: those of values near the ends of 16 bits would leave them.
     @Test(arguments: [Fold.maximum, .minimum])
     func extremesOfVoxelsThatUseAllBitsAgreeOnEveryPath(fold: Fold) async throws {
