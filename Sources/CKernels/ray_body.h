@@ -822,7 +822,7 @@ INLINE void FN(surfaceBlock)(const RayWork *w, const Frame *f, const FN(Corner) 
         live &= ~hit;
         if (!FN(any)(live)) break;
     }
-    p->frontAt = s.end;
+    p->frontAt = FN(any)(live) ? s.end : -1;
 }
 
 /// What a maximum compares: negated for a minimum, paler with depth.

@@ -304,6 +304,48 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         }
     }
 
+    /// A cut so steep that of a packet's neighbouring rays some have ended when others begin, in the block behind: those must not go by what
+    /// the first have seen. Seen along y, in pixels as wide as voxels.
+    private static let steps = VolumeGeometry(columns: 40, rows: 120, slices: 8, patientFromVoxel: Affine(
+        x: Vector(1, 0, 0), y: Vector(0, 1, 0), z: Vector(0, 0, 1), origin: Point(0, 0, 0)))!
+    private static func steepCut(_ slope: Double) -> (camera: Camera, crop: Crop) {
+        let center = steps.center, crop = Crop(planes: [.init(point: center, normal: Vector(slope, -1, 0).normalized!)])
+        return (Camera(position: center - Vector(0, 300, 0), target: center, up: Vector(0, 0, 1), height: 6, projection: .orthographic), crop)
+    }
+
+    @Test(arguments: paths)
+    func compositesBeginBehindAStepOfACut(path: Instructions) async throws {
+        let volume = TestVolumes.make(Self.steps) { _, y, _ in Double(y * 10) }, size = PixelSize(32, 6)
+        // Opaque, and of colours that go up and down again every forty rows: what is looked at too early shows.
+        let function = TransferFunction((0...6).map { n -> TransferFunction.Point in .init(Double(n) * 200, 1, Double(n % 2), Double(n % 2), 0.5) })
+        for slope in [2.1, 3.3, 4.4] {
+            let (camera, crop) = Self.steepCut(slope), reference = RayReference(volume: volume, camera: camera, size: size)
+            let picture = try await Self.render(Self.scene(volume, camera, crop: crop) { $0.fold = .composite; $0.transferFunction = function }, volume,
+                                                size: size, device: CPUDevice(threads: 1, instructions: path))
+            for x in 1..<31 {
+                let expected = reference.composite(x, 3, function, shading: nil, crop: crop, step: 0.02).x
+                #expect(abs(min(expected, 1) * 255 - Double(picture[3 * (3 * 32 + x)])) < 3, "\(slope) \(x)")
+            }
+        }
+    }
+
+    @Test(arguments: paths)
+    func surfacesBeginBehindAStepOfACut(path: Instructions) async throws {
+        let size = PixelSize(32, 6)
+        for slope in stride(from: 2.1, to: 5, by: 0.3) { for peak in stride(from: 42, through: 78, by: 4) {
+            // A surface before the peak, where the first rays end, and another three planes on, where it is full from then on.
+            let volume = TestVolumes.make(Self.steps) { _, y, _ in y == peak || y > peak + 2 ? 1000 : 0 }
+            let (camera, crop) = Self.steepCut(slope)
+            let picture = try await Self.render(Self.scene(volume, camera, crop: crop) { $0.fold = .isosurface; $0.isovalue = 500 }, volume,
+                                                size: size, device: CPUDevice(threads: 1, instructions: path))
+            for x in 1..<31 {
+                let begin = Self.steps.center.y + slope * (Double(x) - 15.5) - Double(peak)
+                if abs(begin - 2.5) < 0.05 { continue }
+                #expect((picture[3 * (3 * 32 + x)] > 0) == (begin < 2.5), "\(slope) \(peak) \(x)")
+            }
+        } }
+    }
+
     /// Between two planes there are sums of voxels: those of values near the ends of 16 bits would leave them.
     @Test(arguments: [Fold.maximum, .minimum])
     func extremesOfVoxelsThatUseAllBitsAgreeOnEveryPath(fold: Fold) async throws {
