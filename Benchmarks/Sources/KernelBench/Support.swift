@@ -8,6 +8,7 @@ struct Options {
         var i = 0
         while i + 1 < arguments.count { values[arguments[i]] = arguments[i + 1]; i += 2 }
     }
+    func text(_ name: String, _ plain: String) -> String { values["--" + name] ?? plain }
     func int(_ name: String, _ plain: Int) -> Int { values["--" + name].flatMap { Int($0) } ?? plain }
 }
 
