@@ -78,7 +78,8 @@ def main():
     b = commands.add_parser("budget", help="where a frame's time goes, its share of the machine's limits, and what frames that are given up cost")
     b.add_argument("--data", metavar="FOLDER", default="phantom", help="a CT series; default: the phantom")
     b.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    b.add_argument("--size", type=int, default=512)
+    b.add_argument("--size", type=int, default=512, help="pixels of a frame's edge; frames that are given up are of 1024")
+    b.add_argument("--output", metavar="FILE", help="a page of it, in Markdown")
     b.add_argument("--work", default=str(HERE / ".build" / "bench-work"))
 
     commands.add_parser("results", help="make the README's table anew from Benchmarks/Results")

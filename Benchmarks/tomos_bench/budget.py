@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 
+from . import environment
 from .data import Data
 from .run import build, say
 from .subjects import HERE, tomos, worker
@@ -16,5 +17,14 @@ def main(options):
     subject = tomos(options.threads)
     volume = Data(pathlib.Path(options.work), subject, say).volume(options.data)
     subject.stop()
-    for what in ("frame", "cancellation"):
-        subprocess.run([worker().with_name("KernelBench"), what, volume, "--threads", str(options.threads), "--size", str(options.size)], check=True)
+    here, parts = environment.capture(), []
+    for what, more in (("frame", ["--size", str(options.size)]), ("cancellation", [])):
+        text = subprocess.run([worker().with_name("KernelBench"), what, volume, "--threads", str(options.threads), *more], check=True, stdout=subprocess.PIPE, text=True).stdout
+        print(text, end="", flush=True)
+        # What the tool marks as a remark is a paragraph of its own on the page.
+        parts += [f"\n{line[2:]}\n" if line.startswith("# ") else line for line in text.splitlines()]
+    if options.output:
+        pathlib.Path(options.output).write_text(
+            "# Where a picture's time goes, and what a picture given up costs\n\n"
+            f"{here['cpu']}, {here['cpus']} cores, {here['system']}, commit {here['commit']}, {here['time'][:10]}; {pathlib.Path(options.data).name}. Made by `tomos-bench budget --output`. Medians.\n"
+            + "\n".join(parts).replace("\n\n\n", "\n\n") + "\n")
