@@ -36,7 +36,8 @@ func benchFrames(_ volume: Volume, _ options: Options) async throws {
     }
     print("| view | setup ms | march ms | present ms | read ms | frame ms | processor ms | voxels' bytes / s, share of memory | operations / s, share of arithmetic |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for mode in modes where mode.name.contains(options.text("only", "")) {
+    let only = options.text("only", "")
+    for mode in modes where only.isEmpty || mode.name.contains(only) {
         let renderer = Renderer(device: device, keptBytes: 0)
         var timings: [Rendered.Timing] = [], totals: [Double] = [], spent: [Double] = []
         for i in 0..<(repeats + 2) {
