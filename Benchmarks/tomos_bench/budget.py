@@ -18,7 +18,7 @@ def main(options):
     volume = Data(pathlib.Path(options.work), subject, say).volume(options.data)
     subject.stop()
     here, parts = environment.capture(), []
-    for what, more in (("frame", ["--size", str(options.size)]), ("cancellation", [])):
+    for what, more in (("frame", ["--size", str(options.size), "--repeat", "51"]), ("cancellation", [])):
         text = subprocess.run([worker().with_name("KernelBench"), what, volume, "--threads", str(options.threads), *more], check=True, stdout=subprocess.PIPE, text=True).stdout
         print(text, end="", flush=True)
         # What the tool marks as a remark is a paragraph of its own on the page.

@@ -58,6 +58,8 @@ static int place(const PlaneWork *w, const Line *line, int pixels, int firstSamp
         if (!(low >= reach && high <= n - 1 - reach - 1e-3)) c->interior = 0;
         int64_t voxel = (int64_t)floor(upper(low, 0));
         if (voxel > n - 1) voxel = n - 1;
+        // The last voxel around which all that the wide stencil needs exist: from a later one points drawn back to it would lie before the base.
+        if (interpolation == INTERPOLATION_CUBIC && n > 3 && voxel > n - 3) voxel = n - 3;
         c->voxel[a] = voxel;
         c->base += voxel * stride[a];
         spread += (lower(high, n - 1) - (double)voxel + 1) * (double)stride[a];

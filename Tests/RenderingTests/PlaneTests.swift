@@ -2,6 +2,7 @@ import CKernels
 import Compute
 import ComputeCPU
 import Geometry
+import Glibc
 import Imaging
 import Rendering
 import Testing
@@ -113,6 +114,39 @@ func values(_ scene: Scene, _ size: PixelSize, _ volume: Volume, device: CPUDevi
                 #expect(drawn == expected, "\(interpolation) \(fold) slab \(slab) set \(set.rawValue)")
             } }
         } } } }
+    }
+
+    /// A copy of a volume whose memory ends, or begins, at pages that cannot be read: whoever reads beyond its margin ends the process.
+    private static func fenced(_ volume: Volume, atItsEnd: Bool) -> Volume {
+        let page = Int(getpagesize()), format = volume.description.format, count = volume.geometry.voxelCount
+        let needed = count * format.bytesPerVoxel + 2 * VoxelBuffer.margin, room = (needed + page - 1) / page * page
+        let memory = mmap(nil, room + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
+        mprotect(memory, page, PROT_NONE)
+        mprotect(memory + page + room, page, PROT_NONE)
+        let voxels = VoxelBuffer(adopting: memory, bytes: room + 2 * page, offset: page + VoxelBuffer.margin + (atItsEnd ? room - needed : 0), format: format, count: count)
+        voxels.base.copyMemory(from: volume.voxels.base, byteCount: count * format.bytesPerVoxel)
+        return Volume(volume.description, voxels: voxels, range: volume.range!)
+    }
+
+    @Test(arguments: [VoxelFormat.int16, .float32], instructionSets)
+    func noPlaneReadsBeyondItsVolume(format: VoxelFormat, set: Instructions) async throws {
+        let noise = TestVolumes.noise(format, columns: 40, rows: 36, slices: 14, intercept: format == .int16 ? -1024 : 0), axes = noise.geometry.axes
+        let device = CPUDevice(threads: 1, instructions: set), size = PixelSize(64, 120)
+        for atItsEnd in [false, true] {
+            let volume = Self.fenced(noise, atItsEnd: atItsEnd)
+            for axis in 0..<3 {
+                // Rows of the picture stay in one plane of voxels, down which they go; and a plane that is tilted both ways.
+                let a = axes[(axis + 1) % 3], b = axes[(axis + 2) % 3], turned = (a * 0.9 + b * 0.42).normalized!, normal = a.cross(b)
+                let level = (turned, (normal.cross(turned) * 0.8 + normal * 0.6).normalized!)
+                for (right, down) in [level, ((turned + normal * 0.3).normalized!, (turned + normal * 0.3).cross(normal + a * 0.2).normalized!)] {
+                    for interpolation in Interpolation.allCases { for slab in [0.0, 5] {
+                        let plane = Plane(center: noise.geometry.center, right: right, down: down, spacing: 0.9, size: size)
+                        let scene = TestVolumes.scene(volume, .plane(plane)) { $0.interpolation = interpolation; $0.slab = slab }
+                        #expect(try await values(scene, size, volume, device: device).contains { $0 != -1000 })
+                    } }
+                }
+            }
+        }
     }
 
     @Test func windowChangeDoesNotMarchAgain() async throws {
