@@ -117,7 +117,7 @@ func values(_ scene: Scene, _ size: PixelSize, _ volume: Volume, device: CPUDevi
     }
 
     /// A copy of a volume whose memory ends, or begins, at pages that cannot be read: whoever reads beyond its margin ends the process.
-    private static func fenced(_ volume: Volume, atItsEnd: Bool) -> Volume {
+    static func fenced(_ volume: Volume, atItsEnd: Bool) -> Volume {
         let page = Int(getpagesize()), format = volume.description.format, count = volume.geometry.voxelCount
         let needed = count * format.bytesPerVoxel + 2 * VoxelBuffer.margin, room = (needed + page - 1) / page * page
         let memory = mmap(nil, room + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!

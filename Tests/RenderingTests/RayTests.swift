@@ -346,6 +346,23 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         } }
     }
 
+    @Test(arguments: [VoxelFormat.int16, .float32], paths)
+    func noRayReadsBeyondItsVolume(format: VoxelFormat, path: Instructions) async throws {
+        let noise = TestVolumes.noise(format, columns: 40, rows: 36, slices: 14, intercept: format == .int16 ? -1024 : 0)
+        let device = CPUDevice(threads: 1, instructions: path)
+        for atItsEnd in [false, true] {
+            let volume = PlaneTests.fenced(noise, atItsEnd: atItsEnd)
+            for direction in [Vector<Patient>(1, 0.1, 0.2), Vector(-0.2, 1, 0.1), Vector(0.1, -0.3, 1), Vector(0.6, 0.6, -0.5)] {
+                for fold in [Fold.maximum, .minimum, .mean, .composite, .isosurface] { for projection in [Camera.Projection.orthographic, .perspective] {
+                    let scene = Self.scene(volume, Self.camera(volume, direction, height: 45, projection: projection)) {
+                        $0.fold = fold; $0.transferFunction = Self.glassy; $0.shading = Shading(); $0.isovalue = 800; $0.window = Window(center: 1000, width: 4000)
+                    }
+                    #expect(Set(try await Self.render(scene, volume, size: PixelSize(90, 80), device: device)).count > 3)
+                } }
+            }
+        }
+    }
+
     /// Between two planes there are sums of voxels: those of values near the ends of 16 bits would leave them.
     @Test(arguments: [Fold.maximum, .minimum])
     func extremesOfVoxelsThatUseAllBitsAgreeOnEveryPath(fold: Fold) async throws {
