@@ -978,18 +978,17 @@ static __attribute__((noinline)) void FN(extremeWhole)(const RayWork *w, const F
     const Places first = (plane * BRICK_ROWS + cornerV - b->v) * BRICK_ROW + cornerU - b->u, word = 0x10000 - (cornerV * 8 + cornerU) * FN(Right);
     int32_t at[RAY_CELL], origin[RAY_CELL];
     memcpy(at, &first, sizeof at); memcpy(origin, &word, sizeof origin);
-    // In 16384ths along u, in voxels along v.
+    // `places` with what all samples have in common computed once: in 16384ths along u, in voxels along v.
     const F u = (p->u0 + q->low * p->du) * PLACE_SCALE, du = p->du * PLACE_SCALE, v = p->v0 + q->low * p->dv, dv = p->dv;
     const I sign = (I)(w->fold == RayMinimum ? INT32_MIN : 0);
     F best = (F)-INFINITY, bestBetween = best;
 #define RAISE(best, patch, k) { \
         const I across = (I)_mm512_cvtps_epi32((__m512)(u + (k) * du)); \
         const F y = v + (k) * dv; \
-        const I part = across & 16383, weights = (part << 16) - part + 16384, words = ((FN(toI)(y) << 3) + (across >> 14)) * FN(Right) + origin[n]; \
-        const I above = (I)_mm512_madd_epi16(_mm512_permutex2var_epi16((patch).low, (__m512i)words, (patch).high), (__m512i)weights); \
-        const I below = (I)_mm512_madd_epi16(_mm512_permutex2var_epi16((patch).low, (__m512i)(words + FN(Down)), (patch).high), (__m512i)weights); \
-        const F value = FN(toF)(above) + (F)_mm512_reduce_ps((__m512)y, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC) * FN(toF)(below - above); \
-        best = FN(maxf)(best, __builtin_bit_cast(F, __builtin_bit_cast(I, value) ^ sign)); }
+        const I part = across & 16383; \
+        const FN(Places) s = { ((FN(toI)(y) << 3) + (across >> 14)) * FN(Right) + origin[n], (part << 16) - part + 16384, \
+                               (F)_mm512_reduce_ps((__m512)y, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC) }; \
+        best = FN(maxf)(best, __builtin_bit_cast(F, __builtin_bit_cast(I, FN(bilinear)(patch, &s)) ^ sign)); }
     if (between) {
 #pragma clang loop unroll(full)
         for (int n = 0; n < RAY_CELL; n++) {
@@ -1016,8 +1015,7 @@ INLINE int FN(extremeBlock)(const RayWork *w, const Frame *f, const FN(Window) *
     if (!q->brick || !(fmaxf(acrossU, acrossV) < 13.9f)) return 0;
     // Steep views and coarse pictures: rays lie further apart than voxels.
     const int wide = acrossU >= 5.9f, tall = acrossV >= 5.9f;
-    // No sum of two voxels may leave 16 bits.
-    if (!wide && !tall && b->inner && w->range[0] >= INT16_MIN / 2 && w->range[1] <= INT16_MAX / 2) {
+    if (!wide && !tall && b->inner && w->summable) {
         const I live = (p->enter <= p->leave) & (p->enter <= q->low + RAY_CELL) & (p->leave >= q->low) & (p->best < b->bound);
         if (!FN(any)(live)) return 1;
         if (!FN(any)(live & ((p->enter > q->low) | (p->leave < q->low + RAY_CELL)))) { FN(extremeWhole)(w, q, p, live, between); return 1; }

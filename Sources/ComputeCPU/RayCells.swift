@@ -10,13 +10,13 @@ import Synchronization
 final class RayCells: @unchecked Sendable {
     let counts: SIMD3<Int32>
     let minimum, maximum: UnsafeMutablePointer<Float>
-    /// Smallest and largest stored value of all cells built.
-    let range: UnsafeMutablePointer<Float>
     private let state: Mutex<State>
     private struct State {
         var built: [Bool]
         /// Layers built so far: the version of what depends on them.
         var count = 0
+        /// Smallest and largest stored value of these.
+        var least = Float.infinity, most = -Float.infinity
     }
 
     var count: Int { Int(counts.x) * Int(counts.y) * Int(counts.z) }
@@ -28,13 +28,11 @@ final class RayCells: @unchecked Sendable {
         guard let memory = hostMemory(8 * count) else { throw .outOfMemory(needed: 8 * count, available: 0) }
         minimum = memory.bindMemory(to: Float.self, capacity: 2 * count)
         maximum = minimum + count
-        range = .allocate(capacity: 2)
-        range[0] = .infinity; range[1] = -.infinity
         // Empty until built.
         for i in 0..<count { minimum[i] = .infinity; maximum[i] = -.infinity }
         state = Mutex(State(built: Array(repeating: false, count: Int(counts.z))))
     }
-    deinit { minimum.deallocate(); range.deallocate() }
+    deinit { minimum.deallocate() }
 
     /// Layers whose slices are all loaded and that are not built yet.
     func missingLayers(of volume: Volume) -> [Int] {
@@ -56,9 +54,14 @@ final class RayCells: @unchecked Sendable {
         var least = Float.infinity, most = -Float.infinity
         for i in first..<first + inLayer { least = min(least, minimum[i]); most = max(most, maximum[i]) }
         state.withLock { s in
-            range[0] = min(range[0], least); range[1] = max(range[1], most)
+            s.least = min(s.least, least); s.most = max(s.most, most)
             if !s.built[layer] { s.built[layer] = true; s.count += 1 }
         }
+    }
+
+    /// Whether no sum of two voxels leaves 16 bits; not known before all layers are built.
+    var isSummable: Bool {
+        state.withLock { $0.count == $0.built.count && $0.least >= Float(Int16.min / 2) && $0.most <= Float(Int16.max / 2) }
     }
 
     /// Number of layers built.

@@ -33,7 +33,10 @@ extension CPUDevice {
         let version = cells.version + missing.count
         let memory = rayMemory
         switch rays.fold {
-        case .mean, .maximum, .minimum: break
+        case .mean: break
+        case .maximum, .minimum:
+            if missing.isEmpty { task.kernel.pointee.summable = cells.isSummable ? 1 : 0 }
+            else { phases.append(WorkerPool.Phase(tiles: 1) { _, _ in task.kernel.pointee.summable = cells.isSummable ? 1 : 0 }) }
         case .composite, .isosurface:
             let prepared = try task.prepare(memory, version: version)
             if !prepared.isFilled {
@@ -86,7 +89,7 @@ private final class RayTask: @unchecked Sendable {
         w.size = (Int32(geometry.columns), Int32(geometry.rows), Int32(geometry.slices))
         w.slope = Float(description.slope); w.intercept = Float(description.intercept)
         w.cells = (cells.counts.x, cells.counts.y, cells.counts.z)
-        w.cellMinimum = UnsafePointer(cells.minimum); w.cellMaximum = UnsafePointer(cells.maximum); w.range = UnsafePointer(cells.range)
+        w.cellMinimum = UnsafePointer(cells.minimum); w.cellMaximum = UnsafePointer(cells.maximum)
         w.width = Int32(rays.size.width); w.height = Int32(rays.size.height)
         w.substeps = Int32(min(max(rays.substeps, 1), 8))
         w.passes = Int32(max(1, rays.passes))

@@ -29,9 +29,10 @@ func benchFrames(_ volume: Volume, _ options: Options) async throws {
     }
     modes.append(Mode(name: "oblique cubic", view: { plane(tilted.0, down, $0) }, look: look { $0.interpolation = .cubic }, bytes: count * 8, operations: count * 150))
     modes.append(Mode(name: "oblique slab 10 mm maximum", view: { plane(tilted.0, down, $0) }, look: look { $0.slab = 10; $0.fold = .maximum }, bytes: count * 2 * 14, operations: count * 15 * 15))
+    let azimuth = Double(options.int("azimuth", 30)), turn = Double(options.int("step", 3))
     for what in RayCase.all() {
         let isComposite = what.presentation.fold == .composite
-        modes.append(Mode(name: what.name, view: { .camera(benchCamera(g, azimuth: Double(options.int("azimuth", 30)) + Double(options.int("step", 3)) * Double($0), isPerspective: what.isPerspective)) }, look: what.presentation,
+        modes.append(Mode(name: what.name, view: { .camera(benchCamera(g, azimuth: azimuth + turn * Double($0), isPerspective: what.isPerspective)) }, look: what.presentation,
                           bytes: whole, operations: count * deep * (isComposite ? 120 : 10)))
     }
     print("| view | setup ms | march ms | present ms | read ms | frame ms | processor ms | voxels' bytes / s, share of memory | operations / s, share of arithmetic |")

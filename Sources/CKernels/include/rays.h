@@ -62,7 +62,7 @@ typedef struct {
     // Cells, x fastest; an empty cell has minimum > maximum
     int32_t cells[3];
     const float *cellMinimum, *cellMaximum;
-    const float *range;             // smallest and largest stored value of all cells
+    int32_t summable;               // maximum and minimum: no sum of two voxels leaves 16 bits
     const int32_t *occupancy;       // (cells + 1) each way: number of visible cells below; composite and isosurface
 
     // Rays in voxels: origin + x originX + y originY + t (direction + x directionX + y directionY), t in mm along the axis of view
