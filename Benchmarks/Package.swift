@@ -7,7 +7,7 @@ let package = Package(
     targets: [
         .executableTarget(name: "BenchWorker", dependencies: [.product(name: "TomosCore", package: "tomos")]),
         .target(name: "CLimits"),
-        .executableTarget(name: "KernelBench", dependencies: ["CLimits", .product(name: "TomosRendering", package: "tomos")]),
+        .executableTarget(name: "KernelBench", dependencies: ["CLimits", .product(name: "TomosCore", package: "tomos")]),
         .executableTarget(name: "LoadBench", dependencies: [.product(name: "TomosArchive", package: "tomos")]),
     ],
     swiftLanguageModes: [.v6]

@@ -19,6 +19,7 @@ typedef struct {
     float origin[3], right[3], step[3], ahead[3];
     float low[3], high[3];          // the volume: half a voxel around the centres
     float first[3], last[3];        // first and last centres
+    int64_t next[4][2];             // of the wide stencil, from its first voxel: what comes into it two rows of the picture on
     int lastCell[3];                // first voxel of the last cell
     int interior;                   // all neighbours of all samples exist
     int roomy;                      // all neighbours of some samples may
@@ -76,6 +77,11 @@ static int place(const PlaneWork *w, const Line *line, int pixels, int firstSamp
     c->slice = (int)c->voxel[2];
     c->dy = m->rows > 1 ? stride[1] : 0;
     c->dz = m->slices > 1 ? stride[2] : 0;
+    // Rounded away from the stencil: what is a row too far comes a row of the picture later.
+    int64_t way = 2;
+    for (int a = 0; a < 3; a++) way += (int64_t)upper(lower(2 * w->down[a], size[a]), -size[a]) * stride[a];
+    const int64_t nextRow = w->down[1] < 0 ? -c->dy : 4 * c->dy, nextSlice = w->down[2] < 0 ? -c->dz : 4 * c->dz;
+    for (int i = 0; i < 4; i++) { c->next[i][0] = way + nextSlice + i * c->dy; c->next[i][1] = way + nextRow + i * c->dz; }
     c->scattered = !(spread < 2147483000.0);
     return 1;
 }

@@ -35,18 +35,13 @@ INLINE F nearest(const void *voxels, int format, int64_t base, I k) {
     }
 }
 
-/// Where the points two rows of the picture on lie.
-INLINE I NAME(indexAhead)(const Chunk *c, P p) {
-    const I x = truncated(p.x + c->ahead[0]), y = truncated(p.y + c->ahead[1]), z = truncated(p.z + c->ahead[2]);
-    return x + y * (int)c->dy + z * (int)c->dz;
-}
-
-/// What linear interpolation will read: for every other pixel, or, where samples lie close together, in turns for one slice and the next.
+/// What linear interpolation will read two rows of the picture on: for every other pixel, or, where samples lie close together, in turns for one slice and the next.
 INLINE void NAME(prefetchCells)(const PlaneWork *w, const Chunk *c, P p, int format) {
     if (!w->prefetch) return;
     const int bytes = format == VOXELS_FLOAT32 ? 4 : 2;
     const char *v = (const char *)w->voxels + (c->base + (c->ahead[1] > 0 ? c->dy : 0)) * bytes;
-    const I k = NAME(indexAhead)(c, p);
+    const I x = truncated(p.x + c->ahead[0]), y = truncated(p.y + c->ahead[1]), z = truncated(p.z + c->ahead[2]);
+    const I k = x + y * (int)c->dy + z * (int)c->dz;
     if (w->parameters.samples > 1) for (int l = 0; l < LANES; l++) __builtin_prefetch(v + ((int64_t)k[l] + (l & 1 ? c->dz : 0)) * bytes);
     else for (int l = 0; l < LANES; l += 2) {
         __builtin_prefetch(v + (int64_t)k[l] * bytes);
@@ -54,15 +49,10 @@ INLINE void NAME(prefetchCells)(const PlaneWork *w, const Chunk *c, P p, int for
     }
 }
 
-/// For the wide stencil: what comes into it as the picture's rows go on, which is its last slice and its last row.
-INLINE void NAME(prefetchStencils)(const PlaneWork *w, const Chunk *c, P p, int format) {
-    if (!w->prefetch) return;
-    const int bytes = format == VOXELS_FLOAT32 ? 4 : 2;
-    const char *v = (const char *)w->voxels + c->base * bytes;
-    const I k = NAME(indexAhead)(c, p);
-    const int64_t dz = c->ahead[2] < 0 ? -c->dz : 2 * c->dz, dy = c->ahead[1] < 0 ? -c->dy : 2 * c->dy;
-    const int64_t next[4] = { dz, dz + dy, dy, dy + c->dz };
-    for (int l = 0; l < LANES; l++) __builtin_prefetch(v + ((int64_t)k[l] + next[l & 3]) * bytes);
+/// For the wide stencil of pixel `n`, whose first voxel is `corner`: what comes into it two rows of the picture on, of which it takes one of
+/// the next slice's four rows and the next row of one of its four slices. Pixels beside it take the others.
+INLINE void NAME(prefetchStencil)(const void *corner, const Chunk *c, int n, int bytes) {
+    for (int i = 0; i < 2; i++) __builtin_prefetch((const char *)corner + c->next[n & 3][i] * bytes);
 }
 
 /// Where the wide stencil of LANES points lies, and its weights.
@@ -79,7 +69,7 @@ INLINE I NAME(stencil)(const Chunk *c, P p, F wx[4], F wy[4], F wz[4]) {
 
 /// Catmull-Rom at LANES points whose 4 x 4 x 4 neighbours all exist: weights for all lanes at once, then lane by lane sixteen rows
 /// of four voxels. Adds in the order of `weighted`, so that faces and interior agree.
-INLINE F NAME(cubic)(const float *voxels, const Chunk *c, P p) {
+INLINE F NAME(cubic)(const float *voxels, const Chunk *c, P p, int prefetches) {
     F wx[4], wy[4], wz[4];
     const I index = NAME(stencil)(c, p, wx, wy, wz);
     float fx[4][LANES], fy[4][LANES], fz[4][LANES], result[LANES];
@@ -89,6 +79,7 @@ INLINE F NAME(cubic)(const float *voxels, const Chunk *c, P p) {
     const int64_t dy = c->dy, dz = c->dz;
     for (int l = 0; l < LANES; l++) {
         const float *v = voxels + (c->base - 1 - dy - dz + offset[l]);
+        if (prefetches) NAME(prefetchStencil)(v, c, l, 4);
         Row16 sum = (Row16)0.0f;
         for (int t = 0; t < 4; t++, v += dz) {
             Row4 r[4];
@@ -139,9 +130,43 @@ INLINE I NAME(pairSums)(I a, I b) {
 #endif
 }
 
+/// Four voxels each from LANES / 2 places.
+#if LANES == 16
+// A load that replaces one lane of a register is one instruction, and none of the shuffles' ports; compilers only know how to make it of
+// two. They must not know the masks either, or they make inserts of it. With fewer instructions more loads that miss the caches are
+// under way at once.
+typedef struct { __mmask8 second, third, fourth; } NAME(Lanes);
+INLINE NAME(Lanes) NAME(lanes)(void) {
+    NAME(Lanes) l = { 2, 4, 8 };
+    __asm__("" : "+k"(l.second), "+k"(l.third), "+k"(l.fourth));
+    return l;
+}
+INLINE NAME(Q) NAME(fours)(const int16_t *row, const int64_t at[8], const NAME(Lanes) *lanes) {
+    __m256i v[2];
+#define LANE(n, mask) __asm__("vpbroadcastq %1, %0 %{%2%}" : "+v"(v[i]) : "m"(*(const int64_t *)(row + at[4 * i + n])), "Yk"(mask))
+    for (int i = 0; i < 2; i++) {
+        v[i] = _mm256_zextsi128_si256(_mm_loadl_epi64((const __m128i *)(row + at[4 * i])));
+        LANE(1, lanes->second);
+        LANE(2, lanes->third);
+        LANE(3, lanes->fourth);
+    }
+#undef LANE
+    return (NAME(Q))_mm512_inserti64x4(_mm512_castsi256_si512(v[0]), v[1], 1);
+}
+#else
+typedef struct { int none; } NAME(Lanes);
+INLINE NAME(Lanes) NAME(lanes)(void) { return (NAME(Lanes)){ 0 }; }
+INLINE NAME(Q) NAME(fours)(const int16_t *row, const int64_t *at, const NAME(Lanes) *lanes) {
+    (void)lanes;
+    NAME(Q) q;
+    for (int i = 0; i < LANES / 2; i++) { int64_t r; __builtin_memcpy(&r, row + at[i], 8); q[i] = r; }
+    return q;
+}
+#endif
+
 /// `cubic` for voxels of 16 bits. A row of four is one load; those of half the lanes make a vector, whose products with the weights
 /// along x become two sums a lane, added when all rows are.
-INLINE F NAME(cubic)(const int16_t *voxels, const Chunk *c, P p) {
+INLINE F NAME(cubic)(const int16_t *voxels, const Chunk *c, P p, int prefetches) {
     F wx[4], wy[4], wz[4];
     const I index = NAME(stencil)(c, p, wx, wy, wz);
     int32_t offset[LANES];
@@ -150,12 +175,14 @@ INLINE F NAME(cubic)(const int16_t *voxels, const Chunk *c, P p) {
     const I low = (a & 0xffff) | ((WEIGHT_UNIT - a - e - d) << 16), high = (e & 0xffff) | (d << 16);
     const int64_t dy = c->dy, dz = c->dz;
     const int16_t *corner = voxels + (c->base - 1 - dy - dz);
+    const NAME(Lanes) lanes = NAME(lanes)();
     F sums[2];
 #pragma clang loop unroll(full)
     for (int half = 0; half < 2; half++) {
         const I x = half ? HIGH(low, high) : LOW(low, high);
         int64_t at[LANES / 2];
         for (int i = 0; i < LANES / 2; i++) at[i] = offset[4 * (i / 2) + 2 * half + (i & 1)];
+        if (prefetches) for (int i = 0; i < LANES / 2; i++) NAME(prefetchStencil)(corner + at[i], c, half * (LANES / 2) + i, 2);
         F sum;
 #pragma clang loop unroll(full)
         for (int t = 0; t < 4; t++) {
@@ -163,8 +190,7 @@ INLINE F NAME(cubic)(const int16_t *voxels, const Chunk *c, P p) {
 #pragma clang loop unroll(full)
             for (int j = 0; j < 4; j++) {
                 const int16_t *row = corner + t * dz + j * dy;
-                NAME(Q) q;
-                for (int i = 0; i < LANES / 2; i++) { int64_t r; __builtin_memcpy(&r, row + at[i], 8); q[i] = r; }
+                const NAME(Q) q = NAME(fours)(row, at, &lanes);
                 const F part = toFloat(NAME(pairSums)(__builtin_bit_cast(I, q), x)) * (half ? HIGH(wy[j], wy[j]) : LOW(wy[j], wy[j]));
                 plane = j == 0 ? part : plane + part;
             }
@@ -226,13 +252,12 @@ INLINE void NAME(run)(const PlaneWork *w, const Line *line, int count, float *ou
                         q = (P){ clamped(p.x, c.first[0] + 1, c.last[0] - 1.001f), clamped(p.y, c.first[1] + 1, c.last[1] - 1.001f), clamped(p.z, c.first[2] + 1, c.last[2] - 1.001f) };
                         alone = in & ((q.x != p.x) | (q.y != p.y) | (q.z != p.z));
                     }
-                    v = format == VOXELS_INT16 ? NAME(cubic)((const int16_t *)w->voxels, &c, q) : NAME(cubic)((const float *)w->voxels, &c, q);
+                    v = format == VOXELS_INT16 ? NAME(cubic)((const int16_t *)w->voxels, &c, q, w->prefetch) : NAME(cubic)((const float *)w->voxels, &c, q, w->prefetch);
                     if (any(alone)) for (int l = 0; l < LANES; l++) {
                         if (!alone[l]) continue;
                         const float at[3] = { p.x[l], p.y[l], p.z[l] };
                         v[l] = single(w, &c, at, format, interpolation);
                     }
-                    NAME(prefetchStencils)(w, &c, p, format);
                 } else if (interpolation == INTERPOLATION_CUBIC || c.scattered) {
                     v = (F)0.0f;
                     in &= NAME(inside)(&c, p);

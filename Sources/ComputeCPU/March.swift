@@ -80,7 +80,9 @@ private final class MarchWork: @unchecked Sendable {
             lines = []
             p.origin = map.origin.vec4; p.right = map.x.vec4; p.down = map.y.vec4; p.step = map.z.vec4
             let bytesAside = (abs(map.x.y) + abs(map.x.z) * Double(geometry.rows)) * Double(geometry.columns) * 2
-            plane.prefetch = bytesAside > 32 ? 1 : 0
+            // Where pixels lie closer, the wide stencil keeps most of what it has read.
+            let isWide = march.interpolation == .cubic, pixel = (map.x.x * map.x.x + map.x.y * map.x.y + map.x.z * map.x.z).squareRoot()
+            plane.prefetch = bytesAside > 32 && (!isWide || pixel > 0.6) ? 1 : 0
         case .lines(let list):
             guard list.count >= march.size.height else { throw .device(reason: "\(list.count) lines for \(march.size.height) rows") }
             lines = list.flatMap { l in
