@@ -192,34 +192,46 @@ static int FN(fill)(const RayWork *w, const Frame *f, const FN(Corner) *c, int l
     if (columns > BRICK_ROW || rows > BRICK_ROWS || (f->axis[2] == 0 && f->size[0] < 8)) return 0;
     b->u = c->u - margin; b->v = c->v - margin; b->k = layer * RAY_CELL - margin; b->layer = layer;
     const int16_t *p = (const int16_t *)w->voxels + b->k * f->step[2] + b->v * f->step[1];
-    // Behind the volume the last voxels go on.
-    const int lastRow = f->size[1] - 1 - b->v, lastPlane = f->size[2] - 1 - b->k;
+    // Outside the volume its outermost voxels go on.
+    const int firstRow = b->v < 0 ? -b->v : 0, firstPlane = b->k < 0 ? -b->k : 0;
+    const int lastColumn = f->size[0] - 1 - b->u, lastRow = f->size[1] - 1 - b->v, lastPlane = f->size[2] - 1 - b->k;
+#define ROW_AT(v) ((v) < firstRow ? firstRow : (v) < lastRow ? (v) : lastRow)
+#define VOXEL(k, v, u) b->voxels[((k) * BRICK_ROWS + (v)) * BRICK_ROW + (u)]
     if (f->axis[2] != 0) {
         p += b->u * f->step[0];
-#define FROM (p + (k < lastPlane ? k : lastPlane) * f->step[2] + (v < lastRow ? v : lastRow) * f->step[1])
+#define FROM (p + (k < firstPlane ? firstPlane : k < lastPlane ? k : lastPlane) * f->step[2] + ROW_AT(v) * f->step[1])
         // Half a row often suffices, and then rarely crosses a line of the cache.
         if (columns <= BRICK_ROW / 2) for (int k = 0; k < planes; k++) for (int v = 0; v < rows; v++)
             _mm256_store_si256((__m256i *)(b->voxels + (k * BRICK_ROWS + v) * BRICK_ROW), _mm256_loadu_si256((const __m256i *)FROM));
         else for (int k = 0; k < planes; k++) for (int v = 0; v < rows; v++)
             _mm512_store_si512((__m512i *)(b->voxels + (k * BRICK_ROWS + v) * BRICK_ROW), _mm512_loadu_si512(FROM));
 #undef FROM
-        return 1;
-    }
-    // k runs through memory: transposed, 8 × 8 voxels at a time.
-    int16_t order[2][32];
-    for (int k = 0; k < 8; k++) for (int u = 0; u < 8; u++) order[k >> 2][(k & 3) * 8 + u] = (int16_t)(u * 8 + k);
-    const __m512i first = _mm512_loadu_si512(order[0]), second = _mm512_loadu_si512(order[1]);
-    for (int v = 0; v < rows; v++) for (int u = 0; u < columns; u += 8) {
-        const int at = b->u + u < f->size[0] - 8 ? b->u + u : f->size[0] - 8;
-        const FN(Patch) t = FN(patch)((const char *)(p + (v < lastRow ? v : lastRow) * f->step[1] + at * f->step[0]), 2 * f->step[0]);
-        const __m512i near = _mm512_permutex2var_epi16(t.low, first, t.high), far = _mm512_permutex2var_epi16(t.low, second, t.high);
-        // At the volume's edge the eight begin before the block: those go where no column of a row is used, or before the first row.
-        int16_t *out = b->voxels + v * BRICK_ROW + at - b->u;
+    } else {
+        // k runs through memory: transposed, 8 × 8 voxels at a time.
+        int16_t order[2][32];
+        for (int k = 0; k < 8; k++) for (int u = 0; u < 8; u++) order[k >> 2][(k & 3) * 8 + u] = (int16_t)(u * 8 + k);
+        const __m512i first = _mm512_loadu_si512(order[0]), second = _mm512_loadu_si512(order[1]);
+        for (int v = 0; v < rows; v++) for (int u = 0; u < columns; u += 8) {
+            const int at = clampi(b->u + u, 0, f->size[0] - 8);
+            const FN(Patch) t = FN(patch)((const char *)(p + ROW_AT(v) * f->step[1] + at * f->step[0]), 2 * f->step[0]);
+            const __m512i near = _mm512_permutex2var_epi16(t.low, first, t.high), far = _mm512_permutex2var_epi16(t.low, second, t.high);
+            // At the volume's edge the eight begin before the block: those go where no column of a row is used, or before the first row.
+            int16_t *out = b->voxels + v * BRICK_ROW + at - b->u;
 #define STORE(k, from, lane) _mm_storeu_si128((__m128i *)(out + (k) * BRICK_ROWS * BRICK_ROW), _mm512_extracti32x4_epi32(from, lane))
-        STORE(0, near, 0); STORE(1, near, 1); STORE(2, near, 2); STORE(3, near, 3); STORE(4, far, 0);
-        if (margin) { STORE(5, far, 1); STORE(6, far, 2); }
+            STORE(0, near, 0); STORE(1, near, 1); STORE(2, near, 2); STORE(3, near, 3); STORE(4, far, 0);
+            if (margin) { STORE(5, far, 1); STORE(6, far, 2); }
 #undef STORE
+        }
+        if (margin && (firstPlane > 0 || lastPlane < planes - 1))
+            for (int k = 0; k < planes; k++) if (k < firstPlane || k > lastPlane) memcpy(&VOXEL(k, 0, 0), &VOXEL(k < firstPlane ? firstPlane : lastPlane, 0, 0), sizeof(int16_t[BRICK_ROWS * BRICK_ROW]));
     }
+    if (margin && (b->u < 0 || lastColumn < columns - 1))
+        for (int k = 0; k < planes; k++) for (int v = 0; v < rows; v++) {
+            if (b->u < 0) VOXEL(k, v, 0) = VOXEL(k, v, 1);
+            if (lastColumn < columns - 1) VOXEL(k, v, lastColumn + 1) = VOXEL(k, v, lastColumn);
+        }
+#undef ROW_AT
+#undef VOXEL
     return 1;
 }
 
@@ -240,15 +252,18 @@ enum { FN(Right) = 0x10001, FN(Down) = 0x80008 };
 INLINE F FN(bilinear)(FN(Patch) p, const FN(Places) *s) {
     return FN(lerp)(FN(toF)(FN(along)(p, s, 0)), FN(toF)(FN(along)(p, s, FN(Down))), s->v);
 }
-/// First voxel of the patch that holds all positions on plane k.
-INLINE void FN(corner)(const FN(Window) *q, float k, int *u, int *v) {
-    *u = (int)(q->u + (k - q->low) * q->du - 0.01f); *v = (int)(q->v + (k - q->low) * q->dv - 0.01f);
+/// First voxel of the patch that holds all positions on plane k. Not `inner`: of those in the volume, and of the others moved to its faces.
+INLINE void FN(corner)(const Frame *f, const FN(Window) *q, float k, int inner, int *u, int *v) {
+    const float a = q->u + (k - q->low) * q->du - 0.01f, b = q->v + (k - q->low) * q->dv - 0.01f;
+    *u = (int)(inner ? a : fminf(fmaxf(a, 0), (float)(f->size[0] - 1)));
+    *v = (int)(inner ? b : fminf(fmaxf(b, 0), (float)(f->size[1] - 1)));
 }
 /// Rounding down moves the corner by up to one voxel; neighbours need another.
 INLINE int FN(fits)(const FN(Window) *q) { return q->brick && fmaxf(q->extentU, q->extentV) < 5.95f; }
-INLINE F FN(patched)(const FN(Window) *q, F u, F v, int plane, float part) {
+INLINE F FN(patched)(const Frame *f, const FN(Window) *q, F u, F v, int plane, float part, int inner) {
     int a, b;
-    FN(corner)(q, (float)plane + part, &a, &b);
+    FN(corner)(f, q, (float)plane + part, inner, &a, &b);
+    if (!inner) { u = FN(clampf)(u, 0, (float)(f->size[0] - 1)); v = FN(clampf)(v, 0, (float)(f->size[1] - 1)); }
     const FN(Places) s = FN(places)(u, v, a, b, 0);
     F value = FN(bilinear)(FN(patchAt)(q->brick, a, b, plane), &s);
     if (part != 0) value = FN(lerp)(value, FN(bilinear)(FN(patchAt)(q->brick, a, b, plane + 1), &s), (F)part);
@@ -388,10 +403,12 @@ INLINE void FN(shade)(const RayWork *w, const Frame *f, const FN(Corner) *c, con
     F u = p->u0 + k * p->du, v = p->v0 + k * p->dv;
     F gu, gv, gk;
 #if LANES == 16
-    if (inner && format == VOXELS_INT16 && FN(fits)(q)) {
+    if (format == VOXELS_INT16 && FN(fits)(q)) {
         // Differences of whole numbers first: half as much to interpolate.
         int a, b;
-        FN(corner)(q, (float)plane, &a, &b);
+        FN(corner)(f, q, (float)plane, inner, &a, &b);
+        const float limitU = (float)(f->size[0] - 1), limitV = (float)(f->size[1] - 1);
+        if (!inner) { u = FN(clampf)(u, 0, limitU); v = FN(clampf)(v, 0, limitV); }
         const FN(Places) s = FN(places)(u, v, a, b, 0);
         const FN(Patch) here = FN(patchAt)(q->brick, a, b, plane);
         const FN(Patch) before = FN(patchAt)(q->brick, a, b, plane - 1), behind = FN(patchAt)(q->brick, a, b, plane + 1);
@@ -401,6 +418,12 @@ INLINE void FN(shade)(const RayWork *w, const Frame *f, const FN(Corner) *c, con
         const FN(Patch) above = FN(patchAt)(q->brick, a, b - 1, plane), below = FN(patchAt)(q->brick, a, b + 1, plane);
         gu = FN(lerp)(FN(toF)(FN(along)(right, &s, 0) - FN(along)(left, &s, 0)), FN(toF)(FN(along)(right, &s, FN(Down)) - FN(along)(left, &s, FN(Down))), s.v) * half;
         gv = FN(lerp)(FN(toF)(FN(along)(here, &s, FN(Down)) - FN(along)(above, &s, 0)), FN(toF)(FN(along)(below, &s, FN(Down)) - FN(along)(here, &s, 0)), s.v) * half;
+        if (!inner) {
+            // Differences reach to the faces only, where the outermost voxels stood for those behind.
+            gu *= 2.0f / FN(maxf)(FN(minf)(u + 1.0f, (F)limitU) - FN(maxf)(u - 1.0f, (F)0.0f), (F)1e-3f);
+            gv *= 2.0f / FN(maxf)(FN(minf)(v + 1.0f, (F)limitV) - FN(maxf)(v - 1.0f, (F)0.0f), (F)1e-3f);
+            if (plane == 0 || plane == f->size[2] - 1) gk *= 2.0f;
+        }
     } else
 #endif
     if (inner) {
@@ -590,7 +613,7 @@ INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner
     const int sub = f->substeps;
 #define AT(n) ({ int plane_ = f->thin ? 0 : (n) / sub; float part_ = (float)((n) - plane_ * sub) * spacing; F k_ = (F)((float)(n) * spacing); \
         F u_ = p->u0 + k_ * p->du, v_ = p->v0 + k_ * p->dv; \
-        PATCHED(FN(patched)(q, u_, v_, plane_, part_)) \
+        PATCHED(FN(patched)(f, q, u_, v_, plane_, part_, 1)) \
         whole ? FN(sample)(w, f, c, u_, v_, plane_, part_, format, pairs, 0) : FN(sample)(w, f, c, u_, v_, plane_, part_, format, pairs, 1); })
     if (p->frontAt != s.start) { p->front = AT(s.start); p->frontClass = FN(classOf)(w, p->front); }
     F front = p->front, rest = p->rest, red = p->red, green = p->green, blue = p->blue;
@@ -611,7 +634,7 @@ INLINE void FN(compositeBlock)(const RayWork *w, const Frame *f, const FN(Corner
             if (FN(any)(much)) {
                 const int half = f->forward ? n : n - 1;
                 F k = (F)((float)half + 0.5f), u = p->u0 + k * p->du, v = p->v0 + k * p->dv;
-                F middle = PATCHED(FN(patched)(q, u, v, half, 0.5f))
+                F middle = PATCHED(FN(patched)(f, q, u, v, half, 0.5f, 1))
                     whole ? FN(sample)(w, f, c, u, v, f->thin ? 0 : half, 0.5f, format, pairs, 0) : FN(sample)(w, f, c, u, v, f->thin ? 0 : half, 0.5f, format, pairs, 1);
                 I middleClass = FN(classOf)(w, middle);
                 const float at = (float)half + 0.5f;
@@ -701,17 +724,11 @@ INLINE FN(Lookup) FN(lookUpBetween)(const RayWork *w, const FN(Sums) *a, const F
                          FN(toF)(sum[2]) * perExtinction, FN(toF)(sum[3]) * perExtinction, length };
 }
 
-/// `compositeBlock` for the usual case, without labels and layers: all rays cross the whole block, whose voxels lie in a brick. 0 when it
-/// is another. Samples are looked up once for both sides, and both halves of a step go together: one does not wait for the other.
-INLINE int FN(compositePatched)(const RayWork *w, const Frame *f, const FN(Corner) *c, const FN(Window) *q, Packet *p, const Block *b) {
-    if (f->substeps != 1 || w->labelCount || w->layerCount || !b->inner || !FN(fits)(q)) return 0;
-    const float lowK = (float)(b->layer * RAY_CELL), highK = lowK + RAY_CELL;
-    I live = (p->rest > w->opaque) & (p->enter <= p->leave) & (p->enter < highK) & (p->leave > lowK);
-    if (!FN(any)(live)) return 1;
-    if (FN(any)(live & ((p->enter > lowK) | (p->leave < highK)))) return 0;
-    const FN(Span) s = FN(span)(f, b->layer);
+/// `compositeBlock` without labels and layers, for a block whose voxels lie in a brick. Samples are looked up once for both sides, and both
+/// halves of a step go together: one does not wait for the other. `inner`: all `live` rays cross the whole block, inside the volume.
+INLINE void FN(compositeBrick)(const RayWork *w, const Frame *f, const FN(Corner) *c, const FN(Window) *q, Packet *p, FN(Span) s, I live, const int inner) {
     const int lights = w->shaded || w->gradientOpacity;
-#define VALUE(k, plane, part) FN(patched)(q, p->u0 + (k) * p->du, p->v0 + (k) * p->dv, plane, part)
+#define VALUE(k, plane, part) FN(patched)(f, q, p->u0 + (k) * p->du, p->v0 + (k) * p->dv, plane, part, inner)
     if (p->frontAt != s.start) { p->front = VALUE((float)s.start, s.start, 0); p->frontClass = FN(classOf)(w, p->front); }
     F front = p->front, rest = p->rest, red = p->red, green = p->green, blue = p->blue;
     I frontClass = p->frontClass;
@@ -724,29 +741,51 @@ INLINE int FN(compositePatched)(const RayWork *w, const Frame *f, const FN(Corne
         const int seen = FN(any)(live & (FN(maxi)(frontClass, backClass) >= f->clear));
         frontClass = backClass;
         if (!seen) { front = back; known = 0; continue; }
-        if (!known) FN(sums)(w, front, ends + at);
-        front = back; known = 1;
-        const FN(Sums) *from = ends + at, *to = ends + (at ^= 1);
-        FN(sums)(w, back, ends + at);
-        FN(Lookup) last = FN(lookUpBetween)(w, from, to, p->length);
+        // Rays that begin or end within the step have other values at its ends, and less of it.
+        const float lowK = (float)(f->forward ? n : next), highK = lowK + 1;
+        const int whole = inner || !FN(any)(live & ((p->enter > lowK) | (p->leave < highK)));
+        const F before = front;
+        const FN(Sums) *from, *to;
+        FN(Lookup) last;
+        front = back;
+        if (whole) {
+            if (!known) FN(sums)(w, before, ends + at);
+            known = 1;
+            from = ends + at; to = ends + (at ^= 1);
+            FN(sums)(w, back, ends + at);
+            last = FN(lookUpBetween)(w, from, to, p->length);
+        } else {
+            known = 0;
+            from = to = ends;
+            const FN(Part) all = { live, before, back, FN(classOf)(w, before), backClass, (float)n, (float)next };
+            last = FN(lookUp)(w, p, &all, 0);
+        }
         if (!FN(any)(live & (last.extinction > 0))) continue;
         const I much = live & (I)(f->halves ? -1 : 0) & (rest * FN(minf)(last.tau * last.length * 0.6931472f, (F)1.0f) > RAY_HALVED);
         if (FN(any)(much)) {
             // Both halves for rays to which the step gives much; all others take the whole step with the second.
             const int low = f->forward ? n : next;
-            FN(sums)(w, VALUE((float)low + 0.5f, low, 0.5f), &middle);
-            const F half = p->length * 0.5f;
-            const FN(Lookup) first = FN(lookUpBetween)(w, from, &middle, half), second = FN(lookUpBetween)(w, &middle, to, half);
-            last.tau = FN(sel)(much, second.tau, last.tau); last.length = FN(sel)(much, half, last.length);
+            const F between = VALUE((float)low + 0.5f, low, 0.5f), half = p->length * 0.5f;
+            FN(Lookup) first, second;
+            if (whole) {
+                FN(sums)(w, between, &middle);
+                first = FN(lookUpBetween)(w, from, &middle, half); second = FN(lookUpBetween)(w, &middle, to, half);
+            } else {
+                const I betweenClass = FN(classOf)(w, between);
+                const FN(Part) one = { much, before, between, betweenClass, betweenClass, (float)n, (float)low + 0.5f };
+                const FN(Part) two = { much, between, back, betweenClass, backClass, (float)low + 0.5f, (float)next };
+                first = FN(lookUp)(w, p, &one, 0); second = FN(lookUp)(w, p, &two, 0);
+            }
+            last.tau = FN(sel)(much, second.tau, last.tau); last.length = FN(sel)(much, second.length, last.length);
             last.red = FN(sel)(much, second.red, last.red); last.green = FN(sel)(much, second.green, last.green); last.blue = FN(sel)(much, second.blue, last.blue);
-            if (lights && p->litAt != n && FN(any)(much & (first.extinction > 0))) FN(shade)(w, f, c, q, p, n, VOXELS_INT16, 0, 1);
+            if (lights && p->litAt != n && FN(any)(much & (first.extinction > 0))) FN(shade)(w, f, c, q, p, n, VOXELS_INT16, 0, inner);
             const F light = w->shaded ? p->lit : (F)1.0f, gloss = w->shaded ? p->gloss : (F)0.0f;
             const F after = rest * FN(exp2)(-(first.tau * (w->gradientOpacity ? p->steep : (F)1.0f) * first.length));
             const F weight = FN(sel)(much, rest - after, (F)0.0f);
             rest -= weight;
             red += weight * (first.red * light + gloss); green += weight * (first.green * light + gloss); blue += weight * (first.blue * light + gloss);
         }
-        if (lights && p->litAt != next) FN(shade)(w, f, c, q, p, next, VOXELS_INT16, 0, 1);
+        if (lights && p->litAt != next) FN(shade)(w, f, c, q, p, next, VOXELS_INT16, 0, inner);
         const F light = w->shaded ? p->lit : (F)1.0f, gloss = w->shaded ? p->gloss : (F)0.0f;
         const F after = rest * FN(exp2)(-(last.tau * (w->gradientOpacity ? p->steep : (F)1.0f) * last.length));
         const F weight = FN(sel)(live, rest - after, (F)0.0f);
@@ -758,6 +797,20 @@ INLINE int FN(compositePatched)(const RayWork *w, const Frame *f, const FN(Corne
 #undef VALUE
     p->front = front; p->frontClass = frontClass; p->frontAt = FN(any)(live) ? s.end : -1;
     p->rest = rest; p->red = red; p->green = green; p->blue = blue;
+}
+/// At the faces of the volume, and where rays begin or end. In one place: it is long.
+static __attribute__((noinline)) void FN(compositeFace)(const RayWork *w, const Frame *f, const FN(Corner) *c, const FN(Window) *q, Packet *p, FN(Span) s, I live) {
+    FN(compositeBrick)(w, f, c, q, p, s, live, 0);
+}
+/// 0 when the block has to be done otherwise.
+INLINE int FN(compositePatched)(const RayWork *w, const Frame *f, const FN(Corner) *c, const FN(Window) *q, Packet *p, const Block *b) {
+    if (f->substeps != 1 || w->labelCount || w->layerCount || !FN(fits)(q)) return 0;
+    const FN(Span) s = FN(span)(f, b->layer);
+    const float lowK = (float)(f->forward ? s.start : s.end), highK = (float)(f->forward ? s.end : s.start);
+    const I live = (p->rest > w->opaque) & (p->enter <= p->leave) & (p->enter < highK) & (p->leave > lowK);
+    if (!FN(any)(live)) return 1;
+    if (b->inner && !FN(any)(live & ((p->enter > lowK) | (p->leave < highK)))) FN(compositeBrick)(w, f, c, q, p, s, live, 1);
+    else FN(compositeFace)(w, f, c, q, p, s, live);
     return 1;
 }
 #endif
@@ -1045,7 +1098,7 @@ INLINE void FN(foldBlock)(const RayWork *w, const Frame *f, const FN(Corner) *c,
         F k = (F)at, value;
         if (f->between) {
             F u = p->u0 + k * p->du, v = p->v0 + k * p->dv;
-            value = PATCHED(FN(patched)(q, u, v, n, 0.5f))
+            value = PATCHED(FN(patched)(f, q, u, v, n, 0.5f, 1))
                 whole ? FN(sample)(w, f, c, u, v, f->thin ? 0 : n, 0.5f, format, pairs, 0) : FN(sample)(w, f, c, u, v, f->thin ? 0 : n, 0.5f, format, pairs, 1);
         } else value = AT(n);
         I in = (p->enter <= k) & (p->leave >= k);
@@ -1283,7 +1336,9 @@ static void FN(march)(const RayWork *w, const Frame *f, const FN(Corners) *q, Pa
     const int fresh = f->forward ? 1 + margin : -margin;
     // Extremes without labels and depth: both kinds of samples at once.
     const int plain = (w->fold == RayMaximum || w->fold == RayMinimum) && f->substeps == 1 && !w->labelCount && !(w->depthCue > 0);
-#define FETCH_BRICK if (w->format == VOXELS_INT16 && (b_->inner || (plain && !f->thin && !q->unbounded)) && (brick.layer == b_->layer || FN(fill)(w, f, c_, b_->layer, margin, &brick))) q_.brick = &brick; \
+    // Bricks at the faces of the volume serve those, and composites.
+    const int bricked = plain || w->fold == RayComposite;
+#define FETCH_BRICK if (w->format == VOXELS_INT16 && (b_->inner || (bricked && !f->thin && !q->unbounded)) && (brick.layer == b_->layer || FN(fill)(w, f, c_, b_->layer, margin, &brick))) q_.brick = &brick; \
             if (plain) { if (FN(extremeBlock)(w, f, &q_, packets + i, b_, w->substeps == 2)) { b_->done |= 1 << i; continue; } } \
             else if (w->fold == RayComposite && FN(compositePatched)(w, f, c_, &q_, packets + i, b_)) continue;
 #else
