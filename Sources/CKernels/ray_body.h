@@ -1550,17 +1550,19 @@ static void FN(area)(const RayWork *w, int firstX, int firstY, int columns) {
         if (w->fold == RayMean) { missed = p->count < 0.5f; value = p->best / FN(maxf)(p->count, (F)1.0f); }
         if (w->fold == RayMinimum) value = -value;
         value = FN(sel)(missed, (F)w->background, value * w->slope + w->intercept);
-        for (int l = 0; l < LANES; l++) {
-            int x = firstX + i % across * 4 + (l & 3), y = firstY + i / across * PACKET_ROWS + (l >> 2);
-            if (x >= w->width || y >= w->height) continue;
-            int64_t pixel = (int64_t)y * w->width + x;
-            if (w->picture) {
-                for (int n = 0; n < 3; n++) {
-                    float level = sums[i][n][l] * (255.0f / (float)passes) + 0.5f;
-                    w->picture[4 * pixel + n] = (uint8_t)(level < 255 ? level : 255);
-                }
-                w->picture[4 * pixel + 3] = 255;
-            } else w->values[pixel] = value[l];
+        const F scale = (F)(255.0f / (float)passes), half = (F)0.5f, most = (F)255.0f;
+        I level[3];
+        for (int n = 0; n < 3; n++) level[n] = FN(toI)(FN(minf)(sums[i][n] * scale + half, most));
+        const I shown = w->picture ? level[0] | level[1] << 8 | level[2] << 16 | (I)(int32_t)0xff000000 : __builtin_bit_cast(I, value);
+        int32_t pixels[LANES];
+        memcpy(pixels, &shown, sizeof pixels);
+        // Four pixels of a row after the other.
+        const int x = firstX + i % across * 4, columns_ = w->width - x < 4 ? w->width - x : 4;
+        for (int row = 0; row < PACKET_ROWS; row++) {
+            const int y = firstY + i / across * PACKET_ROWS + row;
+            if (columns_ <= 0 || y >= w->height) break;
+            const int64_t pixel = (int64_t)y * w->width + x;
+            memcpy(w->picture ? (void *)(w->picture + 4 * pixel) : (void *)(w->values + pixel), pixels + 4 * row, 4 * (size_t)columns_);
         }
     }
 }
