@@ -6,6 +6,13 @@
 #include "arithmetic.h"
 
 layout(local_size_x = 64) in;
+// What decides between ways through the shader; software drivers would go all of them.
+layout(constant_id = 0) const int SOURCE = PRESENT_VALUES;
+layout(constant_id = 1) const int CHANNELS = 1;
+layout(constant_id = 2) const int FUNCTION = VOI_LINEAR;
+layout(constant_id = 3) const int HAS_PALETTE = 0;
+// The last layer, which gives bytes.
+layout(constant_id = 4) const int FINISHES = 1;
 layout(set = 0, binding = 0, std430) writeonly buffer Picture { uint picture[]; };
 layout(set = 0, binding = 1, std430) readonly buffer Source { uint source[]; };
 layout(set = 0, binding = 2, std430) buffer Work { vec4 work[]; };
@@ -14,15 +21,15 @@ layout(set = 0, binding = 4, std140) uniform Parameters { PresentParameters p; }
 
 float display(float value) {
     float t;
-    if (p.window.voiFunction == VOI_SIGMOID) t = voiSigmoid(value, p.window.center, p.window.width);
-    else if (p.window.voiFunction == VOI_LINEAR_EXACT) t = voiLinearExact(value, p.window.center, p.window.width);
+    if (FUNCTION == VOI_SIGMOID) t = voiSigmoid(value, p.window.center, p.window.width);
+    else if (FUNCTION == VOI_LINEAR_EXACT) t = voiLinearExact(value, p.window.center, p.window.width);
     else t = voiLinear(value, p.window.center, p.window.width);
     return p.window.inverted != 0 ? 1.0 - t : t;
 }
 vec3 unpacked(uint c) { return vec3(float(c & 255), float(c >> 8 & 255), float(c >> 16 & 255)); }
 vec3 looked(float value) {
     float t = display(value);
-    if (p.hasPalette == 0) return vec3(t * 255.0);
+    if (HAS_PALETTE == 0) return vec3(t * 255.0);
     return unpacked(table[uint(t * 255.0 + 0.5)]);
 }
 uint labelAt(uint i) { return uint(uintBitsToFloat(source[i])); }
@@ -47,12 +54,12 @@ void main() {
         uint i = first + k;
         if (i >= count) continue;
         vec3 color;
-        if (p.source == PRESENT_VALUES) {
+        if (SOURCE == PRESENT_VALUES) {
             float value = uintBitsToFloat(source[i]);
-            if (p.channels == 1) { bytes[k].r = uint(display(value) * 255.0 + 0.5); continue; }
+            if (CHANNELS == 1) { bytes[k].r = uint(display(value) * 255.0 + 0.5); continue; }
             color = looked(value);
-        } else if (p.source == PRESENT_COLORS) color = unpacked(source[i]);
-        else if (p.source == PRESENT_LAYER) {
+        } else if (SOURCE == PRESENT_COLORS) color = unpacked(source[i]);
+        else if (SOURCE == PRESENT_LAYER) {
             color = work[i].rgb;
             // Not a number: nothing there.
             if ((source[i] & 0x7fffffffu) <= 0x7f800000u) color += p.opacity * (looked(uintBitsToFloat(source[i])) - color);
@@ -61,11 +68,11 @@ void main() {
             uint c = segmentColor(i);
             color += float(c >> 24) * (1.0 / 255.0) * (unpacked(c) - color);
         }
-        if (p.finishes == 0) work[i] = vec4(color, 0);
+        if (FINISHES == 0) work[i] = vec4(color, 0);
         else bytes[k] = uvec3(color + 0.5);
     }
-    if (p.finishes == 0) return;
-    if (p.channels == 1) {
+    if (FINISHES == 0) return;
+    if (CHANNELS == 1) {
         picture[first / 4] = bytes[0].r | bytes[1].r << 8 | bytes[2].r << 16 | bytes[3].r << 24;
         return;
     }

@@ -44,6 +44,9 @@ layout(constant_id = 8) const int SLABS = 0;
 // Values between voxels come from the sampler, whose weights may have no more than 8 bits, and gradients from those: for moving pictures.
 #ifndef LOADS
 layout(constant_id = 9) const int FILTERED = 0;
+#else
+// Threads of the software driver.
+layout(constant_id = 10) const int THREADS = 1;
 #endif
 
 layout(set = 0, binding = 0, std430) writeonly buffer Target { uint target[]; };
@@ -293,7 +296,8 @@ float bounded(float bound) {
     if (FOLD == RAY_FOLD_MAXIMUM && depthCue > 0.0) bound = max(bound, cueFloor);
     return bound + abs(bound) * 1e-6;
 }
-float rangeOf(vec2 r) { return r.x > r.y ? -INFINITE : FOLD == RAY_FOLD_MAXIMUM ? r.y : -r.x; }
+// Of an empty cell, which holds the largest number and its opposite, the lowest rank.
+float rangeOf(vec2 r) { return FOLD == RAY_FOLD_MAXIMUM ? r.y : -r.x; }
 float bound(int layer) {
     ivec4 c = touched(float(layer * CELL), float((layer + 1) * CELL), float(CELL), cellCount.xy);
     return bounded(max(max(rangeOf(FETCH(ranges, at(c.x, c.y, layer)).rg), rangeOf(FETCH(ranges, at(c.z, c.y, layer)).rg)),
@@ -558,51 +562,9 @@ void mean(int first, int last) {
     } while (++n <= end);
 }
 
-// All layers that can raise what was found, those of one group first. `between`: of two samples per voxel plane that half way to the next, which costs
-// twice as much; by then hardly any layer can.
-void sweep(int first, int last, int promising, const bool between) {
-    int next = max(first, promising * GROUP), end = min(last, promising * GROUP + GROUP - 1), group = first / GROUP - 1;
-    isOn = true;
-    do {
-        do {
-            // The next layer of the group that may raise what was found.
-            bool seeks = next <= end;
-            do {
-                if (seeks) {
-                    seeks = !(best < bound(next));
-                    if (seeks) { next++; seeks = next <= end; }
-                }
-            } while (seeks);
-            ivec2 samples = samplesOf(next);
-            int n = samples.x;
-            if (SUB == 2 && ((n & 1) != 0) != between) n++;
-            bool isInside = next <= end && n <= samples.y;
-            do {
-                if (isInside) {
-                    float k = float(n) * (1.0 / float(SUB)), value = SUB != 2 ? along(n) : between ? sampled(u0 + k * du, v0 + k * dv, thin ? 0 : n / 2, 0.5) : onPlane(n / 2);
-                    if (owned(k)) fold(k, value);
-                    n += SUB == 2 ? 2 : 1;
-                    isInside = n <= samples.y;
-                }
-            } while (isInside);
-            next++;
-        } while (next <= end);
-        bool seeksGroup = isOn;
-        do {
-            if (seeksGroup) {
-                group++;
-                if (group > last / GROUP) isOn = seeksGroup = false;
-                else if (group != promising && best < groupBound(group)) {
-                    next = max(first, group * GROUP);
-                    end = min(last, group * GROUP + GROUP - 1);
-                    seeksGroup = false;
-                }
-            }
-        } while (seeksGroup);
-    } while (isOn);
-}
-
-// The most promising group first: a maximum does not care for order, and soon little else can raise it.
+// The layers that can raise what was found, the most promising first, of the most promising group and then of the others: a maximum does not
+// care for order, and soon little else can raise it. Of two samples per voxel plane those half way to the next, which cost twice as much, come
+// when the layer's others are known.
 void extreme(int first, int last) {
     int promising = first / GROUP, group = promising;
     float most = -INFINITE;
@@ -610,8 +572,65 @@ void extreme(int first, int last) {
         float b = groupBound(group);
         if (b > most) { most = b; promising = group; }
     } while (++group <= last / GROUP);
-    sweep(first, last, promising, false);
-    if (SUB == 2) sweep(first, last, promising, true);
+    group = first / GROUP - 1;
+    int here = promising;
+    isOn = true;
+    do {
+        // Bounds by name and not in an array: what is found by an index would have to lie in memory.
+#define EACH(of) of(0) of(1) of(2) of(3) of(4) of(5) of(6) of(7)
+#define BOUND(n) float bound##n = here * GROUP + n >= first && here * GROUP + n <= last ? bound(here * GROUP + n) : -INFINITE;
+        EACH(BOUND)
+        float limit = -INFINITE;
+        int at = 0;
+#define PICK(n) if (bound##n > limit) { limit = bound##n; at = n; }
+        EACH(PICK)
+        bool isLayer = best < limit;
+        do {
+            ivec2 samples = samplesOf(here * GROUP + at);
+            int n = samples.x + (SUB == 2 ? samples.x & 1 : 0);
+            bool isInside = isLayer && n <= samples.y;
+            do {
+                if (isInside) {
+                    float k = float(n) * (1.0 / float(SUB)), value = SUB == 2 ? onPlane(n / 2) : along(n);
+                    if (owned(k)) fold(k, value);
+                    n += SUB == 2 ? 2 : 1;
+                    isInside = n <= samples.y;
+                }
+            } while (isInside);
+            if (SUB == 2) {
+                n = samples.x | 1;
+                isInside = isLayer && n <= samples.y && best < limit;
+                do {
+                    if (isInside) {
+                        float k = float(n) * 0.5, value = sampled(u0 + k * du, v0 + k * dv, thin ? 0 : n / 2, 0.5);
+                        if (owned(k)) fold(k, value);
+                        n += 2;
+                        isInside = n <= samples.y;
+                    }
+                } while (isInside);
+            }
+#define STRIKE(n) if (at == n) bound##n = -INFINITE;
+            EACH(STRIKE)
+            limit = -INFINITE;
+            EACH(PICK)
+            isLayer = best < limit;
+        } while (isLayer);
+#undef EACH
+#undef BOUND
+#undef PICK
+#undef STRIKE
+        bool seeks = isOn;
+        do {
+            if (seeks) {
+                group++;
+                if (group > last / GROUP) isOn = seeks = false;
+                else if (group != promising && best < groupBound(group)) {
+                    here = group;
+                    seeks = false;
+                }
+            }
+        } while (seeks);
+    } while (isOn);
 }
 
 void march() {
@@ -641,7 +660,15 @@ void main() {
     gradientX = w.gradientX.xyz; gradientY = w.gradientY.xyz; gradientZ = w.gradientZ.xyz; lightWay = w.light.xyz;
     // Neighbours in the order of invocations are neighbours in the picture both ways: four by two, eight by two, eight by four.
     int lane = int(gl_LocalInvocationIndex);
-    ivec2 tile = ivec2(gl_WorkGroupID.xy) * 8 + ivec2(0, firstRow), pixel = tile + ivec2((lane & 3) | (lane >> 1 & 4), (lane >> 2 & 1) | (lane >> 3 & 6));
+    ivec2 group = ivec2(gl_WorkGroupID.xy);
+#ifdef LOADS
+    // Of the work groups, in their order, lavapipe gives every thread as many that follow each other: they are shuffled like cards, so that no
+    // thread gets the part of the picture where there is most to do.
+    int across = int(gl_NumWorkGroups.x), number = group.y * across + group.x, each = across * int(gl_NumWorkGroups.y) / THREADS;
+    if (number < each * THREADS) number = number % each * THREADS + number / each;
+    group = ivec2(number % across, number / across);
+#endif
+    ivec2 tile = group * 8 + ivec2(0, firstRow), pixel = tile + ivec2((lane & 3) | (lane >> 1 & 4), (lane >> 2 & 1) | (lane >> 3 & 6));
     if (pixel.x >= w.width || pixel.y >= w.height) return;
     uint index = uint(pixel.y) * uint(w.width) + uint(pixel.x);
     float x = float(pixel.x) + jitterX, y = float(pixel.y) + jitterY;

@@ -37,12 +37,16 @@ extension Driver {
         }
         passes[passes.count - 1].parameters.finishes = 1
         let work = passes.count > 1 ? try blocks.take(16 * count) : nil
-        let pipeline = try pipeline("present", "bbbbu")
-        let groups = (count + 255) / 256, all = passes
+        var pipelines: [OpaquePointer] = []
+        for pass in passes {
+            let q = pass.parameters
+            pipelines.append(try pipeline("present", "bbbbu", [q.source, q.channels, q.window.voiFunction, q.hasPalette, q.finishes]))
+        }
+        let groups = (count + 255) / 256, all = Array(zip(passes, pipelines))
         return [Step(dispatch: index, kind: "present", units: Double(count * passes.count)) { (recorder) throws(ComputeError) in
             recorder.writes(target)
             if let work { recorder.held.append(work) }
-            for (n, pass) in all.enumerated() {
+            for (n, (pass, pipeline)) in all.enumerated() {
                 if n > 0 { recorder.barrier() }
                 recorder.held.append(pass.source)
                 let table = try recorder.parameters(array: pass.table.isEmpty ? [0] : pass.table), block = try recorder.parameters(pass.parameters)
