@@ -566,70 +566,75 @@ void mean(int first, int last) {
 // care for order, and soon little else can raise it. Of two samples per voxel plane those half way to the next, which cost twice as much, come
 // when the layer's others are known.
 void extreme(int first, int last) {
-    int promising = first / GROUP, group = promising;
-    float most = -INFINITE;
-    do {
-        float b = groupBound(group);
-        if (b > most) { most = b; promising = group; }
-    } while (++group <= last / GROUP);
-    group = first / GROUP - 1;
-    int here = promising;
+    // Sixteen groups at a time, few volumes have more.
+    const int groups = 16;
+    int begin = first / GROUP;
     isOn = true;
     do {
         // Bounds by name and not in an array: what is found by an index would have to lie in memory.
+#define GROUPS(of) of(0) of(1) of(2) of(3) of(4) of(5) of(6) of(7) of(8) of(9) of(10) of(11) of(12) of(13) of(14) of(15)
+#define GROUP_BOUND(n) float group##n = begin + n <= last / GROUP ? groupBound(begin + n) : -INFINITE;
+        GROUPS(GROUP_BOUND)
+        float most = -INFINITE;
+        int here = begin;
+#define PICK_GROUP(n) if (group##n > most) { most = group##n; here = begin + n; }
+        GROUPS(PICK_GROUP)
+        bool isGroup = best < most;
+        do {
 #define EACH(of) of(0) of(1) of(2) of(3) of(4) of(5) of(6) of(7)
 #define BOUND(n) float bound##n = here * GROUP + n >= first && here * GROUP + n <= last ? bound(here * GROUP + n) : -INFINITE;
-        EACH(BOUND)
-        float limit = -INFINITE;
-        int at = 0;
+            EACH(BOUND)
+            float limit = -INFINITE;
+            int at = 0;
 #define PICK(n) if (bound##n > limit) { limit = bound##n; at = n; }
-        EACH(PICK)
-        bool isLayer = best < limit;
-        do {
-            ivec2 samples = samplesOf(here * GROUP + at);
-            int n = samples.x + (SUB == 2 ? samples.x & 1 : 0);
-            bool isInside = isLayer && n <= samples.y;
+            EACH(PICK)
+            bool isLayer = best < limit;
             do {
-                if (isInside) {
-                    float k = float(n) * (1.0 / float(SUB)), value = SUB == 2 ? onPlane(n / 2) : along(n);
-                    if (owned(k)) fold(k, value);
-                    n += SUB == 2 ? 2 : 1;
-                    isInside = n <= samples.y;
-                }
-            } while (isInside);
-            if (SUB == 2) {
-                n = samples.x | 1;
-                isInside = isLayer && n <= samples.y && best < limit;
+                ivec2 samples = samplesOf(here * GROUP + at);
+                int n = samples.x + (SUB == 2 ? samples.x & 1 : 0);
+                bool isInside = isLayer && n <= samples.y;
                 do {
                     if (isInside) {
-                        float k = float(n) * 0.5, value = sampled(u0 + k * du, v0 + k * dv, thin ? 0 : n / 2, 0.5);
+                        float k = float(n) * (1.0 / float(SUB)), value = SUB == 2 ? onPlane(n / 2) : along(n);
                         if (owned(k)) fold(k, value);
-                        n += 2;
+                        n += SUB == 2 ? 2 : 1;
                         isInside = n <= samples.y;
                     }
                 } while (isInside);
-            }
+                if (SUB == 2) {
+                    n = samples.x | 1;
+                    isInside = isLayer && n <= samples.y && best < limit;
+                    do {
+                        if (isInside) {
+                            float k = float(n) * 0.5, value = sampled(u0 + k * du, v0 + k * dv, thin ? 0 : n / 2, 0.5);
+                            if (owned(k)) fold(k, value);
+                            n += 2;
+                            isInside = n <= samples.y;
+                        }
+                    } while (isInside);
+                }
 #define STRIKE(n) if (at == n) bound##n = -INFINITE;
-            EACH(STRIKE)
-            limit = -INFINITE;
-            EACH(PICK)
-            isLayer = best < limit;
-        } while (isLayer);
+                EACH(STRIKE)
+                limit = -INFINITE;
+                EACH(PICK)
+                isLayer = best < limit;
+            } while (isLayer);
 #undef EACH
 #undef BOUND
 #undef PICK
 #undef STRIKE
-        bool seeks = isOn;
-        do {
-            if (seeks) {
-                group++;
-                if (group > last / GROUP) isOn = seeks = false;
-                else if (group != promising && best < groupBound(group)) {
-                    here = group;
-                    seeks = false;
-                }
-            }
-        } while (seeks);
+#define STRIKE_GROUP(n) if (here == begin + n) group##n = -INFINITE;
+            GROUPS(STRIKE_GROUP)
+            most = -INFINITE;
+            GROUPS(PICK_GROUP)
+            isGroup = best < most;
+        } while (isGroup);
+#undef GROUPS
+#undef GROUP_BOUND
+#undef PICK_GROUP
+#undef STRIKE_GROUP
+        begin += groups;
+        isOn = begin <= last / GROUP;
     } while (isOn);
 }
 

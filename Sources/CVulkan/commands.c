@@ -226,7 +226,7 @@ void gpuCopyRange(GPUCommands *c, GPUBuffer *from, uint64_t fromOffset, GPUBuffe
     c->device->CmdCopyBuffer(c->handle, from->handle, to->handle, 1, &region);
 }
 
-void gpuFill(GPUCommands *c, GPUBuffer *b, uint64_t bytes, uint32_t word) { c->device->CmdFillBuffer(c->handle, b->handle, 0, bytes, word); }
+void gpuFill(GPUCommands *c, GPUBuffer *b, uint64_t offset, uint64_t bytes, uint32_t word) { c->device->CmdFillBuffer(c->handle, b->handle, offset, bytes, word); }
 
 int gpuMark(GPUCommands *c) {
     if (!c->marks || c->markCount == MOST_MARKS) return -1;

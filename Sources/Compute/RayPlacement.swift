@@ -35,6 +35,26 @@ public struct RayPlacement: Sendable {
     }
 }
 
+extension Rays.Camera {
+    /// Rows of a picture of `height` outside which no ray meets the volume; all where part of it lies beside or behind the eye of a perspective.
+    public func rows(of geometry: VolumeGeometry, height: Int) -> Range<Int> {
+        var low = Double.infinity, high = -Double.infinity
+        // An axis of one voxel reaches half of it to either side.
+        let box = geometry.voxelBox, x = geometry.columns > 1 ? 0 : 0.5, y = geometry.rows > 1 ? 0 : 0.5, z = geometry.slices > 1 ? 0 : 0.5
+        let reached = Box<Voxel>(minimum: Point(box.minimum.x - x, box.minimum.y - y, box.minimum.z - z), maximum: Point(box.maximum.x + x, box.maximum.y + y, box.maximum.z + z))
+        for corner in reached.corners {
+            let seen = geometry.patientFromVoxel * corner - position, depth = seen.dot(forward)
+            if let distance, depth < 1e-3 * distance { return 0..<height }
+            let row = seen.dot(down) / spacing * (distance.map { $0 / depth } ?? 1) + middle.y
+            low = min(low, row); high = max(high, row)
+        }
+        guard low.isFinite, high.isFinite else { return 0..<height }
+        // Averaged pictures look up to half a pixel aside.
+        let first = min(max(low - 1.5, 0), Double(height)).rounded(.down), end = min(max(high + 2.5, 0), Double(height)).rounded(.up)
+        return Int(first)..<max(Int(first), Int(end))
+    }
+}
+
 extension Rays.Cut {
     /// Kept in voxels: x·normal ≤ w, with a unit normal.
     public func placed(in geometry: VolumeGeometry) -> SIMD4<Double> { placed(by: geometry.patientFromVoxel) }

@@ -90,7 +90,7 @@ extension VulkanDevice {
             made = fresh
             return isZeroed ? [Driver.Step(dispatch: -1, kind: "fill", units: Double(fresh.block.bytes)) { (recorder) throws(ComputeError) in
                 recorder.held.append(fresh)
-                gpuFill(recorder.commands, fresh.block.handle, UInt64(fresh.block.bytes), 0)
+                gpuFill(recorder.commands, fresh.block.handle, 0, UInt64(fresh.block.bytes), 0)
             }] : []
         }
         return made!
@@ -108,7 +108,7 @@ extension VulkanDevice {
         try perform { _ in
             [Driver.Step(dispatch: -1, kind: "fill", units: Double(array.block.bytes)) { (recorder) throws(ComputeError) in
                 recorder.held.append(array)
-                gpuFill(recorder.commands, array.block.handle, UInt64(array.block.bytes), 0)
+                gpuFill(recorder.commands, array.block.handle, 0, UInt64(array.block.bytes), 0)
             }]
         }
     }

@@ -117,9 +117,20 @@ extension Driver {
         }
         // Where the sampler reads the volume.
         let filtered = isFiltered ? residents[0].texture : nil
+        // Rows that no ray through the volume meets hold what a ray that misses it leaves. In eights, as tiles choose their axis.
+        let met = isSlabbed ? 0..<rays.size.height : rays.camera.rows(of: geometry, height: rays.size.height), tiled = met.lowerBound & ~7 ..< met.upperBound
+        let missed: UInt32 = isFolding ? rays.background.bitPattern : 0xff00_0000
+        if tiled.count < rays.size.height {
+            steps.append(Step(dispatch: -1, kind: "fill", units: Double(4 * count)) { (recorder) throws(ComputeError) in
+                recorder.writes(target)
+                let row = 4 * rays.size.width, memory = target.memory.block
+                if tiled.lowerBound > 0 { gpuFill(recorder.commands, memory.handle, 0, UInt64(row * tiled.lowerBound), missed) }
+                if tiled.upperBound < rays.size.height { gpuFill(recorder.commands, memory.handle, UInt64(row * tiled.upperBound), UInt64(row * (rays.size.height - tiled.upperBound)), missed) }
+            })
+        }
         func addBands(_ push: Push, _ textures: [GPUTexture], _ slab: SlabTexture?, waits: Bool) {
-            for first in stride(from: 0, to: rays.size.height, by: band) {
-                let height = min(band, rays.size.height - first)
+            for first in stride(from: tiled.lowerBound, to: tiled.upperBound, by: band) {
+                let height = min(band, tiled.upperBound - first)
                 steps.append(Step(dispatch: index, kind: kind, units: units * Double(height), waits: waits) { [unowned self] (recorder) throws(ComputeError) in
                     for r in all { store.use(r) }
                     for t in textures { t.prepare(recorder) }
@@ -230,7 +241,7 @@ extension Driver {
         let c = cells.counts, store = store
         var steps = [Step(dispatch: -1, kind: "fill", units: Double(count)) { (recorder) throws(ComputeError) in
             recorder.held.append(sum)
-            gpuFill(recorder.commands, sum.block.handle, UInt64(4 * count), 0)
+            gpuFill(recorder.commands, sum.block.handle, 0, UInt64(4 * count), 0)
         }]
         if let slabs {
             let layer = Int(c.x) * Int(c.y), thickness = slabs.volume.thickness / Cells.edge

@@ -264,6 +264,39 @@ private let paths: [Instructions] = [InstructionsPortable, InstructionsAVX2, Ins
         #expect(abs(sum.y / sum.z - (100 + away.dot(down) * scale / mm)) < 0.5)
     }
 
+    /// From everywhere, from within too, of flat volumes and of one voxel's thickness: the device leaves all other rows out.
+    @Test func raysMeetAVolumeOnlyInItsRows() {
+        var random = SystemRandomNumberGenerator(), some = 0
+        let size = PixelSize(24, 40)
+        for trial in 0..<400 {
+            func any(_ range: ClosedRange<Double>) -> Double { .random(in: range, using: &random) }
+            let g = VolumeGeometry(columns: 30, rows: trial % 3 == 0 ? 1 : 25, slices: trial % 4 == 0 ? 1 : 6, patientFromVoxel: Affine(
+                x: Vector(1, 0.1, 0), y: Vector(0, 1.2, 0.2), z: Vector(0.3, 0, 1.5), origin: Point(-15, -15, -5)))!
+            let forward = Vector<Patient>(any(-1...1), any(-1...1), any(-1...1)).normalized!, aside = Vector<Patient>(any(-1...1), any(-1...1), any(-1...1))
+            let right = forward.cross(aside).normalized!, eye = g.center - forward * any(-10...200) + aside * any(0...20)
+            let camera = Rays.Camera(position: eye, forward: forward, right: right, down: forward.cross(right), middle: SIMD2(any(0...24), any(0...40)),
+                                     spacing: any(0.2...4), distance: trial % 2 == 0 ? nil : any(20...200))
+            let rows = camera.rows(of: g, height: size.height), placed = RayPlacement(camera, in: g)
+            #expect(rows.lowerBound >= 0 && rows.upperBound <= size.height)
+            var met = 0
+            for y in 0..<size.height { for x in 0..<size.width { for jitter in [-0.5, 0, 0.5] {
+                let i = Double(x), j = Double(y) + jitter
+                let o = placed.origin + i * placed.originX + j * placed.originY, d = placed.direction + i * placed.directionX + j * placed.directionY
+                var enter = placed.near, leave = Double.infinity
+                for (axis, n) in [g.columns, g.rows, g.slices].enumerated() {
+                    let from = n > 1 ? 0 : -0.5, to = n > 1 ? Double(n - 1) : 0.5, a = (from - o[axis]) / d[axis], b = (to - o[axis]) / d[axis]
+                    enter = max(enter, min(a, b)); leave = min(leave, max(a, b))
+                }
+                if enter > leave { continue }
+                met += 1
+                #expect(rows.contains(y), "\(camera)")
+            } } }
+            if met > 0, rows.count < size.height / 2 { some += 1 }
+        }
+        // And not all rows every time.
+        #expect(some > 20)
+    }
+
     /// In coarse pictures, and in fine ones, whose tiles are computed whole; of noise too, where no bound of a maximum is far from it.
     @Test("Portable, AVX2 and AVX-512 kernels agree within one level", arguments: [Fold.composite, .maximum, .minimum, .isosurface], [PixelSize(90, 77), PixelSize(250, 190)])
     func pathsAgree(fold: Fold, size: PixelSize) async throws {

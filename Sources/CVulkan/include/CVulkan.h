@@ -122,7 +122,7 @@ void gpuUpload(GPUCommands *, GPUBuffer *from, uint64_t offset, GPUImage *to, ui
 void gpuUploadBox(GPUCommands *, GPUBuffer *from, uint64_t offset, GPUImage *to, const uint32_t origin[3], const uint32_t size[3]);
 void gpuCopy(GPUCommands *, GPUBuffer *from, GPUBuffer *to, uint64_t bytes);
 void gpuCopyRange(GPUCommands *, GPUBuffer *from, uint64_t fromOffset, GPUBuffer *to, uint64_t toOffset, uint64_t bytes);
-void gpuFill(GPUCommands *, GPUBuffer *, uint64_t bytes, uint32_t word);
+void gpuFill(GPUCommands *, GPUBuffer *, uint64_t offset, uint64_t bytes, uint32_t word);
 /// Time of all work before this; at most 64 marks, later ones are dropped. Returns the mark or -1.
 int gpuMark(GPUCommands *);
 /// Hands over to the queue, which waits for two points first; `*value` is what its timeline reaches when done.
