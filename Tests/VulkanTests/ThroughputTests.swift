@@ -142,6 +142,17 @@ import Testing
                 }
             }
         }
+        // A volume's first slices come with the image's preparation, if that fits one submission, and not beside the kernels; what follows does.
+        let growing = TestVolumes.make(TestVolumes.geometry(columns: 40, rows: 30, slices: 20, sheared: false), series: "1.4.9", loads: { $0 < 10 }) { x, y, z in Double(x * 40 + y + z) }
+        for first in [0, 10] {
+            for z in first..<first + 10 where first > 0 { growing.finishSlice(z, range: -1024...3071) }
+            let camera = Camera(position: growing.geometry.center + Vector(0, -300, 40), target: growing.geometry.center, up: Vector(0, 0, 1), height: 90)
+            let rays = RenderRequest(scene: TestVolumes.scene(growing, .camera(camera)) { $0.fold = .maximum; $0.window = Window(center: 800, width: 1600) }, size: size, volume: growing)
+            let already = gpuSubmitted(device.gpu.device, GPUQueueUpload)
+            let difference = Difference(try await Renderer(device: Devices.cpu).render(rays).raster, try await renderer.render(rays).raster, tolerance: 2)
+            if first > 0 { #expect(gpuSubmitted(device.gpu.device, GPUQueueUpload) > already) }
+            #expect(difference.outliers * 100 <= difference.count, "\(difference.first)")
+        }
         // What was presented before is presented anew from the values that stayed.
         let kept = Renderer(device: device)
         var request = Self.pane(0)
@@ -154,8 +165,7 @@ import Testing
         request.output = .values
         #expect(Difference(try await Renderer(device: Devices.cpu).render(request).raster, try await kept.render(request).raster, tolerance: 1).outliers == 0)
         #expect(device.driver.waitingReads.load(ordering: .relaxed) == 0)
-        let own = device.gpu.device
-        #expect(gpuSubmitted(own, GPUQueueUpload) > 0 && gpuSubmitted(own, GPUQueueReadback) >= 18)
+        #expect(gpuSubmitted(device.gpu.device, GPUQueueReadback) >= 18)
         #expect(instance.messages == [])
     }
 
