@@ -10,8 +10,9 @@ layout(local_size_x = 64) in;
 layout(constant_id = 0) const int SOURCE = PRESENT_VALUES;
 layout(constant_id = 1) const int CHANNELS = 1;
 layout(constant_id = 2) const int FUNCTION = VOI_LINEAR;
+// The table holds 256 colours.
 layout(constant_id = 3) const int HAS_PALETTE = 0;
-// The last layer, which gives bytes.
+// The last layer, which gives the picture's bytes; else the work in progress.
 layout(constant_id = 4) const int FINISHES = 1;
 layout(set = 0, binding = 0, std430) writeonly buffer Picture { uint picture[]; };
 layout(set = 0, binding = 1, std430) readonly buffer Source { uint source[]; };

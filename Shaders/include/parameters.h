@@ -73,22 +73,19 @@ PARAMETER_BLOCK(WindowParameters, 16) {
 };
 PARAMETER_BLOCK_END(WindowParameters, 16)
 
-// One step of a presentation on a device that works layer by layer; see present.comp.
+// One step of a presentation on a device that works layer by layer; see present.comp, which takes what it is (PRESENT_…) as a constant.
 #define PRESENT_VALUES 0
 #define PRESENT_COLORS 1
 #define PRESENT_LAYER 2
 #define PRESENT_SEGMENTS 3
-PARAMETER_BLOCK(PresentParameters, 64) {
+PARAMETER_BLOCK(PresentParameters, 48) {
     WindowParameters window;
-    int source;                     // PRESENT_…
-    int width, height, channels;
-    int finishes;                   // 1: writes the picture, else the work in progress
-    int hasPalette, hasOutline;     // of the table: 256 colours; or per combination fill, outline, group
-    int combinations;
+    int width, height;
+    int hasOutline, combinations;   // of the table of segments: per combination fill, outline, group
     float opacity;
     int unusedA, unusedB, unusedC;
 };
-PARAMETER_BLOCK_END(PresentParameters, 64)
+PARAMETER_BLOCK_END(PresentParameters, 48)
 
 // Label maps and second volumes that a shader can bind; scenes with more are rendered by the CPU.
 #define RAY_LABEL_MAPS 4

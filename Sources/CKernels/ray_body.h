@@ -575,6 +575,7 @@ typedef struct {
 /// What the transfer function says of it: extinction per mm in binary logarithms, colour, and mm within the ray's limits.
 typedef struct { I extinction; F tau, red, green, blue, length; } FN(Lookup);
 
+/// `whole`: all rays cross all of it, and the classes at its ends are known.
 INLINE FN(Lookup) FN(lookUp)(const RayWork *w, const Packet *p, const FN(Part) *t, int whole) {
     I low, high;
     F length = p->length * __builtin_fabsf(t->end - t->start);
@@ -757,7 +758,7 @@ INLINE void FN(compositeBrick)(const RayWork *w, const Frame *f, const FN(Corner
         } else {
             known = 0;
             from = to = ends;
-            const FN(Part) all = { live, before, back, FN(classOf)(w, before), backClass, (float)n, (float)next };
+            const FN(Part) all = { .front = before, .back = back, .start = (float)n, .end = (float)next };
             last = FN(lookUp)(w, p, &all, 0);
         }
         if (!FN(any)(live & (last.extinction > 0))) continue;
@@ -771,9 +772,8 @@ INLINE void FN(compositeBrick)(const RayWork *w, const Frame *f, const FN(Corner
                 FN(sums)(w, between, &middle);
                 first = FN(lookUpBetween)(w, from, &middle, half); second = FN(lookUpBetween)(w, &middle, to, half);
             } else {
-                const I betweenClass = FN(classOf)(w, between);
-                const FN(Part) one = { much, before, between, betweenClass, betweenClass, (float)n, (float)low + 0.5f };
-                const FN(Part) two = { much, between, back, betweenClass, backClass, (float)low + 0.5f, (float)next };
+                const FN(Part) one = { .front = before, .back = between, .start = (float)n, .end = (float)low + 0.5f };
+                const FN(Part) two = { .front = between, .back = back, .start = (float)low + 0.5f, .end = (float)next };
                 first = FN(lookUp)(w, p, &one, 0); second = FN(lookUp)(w, p, &two, 0);
             }
             last.tau = FN(sel)(much, second.tau, last.tau); last.length = FN(sel)(much, second.length, last.length);

@@ -8,39 +8,35 @@ extension Driver {
     func steps(_ present: Present, _ job: Job, _ index: Int) throws(ComputeError) -> [Step] {
         let count = present.size.count
         let target = try job.buffer(present.target, bytes: count * present.channels)
-        var passes: [(parameters: PresentParameters, source: VulkanBuffer, table: [UInt32])] = []
+        // `kind`: PRESENT_…
+        var passes: [(kind: Int32, parameters: PresentParameters, source: VulkanBuffer, table: [UInt32])] = []
         var p = PresentParameters()
-        p.width = Int32(present.size.width); p.height = Int32(present.size.height); p.channels = Int32(present.channels)
-        func add(_ look: Present.Look, _ source: Int32) throws(ComputeError) {
+        p.width = Int32(present.size.width); p.height = Int32(present.size.height)
+        func add(_ look: Present.Look, _ kind: Int32) throws(ComputeError) {
             var q = p
             let function = switch look.window.function { case .linear: VOI_LINEAR; case .linearExact: VOI_LINEAR_EXACT; case .sigmoid: VOI_SIGMOID }
             q.window = WindowParameters(center: Float(look.window.center), width: Float(look.window.width), voiFunction: function, inverted: look.isInverted ? 1 : 0)
-            q.source = source
-            q.hasPalette = look.palette == nil ? 0 : 1
             q.opacity = Float(look.opacity)
-            passes.append((q, try job.buffer(look.values, bytes: 4 * count), look.palette ?? []))
+            passes.append((kind, q, try job.buffer(look.values, bytes: 4 * count), look.palette ?? []))
         }
         switch present.base {
         case .values(let look): try add(look, PRESENT_VALUES)
         case .colors(let buffer):
-            var q = p
-            q.source = PRESENT_COLORS
-            passes.append((q, try job.buffer(buffer, bytes: 4 * count), []))
+            passes.append((PRESENT_COLORS, p, try job.buffer(buffer, bytes: 4 * count), []))
         }
         for layer in present.layers { try add(layer, PRESENT_LAYER) }
         for s in present.segments {
             var q = p
-            q.source = PRESENT_SEGMENTS
             q.hasOutline = s.outline == nil ? 0 : 1
             q.combinations = Int32(s.fill.count)
-            passes.append((q, try job.buffer(s.labels, bytes: 4 * count), s.fill + (s.outline ?? s.fill) + s.group.map { UInt32(bitPattern: $0) }))
+            passes.append((PRESENT_SEGMENTS, q, try job.buffer(s.labels, bytes: 4 * count), s.fill + (s.outline ?? s.fill) + s.group.map { UInt32(bitPattern: $0) }))
         }
-        passes[passes.count - 1].parameters.finishes = 1
         let work = passes.count > 1 ? try blocks.take(16 * count) : nil
         var pipelines: [OpaquePointer] = []
-        for pass in passes {
-            let q = pass.parameters
-            pipelines.append(try pipeline("present", "bbbbu", [q.source, q.channels, q.window.voiFunction, q.hasPalette, q.finishes]))
+        for (n, pass) in passes.enumerated() {
+            // Without a palette a look has no table.
+            let hasPalette: Int32 = pass.kind != PRESENT_SEGMENTS && !pass.table.isEmpty ? 1 : 0
+            pipelines.append(try pipeline("present", "bbbbu", [pass.kind, Int32(present.channels), pass.parameters.window.voiFunction, hasPalette, n == passes.count - 1 ? 1 : 0]))
         }
         let groups = (count + 255) / 256, all = Array(zip(passes, pipelines))
         return [Step(dispatch: index, kind: "present", units: Double(count * passes.count)) { (recorder) throws(ComputeError) in

@@ -89,8 +89,7 @@ extension Driver {
         let isFiltered = !isSlabbed && rays.substeps == 1 && samples.load(ordering: .relaxed) && residents[0].texture.isSmooth
         // As the CPU does it: of two samples per plane, a composite takes the second where its step gives much to the ray.
         let halves = rays.substeps == 2 && rays.foldNumber(volume) == RAY_FOLD_COMPOSITE
-        let constants = [format, rays.foldNumber(volume), halves ? 1 : Int32(min(max(rays.substeps, 1), 8)), isShaded ? 1 : 0, rays.labels.isEmpty ? 0 : 1, rays.glows.isEmpty ? 0 : 1, light == nil ? 0 : 1, halves ? 1 : 0, isSlabbed ? 1 : 0, isFiltered ? 1 : 0,
-                         Int32(max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))]
+        let constants = [format, rays.foldNumber(volume), halves ? 1 : Int32(min(max(rays.substeps, 1), 8)), isShaded ? 1 : 0, rays.labels.isEmpty ? 0 : 1, rays.glows.isEmpty ? 0 : 1, light == nil ? 0 : 1, halves ? 1 : 0, isSlabbed ? 1 : 0, isFiltered ? 1 : 0] + (gpu.loads ? [Self.threads] : [])
         let pipeline = try gpu.loads ? pipeline("raysLoads", "bbbut" + String(repeating: "l", count: 15), constants) : pipeline("rays", "bbbut" + String(repeating: "i", count: 15) + "s", constants)
         let passes = isFolding ? 1 : Int(w.passes), count = rays.size.count
         w.passes = Int32(passes)
@@ -176,6 +175,9 @@ extension Driver {
         }
         return steps
     }
+
+    /// As many as a software driver takes.
+    private static let threads = Int32(max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
 
     private func noClasses() throws(ComputeError) -> GPUBlock {
         if let found = emptyClasses { return found }

@@ -150,7 +150,7 @@ enum PictureType: String, Hashable, CaseIterable {
         case .gif: try GIFWriter.still(raster)
         case .mp4: throw WebError.notAcceptable
         }
-        if query.profile != .no { bytes = ColorProfile.embedded(in: bytes, isGrey: { if case .grey = raster.pixels { true } else { false } }()) }
+        if query.profile != .no { bytes = ColorProfile.embedded(in: bytes, isGrey: raster.isGrey) }
         return bytes
     }
 }

@@ -28,6 +28,8 @@ public struct Raster: Equatable, Sendable {
     }
     public let size: PixelSize
     public var pixels: Pixels
+    /// Whether it has one display value per pixel.
+    public var isGrey: Bool { if case .grey = pixels { true } else { false } }
 
     public init(size: PixelSize, pixels: Pixels) {
         switch pixels {

@@ -2,10 +2,6 @@ import Geometry
 import Imaging
 import Rendering
 
-extension Raster {
-    var isGrey: Bool { if case .grey = pixels { true } else { false } }
-}
-
 extension Scene {
     /// Whether the picture has modality values behind it: planes, curves and slices with a fold other than a composite.
     var hasValues: Bool {

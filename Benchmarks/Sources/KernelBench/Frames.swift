@@ -60,9 +60,7 @@ func benchFrames(_ volume: Volume, _ options: Options) async throws {
             spent.append(cpuSeconds() - c); timings.append(rendered.timing); totals.append(rendered.rendering)
             guard lossy.count < 9 else { continue }
             lossy.append(try encoding(rendered.raster, as: .jpeg(quality: 80)))
-            var isGrey = false
-            if case .grey = rendered.raster.pixels { isGrey = true }
-            exact.append(try encoding(rendered.raster, as: .exact(isGrey: isGrey)))
+            exact.append(try encoding(rendered.raster, as: .exact(isGrey: rendered.raster.isGrey)))
         }
         func ms(_ path: (Rendered.Timing) -> Double) -> String { String(format: "%.2f", median(timings.map(path)) * 1e3) }
         // What the cores spent on it: on a machine that others use, wall time says little.
